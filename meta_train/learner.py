@@ -1,0 +1,78 @@
+"""The outer optimizer: contributions in, a new theta out."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from velo.learned_optimizer import Theta
+
+
+class Contribution(NamedTuple):
+    """What one logical worker found in one outer step."""
+
+    worker: int
+    step: int
+    grad: Theta
+    loss: float
+    num_nonfinite: int
+    num_inner_steps: int
+    seconds: float
+
+
+class LearnerState(NamedTuple):
+    theta: Theta
+    average: Theta  # exponential average of theta over the outer steps: what is exported
+    opt_state: Any
+    step: int
+
+
+class UpdateMetrics(NamedTuple):
+    loss: float
+    grad_norm: float
+    num_nonfinite: int  # inner losses bounded in the meta-loss
+    num_rejected: int  # contributions with a non-finite gradient or loss, left out
+    num_inner_steps: int
+
+
+def init(outer_tx: optax.GradientTransformation, theta: Theta) -> LearnerState:
+    return LearnerState(theta, theta, outer_tx.init(theta), 0)
+
+
+def update(
+    outer_tx: optax.GradientTransformation,
+    state: LearnerState,
+    contributions: list[Contribution],
+    average_decay: float,
+) -> tuple[LearnerState, UpdateMetrics]:
+    """One outer step on the mean gradient of the usable contributions; theta stays if there is none.
+
+    They are summed in worker order, so that the order of arrival can't change the result.
+    """
+    ordered = sorted(contributions, key=lambda contribution: contribution.worker)
+    usable = [contribution for contribution in ordered if _is_finite(contribution)]
+    metrics = UpdateMetrics(
+        loss=float(np.mean([c.loss for c in usable])) if usable else math.nan,
+        grad_norm=math.nan,
+        num_nonfinite=sum(c.num_nonfinite for c in ordered),
+        num_rejected=len(ordered) - len(usable),
+        num_inner_steps=sum(c.num_inner_steps for c in ordered),
+    )
+    if not usable:
+        return state._replace(step=state.step + 1), metrics
+    grad = jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]) / len(leaves), *[c.grad for c in usable])
+    updates, opt_state = outer_tx.update(grad, state.opt_state, state.theta)
+    theta = optax.apply_updates(state.theta, updates)
+    # Early on the average is over all thetas so far, so that the untrained one does not linger in it.
+    decay = min(average_decay, state.step / (state.step + 10.0))
+    average = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.average, theta)
+    metrics = metrics._replace(grad_norm=float(optax.global_norm(grad)))
+    return LearnerState(theta, average, opt_state, state.step + 1), metrics
+
+
+def _is_finite(contribution: Contribution) -> bool:
+    leaves = jax.tree.leaves(contribution.grad)
+    return math.isfinite(contribution.loss) and all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in leaves)

@@ -1,0 +1,38 @@
+"""What an estimator differentiates: episodes advanced in segments. It knows neither tasks nor learned optimizers."""
+
+import abc
+from typing import Any, NamedTuple
+
+from velo.learned_optimizer import Theta
+from velo.shapes import Array, Bool, Float, Int, PRNGKeyArray
+
+Carry = Any
+
+
+class Segment(NamedTuple):
+    """The meta-loss of an episode is the sum of its segments' losses."""
+
+    loss: Float[Array, ""]
+    done: Bool[Array, ""]
+    num_nonfinite: Int[Array, ""]  # inner losses that were bounded because they were not finite
+
+
+class Problem(abc.ABC):
+    """One lane; estimators vmap it over lanes and over perturbed thetas. Frozen and hashed by value."""
+
+    @abc.abstractmethod
+    def sample_length(self, key: PRNGKeyArray) -> Int[Array, ""]:
+        """Length of an episode in whole segments, at least 1."""
+
+    @abc.abstractmethod
+    def reset(self, theta: Theta, key: PRNGKeyArray, num_segments: Int[Array, ""]) -> Carry:
+        """The start of an episode. All its randomness comes from `key`: equal keys, common random numbers."""
+
+    @abc.abstractmethod
+    def advance(self, theta: Theta, carry: Carry, data: Any) -> tuple[Carry, Segment]:
+        """One segment under `theta`; `done` after the episode's last."""
+
+    @property
+    @abc.abstractmethod
+    def steps_per_segment(self) -> int:
+        """Inner steps of a segment, to count work."""

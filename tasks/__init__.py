@@ -1,0 +1,1 @@
+"""Training problems: random architectures for meta-training and named suites for evaluation."""

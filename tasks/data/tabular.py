@@ -1,0 +1,22 @@
+"""Tabular data sets: (standardised features of shape (n, features), labels or standardised targets)."""
+
+import numpy as np
+from sklearn import datasets
+
+from tasks.data.split import shuffle_split
+
+
+def _standardize(columns: np.ndarray) -> np.ndarray:
+    return ((columns - columns.mean(0)) / columns.std(0)).astype(np.float32)
+
+
+def breast_cancer():
+    """scikit-learn's Wisconsin set: 569 examples, 30 features, two classes."""
+    bunch = datasets.load_breast_cancer()
+    return shuffle_split(_standardize(bunch.data), bunch.target.astype(np.int32))
+
+
+def diabetes():
+    """scikit-learn's diabetes set: 442 examples, 10 features, one standardised target."""
+    bunch = datasets.load_diabetes()
+    return shuffle_split(_standardize(bunch.data), _standardize(bunch.target))

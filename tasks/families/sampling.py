@@ -1,0 +1,19 @@
+"""Host-side draws of architecture sizes."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+def choice(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """A uniform choice that keeps the option's Python type."""
+    return options[int(rng.integers(len(options)))]
+
+
+def log_uniform_power(rng: np.random.Generator, low: int, high: int) -> int:
+    """A power of two in [low, high], uniform in the exponent; sizes are quantised so that programs are shared."""
+    exponents = range(int(np.ceil(np.log2(low))), int(np.floor(np.log2(high))) + 1)
+    return 2 ** choice(rng, exponents)

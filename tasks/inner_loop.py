@@ -1,0 +1,61 @@
+"""The one inner training loop, shared by meta-training and evaluation; not jitted itself."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tasks.family import Data, Draw, Params, TaskFamily
+from velo.shapes import Array, Float, Int, PRNGKeyArray
+
+
+class InnerState(NamedTuple):
+    params: Params
+    opt_state: Any
+    step: Int[Array, ""]
+
+
+def start(family: TaskFamily, tx: optax.GradientTransformation, draw: Draw, key: PRNGKeyArray) -> InnerState:
+    params = family.init(draw, key)
+    return InnerState(params, tx.init(params), jnp.zeros((), jnp.int32))
+
+
+def train(
+    family: TaskFamily,
+    tx: optax.GradientTransformation,
+    draw: Draw,
+    state: InnerState,
+    data: Data,
+    key: PRNGKeyArray,
+    *,
+    num_steps: int,
+) -> tuple[InnerState, Float[Array, " num_steps"]]:
+    """`num_steps` further inner steps and the training loss before each.
+
+    The batch and the noise of a step depend on `key` and the step's number only, so that a run in segments equals
+    one run to the bit.
+    """
+    tx = optax.with_extra_args_support(tx)
+
+    def step(state: InnerState, _):
+        key_batch, key_loss = jax.random.split(jax.random.fold_in(key, state.step))
+        batch = family.batch(data, key_batch)
+        loss, grads = jax.value_and_grad(family.loss, argnums=1)(draw, state.params, batch, key_loss)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
+        params = optax.apply_updates(state.params, updates)
+        return InnerState(params, opt_state, state.step + 1), loss
+
+    return jax.lax.scan(step, state, length=num_steps)
+
+
+def mean_loss(
+    family: TaskFamily, draw: Draw, params: Params, data: Data, key: PRNGKeyArray, *, num_batches: int
+) -> Float[Array, ""]:
+    """Average loss over `num_batches` fresh batches of `data`, without training."""
+
+    def one(key):
+        key_batch, key_loss = jax.random.split(key)
+        return family.loss(draw, params, family.batch(data, key_batch), key_loss)
+
+    return jnp.mean(jax.lax.map(one, jax.random.split(key, num_batches)))

@@ -1,0 +1,46 @@
+"""Host-side sampling of random architectures from weighted families."""
+
+import dataclasses
+
+import numpy as np
+
+from tasks.families.conv_classifier import ConvClassifier
+from tasks.families.mlp_classifier import MLPClassifier
+from tasks.families.mlp_language_model import MLPLanguageModel
+from tasks.family import TaskFamily
+
+FAMILIES = {family.__name__: family for family in (MLPClassifier, ConvClassifier, MLPLanguageModel)}
+"""Families that know how to sample their architecture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskMixture:
+    """Families by name with their weights; equal seeds give equal families on every machine."""
+
+    families: tuple[tuple[str, float], ...]
+
+    def __post_init__(self):
+        if not self.families:
+            raise ValueError("TaskMixture: families must not be empty")
+        for name, weight in self.families:
+            if name not in FAMILIES:
+                raise ValueError(f"TaskMixture: unknown family {name!r}; known: {', '.join(sorted(FAMILIES))}")
+            if not weight > 0:
+                raise ValueError(f"TaskMixture: the weight of {name} must be positive, got {weight}")
+
+    def sample(self, rng: np.random.Generator) -> TaskFamily:
+        weights = np.array([weight for _, weight in self.families])
+        name = self.families[int(rng.choice(len(weights), p=weights / weights.sum()))][0]
+        return FAMILIES[name].sample(rng)
+
+
+MIXTURES = {
+    "small": TaskMixture((("MLPClassifier", 3.0), ("ConvClassifier", 1.0), ("MLPLanguageModel", 2.0))),
+}
+"""Named mixtures."""
+
+
+def get_mixture(name: str) -> TaskMixture:
+    if name not in MIXTURES:
+        raise ValueError(f"unknown mixture {name!r}; known: {', '.join(sorted(MIXTURES))}")
+    return MIXTURES[name]

@@ -1,0 +1,1 @@
+"""The learned optimizers, one file an architecture."""

@@ -1,0 +1,71 @@
+"""What the hypernetwork reads: squashed statistics of the run and of each tensor."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from velo.shapes import Float, Int
+
+NUM_FRACTIONS = 9
+NUM_TIMESCALES = 10
+NUM_LOSS_FEATURES = NUM_TIMESCALES - 1
+NUM_RANKS = 5
+
+
+def fraction_features(fraction: Float[jax.Array, ""]) -> Float[jax.Array, " 9"]:
+    """Smooth steps along the run, tanh(10 (fraction - t)) for t = 0, 1/8, ..., 1 (2211.09760, appendix on inputs)."""
+    return jnp.tanh(10.0 * (fraction - jnp.linspace(0.0, 1.0, NUM_FRACTIONS)))
+
+
+def rank_one_hot(shape: tuple[int, ...]) -> np.ndarray:
+    """One-hot of the number of dimensions longer than one, at most four."""
+    rank = min(sum(size > 1 for size in shape), NUM_RANKS - 1)
+    return np.eye(NUM_RANKS)[rank]
+
+
+def log_ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """log(numerator / denominator) of two non-negative quantities, scaled so that e^+-10 gives +-2, and clipped there."""
+    tiny = 1e-30
+    return jnp.clip(0.2 * (jnp.log(numerator + tiny) - jnp.log(denominator + tiny)), -2.0, 2.0)
+
+
+class LossHistory(NamedTuple):
+    """Averages of the training loss over ten timescales from one step to the whole run."""
+
+    means: Float[jax.Array, " 10"]
+    weights: Float[jax.Array, " 10"]  # the same averages of the constant 1: exact bias correction
+    noise: Float[jax.Array, ""]  # average distance of a loss from the average over the second-shortest timescale
+
+
+def init_loss_history() -> LossHistory:
+    return LossHistory(jnp.zeros(NUM_TIMESCALES), jnp.zeros(NUM_TIMESCALES), jnp.zeros(()))
+
+
+def update_loss_history(
+    history: LossHistory, loss: Float[jax.Array, ""], num_steps: Int[jax.Array, ""] | int
+) -> LossHistory:
+    """One more loss; a non-finite one leaves the history as it was."""
+    exponents = jnp.linspace(0.0, 1.0, NUM_TIMESCALES)
+    timescales = jnp.maximum(jnp.asarray(num_steps, jnp.float32), 2.0) ** exponents
+    rates = 1.0 / timescales
+    finite = jnp.isfinite(loss)
+    loss = jnp.where(finite, loss.astype(jnp.float32), 0.0)
+    means = history.means + rates * (loss - history.means)
+    weights = history.weights + rates * (1.0 - history.weights)
+    deviation = jnp.abs(loss - means[1] / weights[1])
+    noise = history.noise + 0.05 * (deviation - history.noise)
+    updated = LossHistory(means, weights, noise)
+    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, history)
+
+
+def loss_features(history: LossHistory) -> Float[jax.Array, " 9"]:
+    """The fall of the loss from each timescale to the next shorter one, relative to all falls and to the noise.
+
+    Each lies in [-1, 1]; positive while the loss falls. Unchanged when the loss is scaled or shifted.
+    """
+    means = history.means / jnp.maximum(history.weights, 1e-12)
+    falls = means[1:] - means[:-1]
+    rounding = 1e-5 * jnp.max(jnp.abs(means)) + 1e-30
+    return falls / (jnp.sum(jnp.abs(falls)) + history.noise + rounding)

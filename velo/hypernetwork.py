@@ -1,0 +1,71 @@
+"""The per-tensor LSTM: reads one row of features a tensor, emits mixing controls and a log step size a tensor."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from velo.learned_optimizer import Theta
+from velo.shapes import Float, PRNGKeyArray
+
+
+class LSTMState(NamedTuple):
+    hidden: Float[jax.Array, "tensors hidden"]
+    cell: Float[jax.Array, "tensors hidden"]
+
+
+class Controls(NamedTuple):
+    mixture: Float[jax.Array, "tensors bank"]
+    log_step: Float[jax.Array, " tensors"]
+
+
+def dense(layer: Theta, x: Float[jax.Array, "tensors inputs"]) -> Float[jax.Array, "tensors outputs"]:
+    """Affine map whose weights are of unit scale: the 1/sqrt(inputs) is applied here.
+
+    All of theta is then of order one, which is what evolution strategies with one sigma want.
+    """
+    return x @ layer["w"] * layer["w"].shape[0] ** -0.5 + layer["b"][None]
+
+
+def init_dense(key: PRNGKeyArray, num_inputs: int, num_outputs: int, scale: float = 1.0) -> Theta:
+    return {"w": scale * jax.random.normal(key, (num_inputs, num_outputs)), "b": jnp.zeros(num_outputs)}
+
+
+def init_hypernetwork(key: PRNGKeyArray, num_inputs: int, lstm_size: int, num_mixtures: int) -> Theta:
+    """Random inner layers; the two output layers are zero, so that untrained controls and log steps are zero."""
+    key_input, key_pool, key_mix, key_lstm = jax.random.split(key, 4)
+    return {
+        "input": init_dense(key_input, num_inputs, lstm_size),
+        "pool": init_dense(key_pool, num_inputs, lstm_size),
+        "mix": init_dense(key_mix, lstm_size, lstm_size),
+        "lstm": init_dense(key_lstm, 2 * lstm_size, 4 * lstm_size),
+        "initial_hidden": jnp.zeros(lstm_size),
+        "initial_cell": jnp.zeros(lstm_size),
+        "controls": init_dense(key, lstm_size, num_mixtures, scale=0.0),
+        "log_step": init_dense(key, lstm_size + num_inputs, 1, scale=0.0),
+    }
+
+
+def init_lstm(theta: Theta, num_tensors: int) -> LSTMState:
+    shape = (num_tensors, theta["initial_hidden"].shape[0])
+    return LSTMState(
+        jnp.broadcast_to(theta["initial_hidden"][None], shape), jnp.broadcast_to(theta["initial_cell"][None], shape)
+    )
+
+
+def apply_hypernetwork(
+    theta: Theta, state: LSTMState, inputs: Float[jax.Array, "tensors inputs"]
+) -> tuple[Controls, LSTMState]:
+    """One step of the LSTM for every tensor (2211.09760, section on the architecture).
+
+    The tensors see each other through a maximum over all of them. The log step reads the features directly too,
+    so that a plain schedule is a linear function of theta.
+    """
+    pooled = jnp.max(jax.nn.relu(dense(theta["pool"], inputs)), axis=0, keepdims=True)
+    mixed = dense(theta["mix"], jax.nn.relu(dense(theta["input"], inputs))) + pooled
+    gates = dense(theta["lstm"], jnp.concatenate([mixed, state.hidden], axis=1))
+    update, candidate, forget, output = jnp.split(gates, 4, axis=1)
+    cell = jax.nn.sigmoid(forget + 1.0) * state.cell + jax.nn.sigmoid(update) * jnp.tanh(candidate)
+    hidden = jax.nn.sigmoid(output) * jnp.tanh(cell)
+    log_step = dense(theta["log_step"], jnp.concatenate([hidden, inputs], axis=1))[:, 0]
+    return Controls(dense(theta["controls"], hidden), log_step), LSTMState(hidden, cell)

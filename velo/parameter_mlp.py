@@ -1,0 +1,41 @@
+"""The per-parameter MLP: a bank of small networks, mixed into one set of weights a tensor."""
+
+import jax
+import jax.numpy as jnp
+
+from velo.learned_optimizer import Theta
+from velo.shapes import Float, PRNGKeyArray
+
+
+def init_bank(key: PRNGKeyArray, num_mixtures: int, num_inputs: int, width: int, depth: int, num_outputs: int) -> Theta:
+    """A list of layers with a leading bank axis; random hidden layers, a zero output layer."""
+    sizes = [num_inputs, *[width] * depth]
+    layers = [
+        {"w": jax.random.normal(key_layer, (num_mixtures, outputs, inputs)), "b": jnp.zeros((num_mixtures, outputs))}
+        for key_layer, inputs, outputs in zip(jax.random.split(key, depth), sizes[:-1], sizes[1:], strict=True)
+    ]
+    output = {"w": jnp.zeros((num_mixtures, num_outputs, width)), "b": jnp.zeros((num_mixtures, num_outputs))}
+    return [*layers, output]
+
+
+def mix_bank(bank: Theta, controls: Float[jax.Array, "tensors bank"]) -> Theta:
+    """Weights for every tensor (leading axis): sum_k (1 + control_k) W_k / sqrt(bank), biases included."""
+    coefficients = (1.0 + controls) * controls.shape[1] ** -0.5
+    return jax.tree.map(lambda weights: jnp.tensordot(coefficients, weights, axes=1), bank)
+
+
+def normalize_inputs(layers: Theta, mean_squares: Float[jax.Array, "tensors inputs"]) -> Theta:
+    """Weights that expect raw features: the division by their root mean square is folded into the first layer."""
+    scales = jax.lax.rsqrt(mean_squares + 1e-30)
+    first = {"w": layers[0]["w"] * scales[:, None], "b": layers[0]["b"]}
+    return [first, *layers[1:]]
+
+
+def apply_mlp(layers: Theta, features: Float[jax.Array, "pages inputs width"]) -> Float[jax.Array, "pages outputs width"]:
+    """ReLU network with its own weights for each page."""
+    x = features
+    for index, layer in enumerate(layers):
+        if index > 0:
+            x = jax.nn.relu(x)
+        x = layer["w"] * layer["w"].shape[2] ** -0.5 @ x + layer["b"][:, :, None]
+    return x

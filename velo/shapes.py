@@ -1,0 +1,20 @@
+"""Shape annotations for arrays; without jaxtyping (a development dependency) they are inert."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+else:
+    try:
+        from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+    except ImportError:
+        from typing import Any
+
+        class _Inert:
+            def __getitem__(self, _shape):
+                return Any
+
+        Array = PRNGKeyArray = Any
+        Bool = Float = Int = PyTree = _Inert()
+
+__all__ = ["Array", "Bool", "Float", "Int", "PRNGKeyArray", "PyTree"]
