@@ -27,7 +27,7 @@ class Autoencoder(TaskFamily):
     dataset: str = "digits"
     widths: tuple[int, ...] = (64, 16)
     activation: str = "relu"
-    initializer: str = "glorot_uniform"
+    initializer: str = "glorot_normal"
     batch_size: int = 64
 
     def __post_init__(self):
@@ -46,21 +46,11 @@ class Autoencoder(TaskFamily):
         return [size, *self.widths, *self.widths[-2::-1], size]
 
     def draw(self, key):
-        key_noise, key_scale = jax.random.split(key)
-        return AutoencoderDraw(
-            input_noise=jax.random.uniform(key_noise, maxval=0.3),
-            init_scale=jnp.exp(jax.random.uniform(key_scale, minval=-0.7, maxval=0.7)),
-        )
+        uniform = jax.random.uniform(key, (2,))
+        return AutoencoderDraw(input_noise=0.3 * uniform[0], init_scale=classification.init_scale(uniform[1]))
 
     def init(self, draw, key):
-        keys = jax.random.split(key, len(self.sizes) - 1)
-        params = {
-            f"dense_{index}": layers.init_dense(key_layer, inputs, outputs, self.initializer)
-            for index, (key_layer, inputs, outputs) in enumerate(
-                zip(keys, self.sizes[:-1], self.sizes[1:], strict=True)
-            )
-        }
-        return classification.scale_weights(params, draw.init_scale)
+        return layers.init_layers(key, layers.stack("dense", self.sizes), self.initializer, draw.init_scale)
 
     def batch(self, data, key):
         return classification.gather(data, key, self.batch_size)[0]

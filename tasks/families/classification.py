@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-
-
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 NUM_CLASSES = {"digits": 10, "breast_cancer": 2}
@@ -22,13 +20,18 @@ class ClassifierDraw(NamedTuple):
 
 
 def draw_classifier(key: PRNGKeyArray) -> ClassifierDraw:
-    keys = jax.random.split(key, 4)
+    uniform = jax.random.uniform(key, (4,))
     return ClassifierDraw(
-        input_scale=jnp.exp(jax.random.uniform(keys[0], minval=-1.0, maxval=1.0)),
-        input_noise=jax.random.uniform(keys[1], maxval=0.5),
-        label_noise=jax.random.uniform(keys[2], maxval=0.3),
-        init_scale=jnp.exp(jax.random.uniform(keys[3], minval=-0.7, maxval=0.7)),
+        input_scale=jnp.exp(2.0 * uniform[0] - 1.0),
+        input_noise=0.5 * uniform[1],
+        label_noise=0.3 * uniform[2],
+        init_scale=init_scale(uniform[3]),
     )
+
+
+def init_scale(uniform: Float[Array, ""]) -> Float[Array, ""]:
+    """Factor on the initial kernels, log-uniform in [2^-1/2, 2^1/2]."""
+    return 2.0 ** (uniform - 0.5)
 
 
 def gather(data: tuple[Array, Array], key: PRNGKeyArray, batch_size: int) -> tuple[Array, Array]:
@@ -42,12 +45,9 @@ def perturb(
     draw: ClassifierDraw, inputs: Float[Array, "batch ..."], labels: Int[Array, " batch"], num_classes: int,
     key: PRNGKeyArray,
 ) -> tuple[Array, Array]:  # fmt: skip
-    key_input, key_flip, key_label = jax.random.split(key, 3)
+    key_input, key_label = jax.random.split(key)
     inputs = draw.input_scale * (inputs + draw.input_noise * jax.random.normal(key_input, inputs.shape))
-    flipped = jax.random.uniform(key_flip, labels.shape) < draw.label_noise
-    return inputs, jnp.where(flipped, jax.random.randint(key_label, labels.shape, 0, num_classes), labels)
-
-
-def scale_weights(params, scale: Float[Array, ""]):
-    """Initial matrices and kernels times `scale`; biases and gains as they are."""
-    return jax.tree.map(lambda leaf: leaf * scale if leaf.ndim > 1 else leaf, params)
+    # One uniform number decides whether a label is replaced and by which: below the noise it is uniform again.
+    uniform = jax.random.uniform(key_label, labels.shape)
+    random_labels = (uniform / jnp.maximum(draw.label_noise, 1e-6) * num_classes).astype(labels.dtype)
+    return inputs, jnp.where(uniform < draw.label_noise, jnp.minimum(random_labels, num_classes - 1), labels)

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -53,14 +52,10 @@ class ConvClassifier(TaskFamily):
         return classification.draw_classifier(key)
 
     def init(self, draw, key):
-        key_output, *keys = jax.random.split(key, len(self.channels) + 1)
         sizes = [classification.INPUT_SHAPES[self.dataset][-1], *self.channels]
-        params = {
-            f"conv_{index}": layers.init_conv(key_layer, self.kernel_size, inputs, outputs, self.initializer)
-            for index, (key_layer, inputs, outputs) in enumerate(zip(keys, sizes[:-1], sizes[1:], strict=True))
-        }
-        params["output"] = layers.init_dense(key_output, sizes[-1], self.num_classes, self.initializer)
-        return classification.scale_weights(params, draw.init_scale)
+        shapes = layers.stack("conv", sizes, (self.kernel_size, self.kernel_size))
+        shapes["output"] = (sizes[-1], self.num_classes)
+        return layers.init_layers(key, shapes, self.initializer, draw.init_scale)
 
     def batch(self, data, key):
         return classification.gather(data, key, self.batch_size)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tasks.data.text import VOCABULARY_SIZE
+from tasks.families.classification import init_scale
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 REFERENCE_LOSS = math.log(VOCABULARY_SIZE)
@@ -19,10 +20,11 @@ class LanguageDraw(NamedTuple):
 
 
 def draw_language(key: PRNGKeyArray) -> LanguageDraw:
-    key_noise, key_scale, key_permutation = jax.random.split(key, 3)
+    key_uniform, key_permutation = jax.random.split(key)
+    uniform = jax.random.uniform(key_uniform, (2,))
     return LanguageDraw(
-        token_noise=jax.random.uniform(key_noise, maxval=0.2),
-        init_scale=jnp.exp(jax.random.uniform(key_scale, minval=-0.7, maxval=0.7)),
+        token_noise=0.2 * uniform[0],
+        init_scale=init_scale(uniform[1]),
         relabelling=jax.random.permutation(key_permutation, VOCABULARY_SIZE),
     )
 
@@ -35,7 +37,7 @@ def windows(tokens: Int[Array, " length"], key: PRNGKeyArray, batch_size: int, s
 
 def corrupt(draw: LanguageDraw, tokens: Int[Array, "batch size"], key: PRNGKeyArray) -> tuple[Array, Array]:
     """(inputs with noise, clean targets), both relabelled."""
-    key_flip, key_token = jax.random.split(key)
+    uniform = jax.random.uniform(key, tokens.shape)
+    random_tokens = (uniform / jnp.maximum(draw.token_noise, 1e-6) * VOCABULARY_SIZE).astype(tokens.dtype)
     clean = draw.relabelling[tokens]
-    flipped = jax.random.uniform(key_flip, tokens.shape) < draw.token_noise
-    return jnp.where(flipped, jax.random.randint(key_token, tokens.shape, 0, VOCABULARY_SIZE), clean), clean
+    return jnp.where(uniform < draw.token_noise, jnp.minimum(random_tokens, VOCABULARY_SIZE - 1), clean), clean

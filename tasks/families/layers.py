@@ -1,5 +1,8 @@
 """Layers that the families share: plain functions on dictionaries of arrays."""
 
+import itertools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,11 +20,12 @@ ACTIVATIONS = {
     "leaky_relu": jax.nn.leaky_relu,
 }
 INITIALIZERS = {
-    "lecun_normal": jax.nn.initializers.lecun_normal(),
-    "he_normal": jax.nn.initializers.he_normal(),
-    "glorot_uniform": jax.nn.initializers.glorot_uniform(),
-    "orthogonal": jax.nn.initializers.orthogonal(),
+    "lecun_normal": lambda fan_in, fan_out: fan_in**-0.5,
+    "he_normal": lambda fan_in, fan_out: (2.0 / fan_in) ** 0.5,
+    "glorot_normal": lambda fan_in, fan_out: (2.0 / (fan_in + fan_out)) ** 0.5,
+    "small_normal": lambda fan_in, fan_out: 0.05,
 }
+"""Standard deviation of a kernel's entries from its numbers of inputs and outputs."""
 
 
 def check_choice(family: str, field: str, value: str, known) -> None:
@@ -37,17 +41,33 @@ def check_positive(family: Any, *fields: str) -> None:
             raise ValueError(f"{type(family).__name__}: {field} must be at least 1, got {value}")
 
 
-def init_dense(key: PRNGKeyArray, num_inputs: int, num_outputs: int, initializer: str) -> dict[str, Array]:
-    return {"w": INITIALIZERS[initializer](key, (num_inputs, num_outputs)), "b": jnp.zeros(num_outputs)}
+def init_layers(
+    key: PRNGKeyArray, shapes: dict[str, tuple[int, ...]], initializer: str, scale: Float[Array, ""] | float = 1.0
+) -> dict[str, dict[str, Array]]:
+    """Kernels of the given shapes (..., inputs, outputs) times `scale`, with zero biases.
+
+    All are cut from one normal sample: random generators are most of what a compiler has to chew on.
+    """
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    sample = jax.random.normal(key, (sum(sizes),))
+    params = {}
+    for (name, shape), end in zip(shapes.items(), np.cumsum(sizes), strict=True):
+        fan_in = math.prod(shape[:-1])
+        fan_out = math.prod(shape[:-2]) * shape[-1]
+        deviation = INITIALIZERS[initializer](fan_in, fan_out)
+        kernel = sample[end - math.prod(shape) : end].reshape(shape) * (deviation * scale)
+        params[name] = {"w": kernel, "b": jnp.zeros(shape[-1])}
+    return params
+
+
+def stack(name: str, sizes: Sequence[int], kernel: tuple[int, ...] = ()) -> dict[str, tuple[int, ...]]:
+    """Shapes of the layers name_0, name_1, ... that lead from one of `sizes` to the next."""
+    return {f"{name}_{index}": (*kernel, *pair) for index, pair in enumerate(itertools.pairwise(sizes))}
 
 
 def dense(layer: dict[str, Array], x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
     bias = layer["b"].reshape((1,) * (x.ndim - 1) + (-1,))
     return x @ layer["w"] + bias
-
-
-def init_conv(key: PRNGKeyArray, size: int, num_inputs: int, num_outputs: int, initializer: str) -> dict[str, Array]:
-    return {"w": INITIALIZERS[initializer](key, (size, size, num_inputs, num_outputs)), "b": jnp.zeros(num_outputs)}
 
 
 def conv(

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 
-import jax
 import numpy as np
 
 from tasks.families import classification, layers
@@ -51,14 +50,10 @@ class MLPClassifier(TaskFamily):
 
     def init(self, draw, key):
         sizes = [math.prod(classification.INPUT_SHAPES[self.dataset]), *self.widths, self.num_classes]
-        keys = jax.random.split(key, len(sizes) - 1)
-        params = {
-            f"dense_{index}": layers.init_dense(key_layer, inputs, outputs, self.initializer)
-            for index, (key_layer, inputs, outputs) in enumerate(zip(keys, sizes[:-1], sizes[1:], strict=True))
-        }
+        params = layers.init_layers(key, layers.stack("dense", sizes), self.initializer, draw.init_scale)
         if self.use_norm:
             params |= {f"norm_{index}": layers.init_norm(width) for index, width in enumerate(self.widths)}
-        return classification.scale_weights(params, draw.init_scale)
+        return params
 
     def batch(self, data, key):
         return classification.gather(data, key, self.batch_size)

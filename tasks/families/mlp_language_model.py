@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.data.text import VOCABULARY_SIZE
-from tasks.families import classification, language, layers
+from tasks.families import language, layers
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
 
@@ -48,13 +48,10 @@ class MLPLanguageModel(TaskFamily):
         return language.draw_language(key)
 
     def init(self, draw, key):
-        key_embedding, key_hidden, key_output = jax.random.split(key, 3)
-        params = {
-            "embedding": jax.random.normal(key_embedding, (VOCABULARY_SIZE, self.embedding_size)),
-            "hidden": layers.init_dense(key_hidden, self.context * self.embedding_size, self.width, self.initializer),
-            "output": layers.init_dense(key_output, self.width, VOCABULARY_SIZE, self.initializer),
-        }
-        return classification.scale_weights(params, draw.init_scale)
+        key_embedding, key_layers = jax.random.split(key)
+        shapes = layers.stack("dense", [self.context * self.embedding_size, self.width, VOCABULARY_SIZE])
+        params = layers.init_layers(key_layers, shapes, self.initializer, draw.init_scale)
+        return params | {"embedding": jax.random.normal(key_embedding, (VOCABULARY_SIZE, self.embedding_size))}
 
     def batch(self, data, key):
         return language.windows(data, key, self.batch_size, self.context + 1)
@@ -62,5 +59,5 @@ class MLPLanguageModel(TaskFamily):
     def loss(self, draw, params, batch, key):
         inputs, targets = language.corrupt(draw, batch, key)
         embedded = params["embedding"][inputs[:, :-1]].reshape(len(batch), -1)
-        hidden = layers.ACTIVATIONS[self.activation](layers.dense(params["hidden"], embedded))
-        return layers.cross_entropy(layers.dense(params["output"], hidden), targets[:, -1])
+        hidden = layers.ACTIVATIONS[self.activation](layers.dense(params["dense_0"], embedded))
+        return layers.cross_entropy(layers.dense(params["dense_1"], hidden), targets[:, -1])

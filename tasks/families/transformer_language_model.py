@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tasks.data.text import VOCABULARY_SIZE
-from tasks.families import classification, language, layers
+from tasks.families import language, layers
 from tasks.family import TaskFamily
 from velo.shapes import Array, Float
 
@@ -37,45 +37,41 @@ class TransformerLanguageModel(TaskFamily):
         return language.draw_language(key)
 
     def init(self, draw, key):
-        key_token, key_position, key_output, *keys = jax.random.split(key, 3 + self.depth)
-        params = {
-            "token": 0.3 * jax.random.normal(key_token, (VOCABULARY_SIZE, self.width)),
-            "position": 0.3 * jax.random.normal(key_position, (self.context, self.width)),
-            "norm": layers.init_norm(self.width),
-            "output": layers.init_dense(key_output, self.width, VOCABULARY_SIZE, "lecun_normal"),
+        key_embedding, key_layers = jax.random.split(key)
+        width = self.width
+        block_shapes = {"qkv": (width, 3 * width), "mix": (width, width), "up": (width, 4 * width), "down": (4 * width, width)}
+        shapes = {f"{name}_{index}": shape for index in range(self.depth) for name, shape in block_shapes.items()}
+        shapes["output"] = (width, VOCABULARY_SIZE)
+        params = layers.init_layers(key_layers, shapes, "lecun_normal", draw.init_scale)
+        for index in range(self.depth):
+            params |= {f"norm_attention_{index}": layers.init_norm(width), f"norm_mlp_{index}": layers.init_norm(width)}
+        embeddings = 0.3 * jax.random.normal(key_embedding, (VOCABULARY_SIZE + self.context, width))
+        return params | {
+            "norm_output": layers.init_norm(width),
+            "token": embeddings[:VOCABULARY_SIZE],
+            "position": embeddings[VOCABULARY_SIZE:],
         }
-        for index, key_block in enumerate(keys):
-            key_qkv, key_mix, key_up, key_down = jax.random.split(key_block, 4)
-            params[f"block_{index}"] = {
-                "norm_attention": layers.init_norm(self.width),
-                "qkv": layers.init_dense(key_qkv, self.width, 3 * self.width, "lecun_normal"),
-                "mix": layers.init_dense(key_mix, self.width, self.width, "lecun_normal"),
-                "norm_mlp": layers.init_norm(self.width),
-                "up": layers.init_dense(key_up, self.width, 4 * self.width, "lecun_normal"),
-                "down": layers.init_dense(key_down, 4 * self.width, self.width, "lecun_normal"),
-            }
-        return classification.scale_weights(params, draw.init_scale)
 
     def batch(self, data, key):
         return language.windows(data, key, self.batch_size, self.context + 1)
 
-    def _attention(self, block, x: Float[Array, "batch context width"]) -> Float[Array, "batch context width"]:
+    def _attention(self, params, index: int, x: Float[Array, "batch context width"]) -> Float[Array, "batch context width"]:
         batch, context, _ = x.shape
-        qkv = layers.dense(block["qkv"], x).reshape(batch, context, 3, self.num_heads, -1)
+        qkv = layers.dense(params[f"qkv_{index}"], x).reshape(batch, context, 3, self.num_heads, -1)
         queries, keys, values = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         scores = jnp.einsum("bqhd,bkhd->bhqk", queries, keys) * queries.shape[-1] ** -0.5
         causal = jnp.tril(jnp.ones((context, context), bool))[None, None]
         weights = jax.nn.softmax(jnp.where(causal, scores, -1e9))
         mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, values).reshape(batch, context, self.width)
-        return layers.dense(block["mix"], mixed)
+        return layers.dense(params[f"mix_{index}"], mixed)
 
     def loss(self, draw, params, batch, key):
         inputs, targets = language.corrupt(draw, batch, key)
         x = params["token"][inputs[:, :-1]] + params["position"][None]
         for index in range(self.depth):
-            block = params[f"block_{index}"]
-            x = x + self._attention(block, layers.layer_norm(block["norm_attention"], x))
-            hidden = jax.nn.gelu(layers.dense(block["up"], layers.layer_norm(block["norm_mlp"], x)))
-            x = x + layers.dense(block["down"], hidden)
-        logits = layers.dense(params["output"], layers.layer_norm(params["norm"], x))
+            x = x + self._attention(params, index, layers.layer_norm(params[f"norm_attention_{index}"], x))
+            hidden = layers.layer_norm(params[f"norm_mlp_{index}"], x)
+            hidden = jax.nn.gelu(layers.dense(params[f"up_{index}"], hidden))
+            x = x + layers.dense(params[f"down_{index}"], hidden)
+        logits = layers.dense(params["output"], layers.layer_norm(params["norm_output"], x))
         return layers.cross_entropy(logits, targets[:, 1:])
