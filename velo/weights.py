@@ -1,0 +1,204 @@
+"""Weights files: saving and loading theta together with the architecture that it belongs to."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from velo import configuration, tensor_file
+from velo.architectures import ARCHITECTURES
+from velo.learned_optimizer import LearnedOptimizer, Theta
+from velo.tensor_file import WeightsError
+
+FORMAT_VERSION = 1
+DESCRIPTION = "velo"  # our entry in the metadata: JSON with the fields of WeightsInfo
+CHECKSUM = "velo_sha256"  # of that entry's text
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsInfo:
+    """What a weights file says about itself; all of it can be read without building the optimizer."""
+
+    architecture: str
+    """Class name, one of `velo.ARCHITECTURES`."""
+    configuration: Mapping[str, Any]
+    """Its dataclass fields."""
+    record: Mapping[str, Any]
+    """How it was meta-trained, as the writer chose to say; JSON values."""
+    licence: str
+    digest: str
+    """SHA-256 of names, dtypes, shapes and values of the arrays, whatever the record says."""
+    package_version: str
+    """The version of this package that wrote the file."""
+    format_version: int
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of every array, by its path in theta."""
+
+    @property
+    def num_meta_parameters(self) -> int:
+        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+
+def save_weights(
+    path: str | os.PathLike,
+    optimizer: LearnedOptimizer,
+    theta: Theta,
+    record: Mapping[str, Any] | None = None,
+    licence: str = "not stated",
+) -> WeightsInfo:
+    """Writes a self-describing file, atomically; it holds no code.
+
+    Args:
+        path: where to; the suffix is free, `.velo` by custom. The layout is safetensors, which other tools read too.
+        optimizer: one of `velo.ARCHITECTURES`; its configuration is written.
+        theta: its meta-parameters, of the shapes and dtypes of `optimizer.init`.
+        record: how it was meta-trained; anything that JSON can say.
+        licence: of the weights, an SPDX name.
+
+    Raises:
+        WeightsError: theta does not fit the optimizer, or the record is no JSON.
+    """
+    name = type(optimizer).__name__
+    if ARCHITECTURES.get(name) is not type(optimizer):
+        raise WeightsError(f"cannot save a {name}: a file names its architecture, and knows {sorted(ARCHITECTURES)}")
+    arrays = {path: np.asarray(leaf) for path, leaf in _leaves(theta).items()}
+    _check_arrays(arrays, _leaves(_specification(optimizer)), what="theta")
+    description = {
+        "format_version": FORMAT_VERSION,
+        "package_version": importlib.metadata.version("velo"),
+        "architecture": name,
+        "configuration": dataclasses.asdict(optimizer),  # pyright: ignore[reportArgumentType]
+        "record": dict(record or {}),
+        "licence": licence,
+        "digest": tensor_file.digest(arrays),
+    }
+    try:
+        text = json.dumps(description, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"the record has to be JSON: {error}") from None
+    metadata = {DESCRIPTION: text, CHECKSUM: configuration.sha256(text)}
+    tensor_file.write_atomically(path, tensor_file.encode(arrays, metadata))
+    return _info(description, arrays)
+
+
+def load_weights(path: str | os.PathLike, **options: Any) -> tuple[LearnedOptimizer, Theta]:
+    """The optimizer and its theta.
+
+    Args:
+        path: a file of `save_weights`.
+        options: fields of the architecture to set otherwise than the file does; its sizes can't be.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        WeightsError: the file is damaged or of another kind, an option is unknown, or an array is missing, too many,
+            or of the wrong shape or dtype: each is named, with both shapes.
+    """
+    info, arrays = _read(path)
+    try:
+        optimizer = configuration.build(ARCHITECTURES, info.architecture, {**info.configuration, **options})
+        specification = _specification(optimizer)
+        leaves = _leaves(specification)
+        _check_arrays(arrays, leaves, what=info.architecture)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    structure = jax.tree.structure(specification)
+    return optimizer, structure.unflatten([jnp.asarray(arrays[name]) for name in leaves])
+
+
+def weights_info(path: str | os.PathLike) -> WeightsInfo:
+    """What the file says about itself, its digest and checksum verified.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        WeightsError: the file is damaged or of another kind.
+    """
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike) -> tuple[WeightsInfo, dict[str, np.ndarray]]:
+    data = tensor_file.read_bytes(path)
+    try:
+        if not tensor_file.is_tensor_file(data):
+            raise WeightsError("not a weights file that this version knows")
+        arrays, metadata = tensor_file.decode(data)
+        if DESCRIPTION not in metadata:
+            raise WeightsError(f"a safetensors file that was not written by velo.save_weights: {sorted(arrays)[:8]}")
+        description = _parse_description(metadata)
+        info = _info(description, arrays)
+        digest = tensor_file.digest(arrays)
+        if digest != info.digest:
+            raise WeightsError(f"damaged: the digest of the arrays is {digest}, the file says {info.digest}")
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    return info, arrays
+
+
+def _parse_description(metadata: Mapping[str, str]) -> dict[str, Any]:
+    text = metadata[DESCRIPTION]
+    if metadata.get(CHECKSUM) != configuration.sha256(text):
+        raise WeightsError("damaged: the description does not have the checksum that stands beside it")
+    try:
+        description = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"the description is not JSON: {error}") from None
+    expected = {
+        "format_version": int,
+        "package_version": str,
+        "architecture": str,
+        "configuration": dict,
+        "record": dict,
+        "licence": str,
+        "digest": str,
+    }
+    if not isinstance(description, dict):
+        raise WeightsError("the description is not a map")
+    version = description.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise WeightsError(f"format version {version} is newer than this package, which reads up to {FORMAT_VERSION}")
+    for field, kind in expected.items():
+        if type(description.get(field)) is not kind:
+            raise WeightsError(f"the description has no {field} of type {kind.__name__}")
+    return description
+
+
+def _info(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> WeightsInfo:
+    fields = {field.name for field in dataclasses.fields(WeightsInfo)}
+    return WeightsInfo(
+        **{name: value for name, value in description.items() if name in fields},
+        shapes={name: array.shape for name, array in arrays.items()},
+    )
+
+
+def _specification(optimizer: LearnedOptimizer) -> Theta:
+    """Shapes and dtypes of theta; nothing is computed."""
+    with jax.enable_x64(False):  # theta is float32 wherever it is loaded
+        return jax.eval_shape(lambda: optimizer.init(jax.random.key(0)))
+
+
+def _leaves(theta: Theta) -> dict[str, Any]:
+    """The leaves by their path, `hypernetwork/lstm/w`, in the order of the tree."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(theta)
+    named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    assert len(named) == len(leaves), "two leaves of theta have the same path"
+    return named
+
+
+def _check_arrays(arrays: Mapping[str, Any], expected: Mapping[str, Any], what: str) -> None:
+    """Raises one WeightsError that lists everything that doesn't fit."""
+    problems = [f"{name}: not in {what}, has shape {arrays[name].shape}" for name in arrays if name not in expected]
+    for name, leaf in expected.items():
+        if name not in arrays:
+            problems.append(f"{name}: missing, should have shape {leaf.shape}")
+        elif arrays[name].shape != leaf.shape:
+            problems.append(f"{name}: has shape {arrays[name].shape}, should have {leaf.shape}")
+        elif arrays[name].dtype != leaf.dtype:
+            problems.append(f"{name}: has dtype {arrays[name].dtype}, should have {leaf.dtype}")
+    if problems:
+        shown = problems[:20] + [f"and {len(problems) - 20} more"] * (len(problems) > 20)
+        raise WeightsError(f"the arrays don't fit {what}:\n  " + "\n  ".join(shown))
