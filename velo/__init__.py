@@ -4,6 +4,7 @@ from velo.architectures import ARCHITECTURES
 from velo.architectures.velo import VeLO
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.tensor_file import WeightsError
+from velo.transformation import optimizer
 from velo.weights import WeightsInfo, load_weights, save_weights, weights_info
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "WeightsError",
     "WeightsInfo",
     "load_weights",
+    "optimizer",
     "save_weights",
     "weights_info",
 ]

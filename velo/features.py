@@ -44,7 +44,7 @@ def init_loss_history() -> LossHistory:
 
 
 def update_loss_history(
-    history: LossHistory, loss: Float[jax.Array, ""], num_steps: Int[jax.Array, ""] | int
+    history: LossHistory, loss: Float[jax.Array, ""], num_steps: Float[jax.Array, ""] | Int[jax.Array, ""] | int
 ) -> LossHistory:
     """One more loss; a non-finite one leaves the history as it was."""
     exponents = jnp.linspace(0.0, 1.0, NUM_TIMESCALES)

@@ -1,0 +1,212 @@
+"""`velo.optimizer`: what its options do to an update, and what it says when it is used wrongly."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import velo
+from velo import transformation
+
+ARCHITECTURE = velo.VeLO(lstm_size=4, num_mixtures=2)
+
+
+class ProbeState(NamedTuple):
+    total: jax.Array
+    step: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe(velo.LearnedOptimizer):
+    """Steps along the sum of gradients times losses, over the length of the run: quick to compile, and reads it all."""
+
+    def init(self, key):
+        del key
+        return jnp.float32(0.3)
+
+    def bind(self, theta, num_steps):
+        def init(params):
+            return ProbeState(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), params), jnp.zeros((), jnp.int32))
+
+        def update(grads, state, params=None, *, value=None, **extra_args):
+            del extra_args
+            total = jax.tree.map(lambda sum_, grad: sum_ + grad * jnp.asarray(value, jnp.float32), state.total, grads)
+            rate = theta * jnp.maximum(1.0 - state.step / num_steps, 0.0)
+            updates = jax.tree.map(lambda sum_, leaf: (-rate * sum_).astype(leaf.dtype), total, params)
+            return updates, ProbeState(total, state.step + 1)
+
+        return optax.GradientTransformationExtraArgs(init, update)
+
+
+PARAMS = {"w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4), "b": np.full(4, 0.5, np.float32)}
+GRADS = jax.tree.map(lambda leaf: np.sin(7 * leaf).astype(np.float32), PARAMS)
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return Probe(), Probe().init(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def plain(weights):
+    """Updates of three steps without any option."""
+    return run(velo.optimizer(10, weights), 3)
+
+
+def run(tx, num_updates, params=PARAMS, grads=GRADS):
+    state = tx.init(params)
+    step = jax.jit(lambda grads, state, params: tx.update(grads, state, params, value=1.5))
+    updates = []
+    for _ in range(num_updates):
+        update, state = step(grads, state, params)
+        updates.append(update)
+    return updates
+
+
+def assert_close(got, want):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-12), got, want)
+
+
+def test_is_the_bound_architecture(weights, plain):
+    architecture, theta = weights
+    assert_close(plain, run(architecture.bind(theta, 10), 3))
+
+
+def test_weight_decay_is_decoupled_and_scaled(weights, plain):
+    got = run(velo.optimizer(10, weights, weight_decay=0.1, step_scale=0.5), 3)
+    assert_close(got, [jax.tree.map(lambda u, p: 0.5 * (u - 0.1 * p), update, PARAMS) for update in plain])
+
+
+@pytest.mark.parametrize("mask", [{"w": True, "b": False}, lambda params: jax.tree.map(lambda x: x.ndim > 1, params)])
+def test_weight_decay_mask(weights, plain, mask):
+    (got,) = run(velo.optimizer(10, weights, weight_decay=0.1, weight_decay_mask=mask), 1)
+    assert_close(got["b"], plain[0]["b"])
+    assert_close(got["w"], plain[0]["w"] - 0.1 * PARAMS["w"])
+
+
+def test_step_scale_schedule_counts_from_zero(weights, plain):
+    got = run(velo.optimizer(10, weights, step_scale=lambda count: 1.0 / (1.0 + count)), 3)
+    assert_close(got, [jax.tree.map(lambda u, n=n: u / (1 + n), update) for n, update in enumerate(plain)])
+
+
+def test_step_scale_may_be_injected(weights, plain):
+    tx = optax.inject_hyperparams(velo.optimizer, static_args=("num_steps", "weights"))(
+        num_steps=10, weights=weights, step_scale=2.0
+    )
+    state = tx.init(PARAMS)
+    state.hyperparams["step_scale"] = jnp.float32(3.0)
+    got, _ = jax.jit(lambda state: tx.update(GRADS, state, PARAMS, value=1.5))(state)
+    assert_close(got, jax.tree.map(lambda u: 3 * u, plain[0]))
+
+
+def test_bfloat16_parameters_have_float32_state(weights):
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), PARAMS)
+    tx = velo.optimizer(10, weights, weight_decay=0.1, step_scale=2.0)
+    state = tx.init(params)
+    updates, state = tx.update(GRADS, state, params, value=jnp.bfloat16(1.0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(jnp.bfloat16)}
+    floating = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    assert {leaf.dtype for leaf in floating} == {jnp.dtype(jnp.float32)}
+
+
+def test_frozen_parts_do_not_move(weights):
+    masked = optax.partition(
+        {"train": velo.optimizer(10, weights), "freeze": optax.set_to_zero()}, {"w": "train", "b": "freeze"}
+    )
+    (got,) = run(masked, 1)
+    np.testing.assert_array_equal(got["b"], 0.0)
+    (alone,) = run(velo.optimizer(10, weights), 1, {"w": PARAMS["w"]}, {"w": GRADS["w"]})
+    assert_close(got["w"], alone["w"])
+
+
+def test_beyond_the_horizon_gradients_and_losses_are_averaged(weights):
+    tx = velo.optimizer(10, weights, horizon=4, weight_decay=0.1)  # ceil(10 / 4) = 3 gradients an update
+    alone = velo.optimizer(4, weights, weight_decay=0.1)
+    state, state_alone = tx.init(PARAMS), alone.init(PARAMS)
+    step = jax.jit(lambda grads, state, loss: tx.update(grads, state, PARAMS, value=loss))
+    for repeat in range(2):
+        for scale, loss in [(1.0, 3.0), (2.0, 1.0), (6.0, 2.0)]:
+            updates, state = step(jax.tree.map(lambda g, s=scale: s * g, GRADS), state, loss + repeat)
+            if scale != 6.0:
+                assert not any(np.any(leaf) for leaf in jax.tree.leaves(updates))
+        averaged = jax.tree.map(lambda g: 3.0 * g, GRADS)
+        expected, state_alone = alone.update(averaged, state_alone, PARAMS, value=2.0 + repeat)
+        assert_close(updates, expected)
+
+
+def test_velo_stands_still_after_the_run(velo_weights):
+    updates = run(velo.optimizer(2, velo_weights), 5)
+    assert max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(updates[:2])) > 0.0
+    assert max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(updates[2:])) == 0.0
+
+
+@pytest.mark.parametrize("num_steps", [0, -3, 1.5, "10", None, True, np.float32(3)])
+def test_num_steps_has_to_be_a_positive_integer(num_steps):
+    with pytest.raises(ValueError, match="num_steps has to be"):
+        transformation.check_count("num_steps", num_steps)
+
+
+@pytest.mark.parametrize(
+    "options", [{"weight_decay": -1.0}, {"step_scale": float("nan")}, {"step_scale": -0.1}, {"horizon": 0}]
+)
+def test_options_out_of_range(weights, options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} has to be"):
+        velo.optimizer(10, weights, **options)
+
+
+def test_numpy_integers_are_integers(weights):
+    velo.optimizer(np.int64(10), weights)
+
+
+def assert_same_start(tx, other):
+    """Of VeLO's initial states, which hold the theta of its LSTM."""
+    jax.tree.map(np.testing.assert_array_equal, tx.init(PARAMS), other.init(PARAMS))
+
+
+@pytest.fixture(scope="module")
+def velo_weights():
+    theta = jax.tree.map(lambda leaf: leaf + 1.0, ARCHITECTURE.init(jax.random.key(0)))
+    return ARCHITECTURE, theta
+
+
+def test_weights_from_a_file(velo_weights, tmp_path):
+    velo.save_weights(tmp_path / "a.velo", *velo_weights)
+    expected = velo.optimizer(10, velo_weights)
+    assert_same_start(velo.optimizer(10, tmp_path / "a.velo"), expected)
+    assert_same_start(velo.optimizer(10, str(tmp_path / "a.velo")), expected)
+    with pytest.raises(FileNotFoundError):
+        velo.optimizer(10, tmp_path / "b.velo")
+
+
+def test_default_weights(velo_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(transformation.importlib.resources, "files", lambda _: tmp_path)
+    with pytest.raises(ValueError, match="weights has to be given"):
+        velo.optimizer(10)
+    (tmp_path / "data").mkdir()
+    velo.save_weights(tmp_path / "data" / "default.velo", *velo_weights)
+    assert_same_start(velo.optimizer(10), velo.optimizer(10, velo_weights))
+
+
+def test_weights_of_another_kind(weights):
+    with pytest.raises(ValueError, match=r"\(architecture, theta\)"):
+        transformation.resolve_weights(weights[::-1])
+
+
+def test_missing_arguments_are_named(weights):
+    tx = velo.optimizer(10, weights)
+    state = tx.init(PARAMS)
+    with pytest.raises(ValueError, match="value=loss"):
+        tx.update(GRADS, state, PARAMS)
+    with pytest.raises(ValueError, match="reads the parameters"):
+        tx.update(GRADS, state, value=1.0)
+    with pytest.raises(ValueError, match="value=loss"):
+        velo.optimizer(10, weights, horizon=2).update(GRADS, None, PARAMS)
+
+
+def test_integer_parameters_are_named(weights):
+    with pytest.raises(ValueError, match=r"\['layer'\]\['table'\] has dtype int32"):
+        velo.optimizer(10, weights).init({"layer": {"table": np.arange(3, dtype=np.int32)}})

@@ -1,0 +1,50 @@
+"""Averaging several gradients and losses into one update."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from velo.learned_optimizer import check_update_arguments
+from velo.shapes import Float, Int
+
+
+class AveragingState(NamedTuple):
+    count: Int[jax.Array, ""]  # gradients in the averages
+    mean_grads: Any  # float32
+    mean_loss: Float[jax.Array, ""]
+    inner: Any
+
+
+def average_updates(
+    tx: optax.GradientTransformationExtraArgs, every: int
+) -> optax.GradientTransformationExtraArgs:
+    """`tx` on the averages of `every` gradients and losses; the updates in between are zero.
+
+    Unlike `optax.MultiSteps` it averages the losses too, which learned optimizers read. With `every` 1 it is `tx`.
+    """
+    if every == 1:
+        return tx
+
+    def init(params):
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), jnp.float32), params)
+        return AveragingState(jnp.zeros((), jnp.int32), zeros, jnp.zeros(()), tx.init(params))
+
+    def update(grads, state, params=None, *, value=None, **extra_args):
+        check_update_arguments(params, value)
+        count = state.count + 1
+        mean_grads = jax.tree.map(lambda mean, grad: mean + (grad - mean) / count, state.mean_grads, grads)
+        mean_loss = state.mean_loss + (jnp.asarray(value, jnp.float32) - state.mean_loss) / count
+
+        def step(_):
+            updates, inner = tx.update(mean_grads, state.inner, params, value=mean_loss, **extra_args)
+            zeros = jax.tree.map(jnp.zeros_like, mean_grads)
+            return updates, AveragingState(jnp.zeros_like(count), zeros, jnp.zeros_like(mean_loss), inner)
+
+        def wait(_):
+            return jax.tree.map(jnp.zeros_like, params), AveragingState(count, mean_grads, mean_loss, state.inner)
+
+        return jax.lax.cond(count == every, step, wait, None)
+
+    return optax.GradientTransformationExtraArgs(init, update)

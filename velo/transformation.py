@@ -1,0 +1,148 @@
+"""`velo.optimizer`: a learned optimizer as users ask for it, with weight decay, a step scale and a chosen horizon."""
+
+import importlib.resources
+import operator
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple, SupportsIndex
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from velo.accumulation import average_updates
+from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.shapes import Float, Int
+from velo.weights import load_weights
+
+Weights = str | os.PathLike | tuple[LearnedOptimizer, Theta]
+Number = float | Float[jax.Array, ""]
+Scale = Number | Callable[[Int[jax.Array, ""]], Float[jax.Array, ""]]
+
+
+class ScaledState(NamedTuple):
+    count: Int[jax.Array, ""]
+    learned: Any
+
+
+def optimizer(
+    num_steps: SupportsIndex,
+    weights: Weights = "default",
+    *,
+    weight_decay: Number = 0.0,
+    weight_decay_mask: Any = None,
+    step_scale: Scale = 1.0,
+    horizon: SupportsIndex | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """A learned optimizer for a run of `num_steps` steps; the loss goes in as `update(..., value=loss)`.
+
+    One update is p <- p - scale (learned step + weight_decay p). The state is float32 whatever the dtype of the
+    parameters; updates have their dtype. Parts of the parameters are frozen with `optax.masked` or `optax.partition`.
+
+    Args:
+        num_steps: length of the run in calls of `update`, at least 1. The schedule is part of what was learned:
+            it ends at this step. Beyond it VeLO stands still (its schedule has reached `final_rate`), while the
+            released architectures go on as their references do, with a fraction of training above one.
+        weights: a weights file, or an architecture and its theta; "default" are those that come with the package.
+        weight_decay: a number or a traced scalar, the fraction of each parameter that one step takes away, times
+            the scale. As there is no learning rate here, this is AdamW's learning rate times its decay: 1e-4 is usual.
+        weight_decay_mask: tree of bools like the parameters, or a function from them to it; None decays them all.
+        step_scale: multiplies every step; a number, a traced scalar or a function of the step, counted from 0.
+            1 is what was meta-trained.
+        horizon: longest run, in updates, that the weights are to be asked for, such as the longest that they were
+            meta-trained on. A longer run averages ceil(num_steps / horizon) gradients and losses into each update,
+            and the parameters stay as they are in between. None trusts the weights with any length.
+
+    Raises:
+        ValueError: an argument is out of range, `weights` has to be given, or it is no weights file; `init` raises one
+            that names the leaf if a parameter is not of a floating type, `update` if `params` or `value` is missing.
+        FileNotFoundError: there is no such weights file.
+    """
+    length = check_count("num_steps", num_steps)
+    _check_not_negative("weight_decay", weight_decay)
+    if not callable(step_scale):
+        _check_not_negative("step_scale", step_scale)
+    every = 1 if horizon is None else -(-length // check_count("horizon", horizon))
+    architecture, theta = resolve_weights(weights)
+    learned = architecture.bind(theta, -(-length // every))
+
+    def init(params):
+        _check_floating(params)
+        return ScaledState(jnp.zeros((), jnp.int32), learned.init(params))
+
+    def update(grads, state, params=None, *, value=None, **extra_args):
+        del extra_args
+        check_update_arguments(params, value)
+        updates, learned_state = learned.update(grads, state.learned, params, value=value)
+        scale = step_scale(state.count) if callable(step_scale) else step_scale
+        decayed = _mask(weight_decay_mask, params)
+        updates = jax.tree.map(
+            lambda step, leaf, decays: _scaled(step, leaf, scale, weight_decay if decays else 0.0),
+            updates,
+            params,
+            decayed,
+        )
+        return updates, ScaledState(optax.safe_increment(state.count), learned_state)
+
+    return average_updates(optax.GradientTransformationExtraArgs(init, update), every)
+
+
+def _scaled(step, leaf, scale, weight_decay):
+    if _is(weight_decay, 0.0):
+        return step if _is(scale, 1.0) else (scale * step.astype(jnp.float32)).astype(step.dtype)
+    total = step.astype(jnp.float32) - weight_decay * leaf.astype(jnp.float32)
+    return (scale * total).astype(step.dtype)
+
+
+def _is(value, constant: float) -> bool:
+    return isinstance(value, int | float) and value == constant
+
+
+def _mask(mask, params):
+    if mask is None:
+        return jax.tree.map(lambda _: True, params)
+    return mask(params) if callable(mask) else mask
+
+
+def resolve_weights(weights: Any) -> tuple[LearnedOptimizer, Theta]:
+    """The architecture and its theta; errors as in `optimizer`."""
+    if isinstance(weights, tuple):
+        if len(weights) != 2 or not isinstance(weights[0], LearnedOptimizer):
+            raise ValueError("weights as a tuple has to be (architecture, theta), such as velo.load_weights returns")
+        return weights
+    if weights != "default":
+        return load_weights(weights)
+    packaged = importlib.resources.files("velo").joinpath("data", "default.velo")
+    if not packaged.is_file():
+        raise ValueError(
+            "weights has to be given: no meta-trained weights come with this version. "
+            "Pass the path of a weights file, or (architecture, theta)"
+        )
+    with importlib.resources.as_file(packaged) as path:
+        return load_weights(path)
+
+
+def check_count(name: str, value: Any) -> int:
+    """`value` as an int; a ValueError that says what it has to be if it is no integer of at least 1."""
+    try:
+        count = operator.index(value)
+    except (TypeError, jax.errors.JAXTypeError):
+        raise ValueError(f"{name} has to be a Python integer, got {value!r}") from None
+    if isinstance(value, bool) or count < 1:
+        raise ValueError(f"{name} has to be at least 1, got {value!r}")
+    return count
+
+
+def _check_not_negative(name: str, value: Any) -> None:
+    if isinstance(value, int | float) and not 0 <= value < float("inf"):
+        raise ValueError(f"{name} has to be finite and at least 0, got {value!r}")
+
+
+def _check_floating(params) -> None:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(
+                f"parameter {jax.tree_util.keystr(path)} has dtype {dtype}, and only floating-point parameters can be "
+                "optimized: take it out of the parameters or freeze it with optax.masked"
+            )
