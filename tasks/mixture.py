@@ -4,12 +4,33 @@ import dataclasses
 
 import numpy as np
 
+from tasks.families.autoencoder import Autoencoder
+from tasks.families.click_model import ClickModel
 from tasks.families.conv_classifier import ConvClassifier
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.families.mlp_language_model import MLPLanguageModel
+from tasks.families.rnn_language_model import RNNLanguageModel
+from tasks.families.teacher_regression import TeacherRegression
+from tasks.families.transformer_language_model import TransformerLanguageModel
+from tasks.families.variational_autoencoder import VariationalAutoencoder
+from tasks.families.vision_transformer import VisionTransformer
 from tasks.family import TaskFamily
 
-FAMILIES = {family.__name__: family for family in (MLPClassifier, ConvClassifier, MLPLanguageModel)}
+FAMILIES = {
+    family.__name__: family
+    for family in (
+        Autoencoder,
+        ClickModel,
+        ConvClassifier,
+        MLPClassifier,
+        MLPLanguageModel,
+        RNNLanguageModel,
+        TeacherRegression,
+        TransformerLanguageModel,
+        VariationalAutoencoder,
+        VisionTransformer,
+    )
+}
 """Families that know how to sample their architecture."""
 
 
@@ -35,6 +56,7 @@ class TaskMixture:
 
 
 MIXTURES = {
+    "broad": TaskMixture(tuple((name, 1.0) for name in sorted(FAMILIES))),
     "small": TaskMixture((("MLPClassifier", 3.0), ("ConvClassifier", 1.0), ("MLPLanguageModel", 2.0))),
 }
 """Named mixtures."""

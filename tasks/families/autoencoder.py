@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from tasks.families import classification, layers
+from tasks.data import SOURCES
+from tasks.families import classification, draws, layers
+from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
 from velo.shapes import Array, Float
-
-VARIANCES = {"digits": 0.294, "breast_cancer": 1.0}
-"""Mean variance of an input over the data set: the error of the best constant."""
-
 
 class AutoencoderDraw(NamedTuple):
     input_noise: Float[Array, ""]  # standard deviation; the target is the clean image
@@ -36,9 +35,19 @@ class Autoencoder(TaskFamily):
         layers.check_choice("Autoencoder", "activation", self.activation, layers.ACTIVATIONS)
         layers.check_choice("Autoencoder", "initializer", self.initializer, layers.INITIALIZERS)
 
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> "Autoencoder":
+        width = log_uniform_power(rng, 16, 64)
+        return cls(
+            widths=tuple(width // 2**index for index in range(int(rng.integers(1, 4)))),
+            activation=choice(rng, sorted(layers.ACTIVATIONS)),
+            initializer=choice(rng, sorted(layers.INITIALIZERS)),
+            batch_size=log_uniform_power(rng, 16, 64),
+        )
+
     @property
     def reference_loss(self) -> float:
-        return VARIANCES[self.dataset]
+        return SOURCES[self.dataset].variance
 
     @property
     def sizes(self) -> list[int]:
@@ -47,7 +56,7 @@ class Autoencoder(TaskFamily):
 
     def draw(self, key):
         uniform = jax.random.uniform(key, (2,))
-        return AutoencoderDraw(input_noise=0.3 * uniform[0], init_scale=classification.init_scale(uniform[1]))
+        return AutoencoderDraw(input_noise=0.3 * uniform[0], init_scale=draws.init_scale(uniform[1]))
 
     def init(self, draw, key):
         return layers.init_layers(key, layers.stack("dense", self.sizes), self.initializer, draw.init_scale)
@@ -58,9 +67,5 @@ class Autoencoder(TaskFamily):
     def loss(self, draw, params, batch, key):
         target = batch.reshape(len(batch), -1)
         x = target + draw.input_noise * jax.random.normal(key, target.shape)
-        num_layers = len(self.sizes) - 1
-        for index in range(num_layers):
-            x = layers.dense(params[f"dense_{index}"], x)
-            if index < num_layers - 1:
-                x = layers.ACTIVATIONS[self.activation](x)
-        return jnp.mean(jnp.square(x - target))
+        decoded = layers.mlp(params, "dense", len(self.sizes) - 1, x, self.activation)
+        return jnp.mean(jnp.square(decoded - target))

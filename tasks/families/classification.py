@@ -4,10 +4,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from tasks.data import SOURCES
+from tasks.families import draws
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
-NUM_CLASSES = {"digits": 10, "breast_cancer": 2}
-INPUT_SHAPES = {"digits": (8, 8, 1), "breast_cancer": (30,)}
+NUM_CLASSES = {name: source.num_classes for name, source in SOURCES.items() if source.kind in ("image", "table")}
+INPUT_SHAPES = {name: SOURCES[name].input_shape for name in NUM_CLASSES}
+IMAGES = tuple(name for name, shape in INPUT_SHAPES.items() if len(shape) == 3)
 
 
 class ClassifierDraw(NamedTuple):
@@ -25,19 +29,14 @@ def draw_classifier(key: PRNGKeyArray) -> ClassifierDraw:
         input_scale=jnp.exp(2.0 * uniform[0] - 1.0),
         input_noise=0.5 * uniform[1],
         label_noise=0.3 * uniform[2],
-        init_scale=init_scale(uniform[3]),
+        init_scale=draws.init_scale(uniform[3]),
     )
-
-
-def init_scale(uniform: Float[Array, ""]) -> Float[Array, ""]:
-    """Factor on the initial kernels, log-uniform in [2^-1/2, 2^1/2]."""
-    return 2.0 ** (uniform - 0.5)
 
 
 def gather(data: tuple[Array, Array], key: PRNGKeyArray, batch_size: int) -> tuple[Array, Array]:
     """`batch_size` random examples, with replacement."""
     inputs, targets = data
-    rows = jax.random.randint(key, (batch_size,), 0, len(inputs))
+    rows = draws.integers(key, (batch_size,), len(inputs))
     return inputs[rows], targets[rows]
 
 

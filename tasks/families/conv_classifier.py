@@ -25,7 +25,7 @@ class ConvClassifier(TaskFamily):
 
     def __post_init__(self):
         layers.check_positive(self, "channels", "kernel_size", "stride", "batch_size")
-        layers.check_choice("ConvClassifier", "dataset", self.dataset, ("digits",))
+        layers.check_choice("ConvClassifier", "dataset", self.dataset, classification.IMAGES)
         layers.check_choice("ConvClassifier", "activation", self.activation, layers.ACTIVATIONS)
         layers.check_choice("ConvClassifier", "initializer", self.initializer, layers.INITIALIZERS)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.families import draws
 from velo.shapes import Array, Float, PRNGKeyArray
 
 ACTIVATIONS = {
@@ -42,22 +43,26 @@ def check_positive(family: Any, *fields: str) -> None:
 
 
 def init_layers(
-    key: PRNGKeyArray, shapes: dict[str, tuple[int, ...]], initializer: str, scale: Float[Array, ""] | float = 1.0
-) -> dict[str, dict[str, Array]]:
-    """Kernels of the given shapes (..., inputs, outputs) times `scale`, with zero biases.
+    key: PRNGKeyArray,
+    shapes: dict[str, tuple[int, ...]],
+    initializer: str,
+    scale: Float[Array, ""] | float = 1.0,
+    tables: dict[str, tuple[int, ...]] | None = None,
+    table_deviation: float = 1.0,
+) -> dict[str, Any]:
+    """Kernels of the given shapes (..., inputs, outputs) times `scale`, with zero biases, and plain normal `tables`.
 
-    All are cut from one normal sample: random generators are most of what a compiler has to chew on.
+    All are cut from one normal sample.
     """
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    sample = jax.random.normal(key, (sum(sizes),))
+    tables = tables or {}
+    arrays = draws.normals(key, shapes | tables)
     params = {}
-    for (name, shape), end in zip(shapes.items(), np.cumsum(sizes), strict=True):
+    for name, shape in shapes.items():
         fan_in = math.prod(shape[:-1])
         fan_out = math.prod(shape[:-2]) * shape[-1]
         deviation = INITIALIZERS[initializer](fan_in, fan_out)
-        kernel = sample[end - math.prod(shape) : end].reshape(shape) * (deviation * scale)
-        params[name] = {"w": kernel, "b": jnp.zeros(shape[-1])}
-    return params
+        params[name] = {"w": arrays[name] * (deviation * scale), "b": jnp.zeros(shape[-1])}
+    return params | {name: table_deviation * arrays[name] for name in tables}
 
 
 def stack(name: str, sizes: Sequence[int], kernel: tuple[int, ...] = ()) -> dict[str, tuple[int, ...]]:
@@ -92,11 +97,40 @@ def init_norm(size: int) -> dict[str, Array]:
     return {"scale": jnp.ones(size), "offset": jnp.zeros(size)}
 
 
-def layer_norm(layer: dict[str, Array], x: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
+def standardize(x: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
+    """Mean zero and variance one over the last axis."""
     centered = x - jnp.mean(x, axis=-1, keepdims=True)
-    normalized = centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True) + 1e-5)
+    return centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True) + 1e-5)
+
+
+def layer_norm(layer: dict[str, Array], x: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
     shape = (1,) * (x.ndim - 1) + (-1,)
-    return normalized * layer["scale"].reshape(shape) + layer["offset"].reshape(shape)
+    return standardize(x) * layer["scale"].reshape(shape) + layer["offset"].reshape(shape)
+
+
+def mlp(
+    params: dict, name: str, num_layers: int, x: Float[Array, "*batch inputs"], activation: str, use_norm: bool = False
+) -> Float[Array, "*batch outputs"]:
+    """Dense layers name_0, name_1, ... with an activation (after a layer norm norm_0, ...) on all but the last."""
+    for index in range(num_layers - 1):
+        x = dense(params[f"{name}_{index}"], x)
+        if use_norm:
+            x = layer_norm(params[f"norm_{index}"], x)
+        x = ACTIVATIONS[activation](x)
+    return dense(params[f"{name}_{num_layers - 1}"], x)
+
+
+def cut_patches(images: Float[Array, "batch height width channels"], size: int) -> Float[Array, "batch patches pixels"]:
+    """Square patches of an image that they tile, row by row."""
+    batch, height, width, num_channels = images.shape
+    tiles = images.reshape(batch, height // size, size, width // size, size, num_channels)
+    return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, size * size * num_channels)
+
+
+def check_patches(family: Any, input_shape: tuple[int, ...], size: int) -> None:
+    height, width = input_shape[:2]
+    if height % size or width % size:
+        raise ValueError(f"{type(family).__name__}: patch_size must divide the image's {height} x {width}, got {size}")
 
 
 def cross_entropy(logits: Float[Array, "*batch classes"], labels: Array) -> Float[Array, ""]:

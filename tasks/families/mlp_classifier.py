@@ -61,9 +61,5 @@ class MLPClassifier(TaskFamily):
     def loss(self, draw, params, batch, key):
         inputs, labels = classification.perturb(draw, *batch, self.num_classes, key)
         x = inputs.reshape(len(inputs), -1)
-        for index in range(len(self.widths)):
-            x = layers.dense(params[f"dense_{index}"], x)
-            if self.use_norm:
-                x = layers.layer_norm(params[f"norm_{index}"], x)
-            x = layers.ACTIVATIONS[self.activation](x)
-        return layers.cross_entropy(layers.dense(params[f"dense_{len(self.widths)}"], x), labels)
+        logits = layers.mlp(params, "dense", len(self.widths) + 1, x, self.activation, self.use_norm)
+        return layers.cross_entropy(logits, labels)

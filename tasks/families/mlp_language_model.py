@@ -2,11 +2,8 @@
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from tasks.data.text import VOCABULARY_SIZE
 from tasks.families import language, layers
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
@@ -26,6 +23,7 @@ class MLPLanguageModel(TaskFamily):
 
     def __post_init__(self):
         layers.check_positive(self, "context", "embedding_size", "width", "batch_size")
+        layers.check_choice("MLPLanguageModel", "dataset", self.dataset, language.VOCABULARY_SIZES)
         layers.check_choice("MLPLanguageModel", "activation", self.activation, layers.ACTIVATIONS)
         layers.check_choice("MLPLanguageModel", "initializer", self.initializer, layers.INITIALIZERS)
 
@@ -41,17 +39,20 @@ class MLPLanguageModel(TaskFamily):
         )
 
     @property
+    def vocabulary_size(self) -> int:
+        return language.VOCABULARY_SIZES[self.dataset]
+
+    @property
     def reference_loss(self) -> float:
-        return language.REFERENCE_LOSS
+        return language.reference_loss(self.dataset)
 
     def draw(self, key):
-        return language.draw_language(key)
+        return language.draw_language(key, self.vocabulary_size)
 
     def init(self, draw, key):
-        key_embedding, key_layers = jax.random.split(key)
-        shapes = layers.stack("dense", [self.context * self.embedding_size, self.width, VOCABULARY_SIZE])
-        params = layers.init_layers(key_layers, shapes, self.initializer, draw.init_scale)
-        return params | {"embedding": jax.random.normal(key_embedding, (VOCABULARY_SIZE, self.embedding_size))}
+        shapes = layers.stack("dense", [self.context * self.embedding_size, self.width, self.vocabulary_size])
+        tables = {"embedding": (self.vocabulary_size, self.embedding_size)}
+        return layers.init_layers(key, shapes, self.initializer, draw.init_scale, tables)
 
     def batch(self, data, key):
         return language.windows(data, key, self.batch_size, self.context + 1)

@@ -1,77 +1,72 @@
-"""Character language models with causal attention (Vaswani et al. 2017, layer norm before each block)."""
+"""Language models with causal attention."""
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
-from tasks.data.text import VOCABULARY_SIZE
-from tasks.families import language, layers
+from tasks.families import attention, language, layers
+from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
-from velo.shapes import Array, Float
 
 
 @dataclasses.dataclass(frozen=True)
 class TransformerLanguageModel(TaskFamily):
-    """`depth` blocks of attention and a gelu MLP of four times the width, learned positions."""
+    """`depth` blocks of attention and a gelu MLP, learned positions; predicts every token of a window."""
 
     dataset: str = "python_help"
     context: int = 16
     width: int = 32
     num_heads: int = 2
     depth: int = 1
+    initializer: str = "lecun_normal"
     batch_size: int = 8
 
     def __post_init__(self):
         layers.check_positive(self, "context", "width", "num_heads", "depth", "batch_size")
-        if self.width % self.num_heads:
-            raise ValueError(
-                f"TransformerLanguageModel: width must be a multiple of num_heads, got {self.width} and {self.num_heads}"
-            )
+        layers.check_choice("TransformerLanguageModel", "dataset", self.dataset, language.VOCABULARY_SIZES)
+        layers.check_choice("TransformerLanguageModel", "initializer", self.initializer, layers.INITIALIZERS)
+        attention.check_heads(self, self.width, self.num_heads)
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> "TransformerLanguageModel":
+        return cls(
+            context=choice(rng, (8, 16)),
+            width=choice(rng, (16, 32)),
+            num_heads=choice(rng, (1, 2, 4)),
+            depth=int(rng.integers(1, 3)),
+            initializer=choice(rng, sorted(layers.INITIALIZERS)),
+            batch_size=choice(rng, (4, 8)),
+        )
+
+    @property
+    def vocabulary_size(self) -> int:
+        return language.VOCABULARY_SIZES[self.dataset]
 
     @property
     def reference_loss(self) -> float:
-        return language.REFERENCE_LOSS
+        return language.reference_loss(self.dataset)
 
     def draw(self, key):
-        return language.draw_language(key)
+        return language.draw_language(key, self.vocabulary_size)
 
     def init(self, draw, key):
-        key_embedding, key_layers = jax.random.split(key)
-        width = self.width
-        block_shapes = {"qkv": (width, 3 * width), "mix": (width, width), "up": (width, 4 * width), "down": (4 * width, width)}
-        shapes = {f"{name}_{index}": shape for index in range(self.depth) for name, shape in block_shapes.items()}
-        shapes["output"] = (width, VOCABULARY_SIZE)
-        params = layers.init_layers(key_layers, shapes, "lecun_normal", draw.init_scale)
-        for index in range(self.depth):
-            params |= {f"norm_attention_{index}": layers.init_norm(width), f"norm_mlp_{index}": layers.init_norm(width)}
-        embeddings = 0.3 * jax.random.normal(key_embedding, (VOCABULARY_SIZE + self.context, width))
-        return params | {
-            "norm_output": layers.init_norm(width),
-            "token": embeddings[:VOCABULARY_SIZE],
-            "position": embeddings[VOCABULARY_SIZE:],
-        }
+        names = [f"block_{index}" for index in range(self.depth)]
+        shapes = {}
+        norms = {"norm_output": layers.init_norm(self.width)}
+        for name in names:
+            shapes |= attention.block_shapes(name, self.width)
+            norms |= attention.block_norms(name, self.width)
+        shapes["output"] = (self.width, self.vocabulary_size)
+        tables = {"token": (self.vocabulary_size, self.width), "position": (self.context, self.width)}
+        return layers.init_layers(key, shapes, self.initializer, draw.init_scale, tables, table_deviation=0.3) | norms
 
     def batch(self, data, key):
         return language.windows(data, key, self.batch_size, self.context + 1)
-
-    def _attention(self, params, index: int, x: Float[Array, "batch context width"]) -> Float[Array, "batch context width"]:
-        batch, context, _ = x.shape
-        qkv = layers.dense(params[f"qkv_{index}"], x).reshape(batch, context, 3, self.num_heads, -1)
-        queries, keys, values = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        scores = jnp.einsum("bqhd,bkhd->bhqk", queries, keys) * queries.shape[-1] ** -0.5
-        causal = jnp.tril(jnp.ones((context, context), bool))[None, None]
-        weights = jax.nn.softmax(jnp.where(causal, scores, -1e9))
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, values).reshape(batch, context, self.width)
-        return layers.dense(params[f"mix_{index}"], mixed)
 
     def loss(self, draw, params, batch, key):
         inputs, targets = language.corrupt(draw, batch, key)
         x = params["token"][inputs[:, :-1]] + params["position"][None]
         for index in range(self.depth):
-            x = x + self._attention(params, index, layers.layer_norm(params[f"norm_attention_{index}"], x))
-            hidden = layers.layer_norm(params[f"norm_mlp_{index}"], x)
-            hidden = jax.nn.gelu(layers.dense(params[f"up_{index}"], hidden))
-            x = x + layers.dense(params[f"down_{index}"], hidden)
+            x = attention.block(params, f"block_{index}", x, self.num_heads, causal=True)
         logits = layers.dense(params["output"], layers.layer_norm(params["norm_output"], x))
         return layers.cross_entropy(logits, targets[:, 1:])

@@ -1,0 +1,58 @@
+"""Recurrent cells, scanned over time."""
+
+import jax
+import jax.numpy as jnp
+
+from tasks.families import layers
+from velo.shapes import Array, Float
+
+CELLS = {"vanilla": 1, "irnn": 1, "gru": 3, "lstm": 4}
+"""Kernels of the width of the state that a cell has.
+
+vanilla is tanh, irnn has relu and starts from the identity (Le et al. 2015), gru is Cho et al. 2014 (the reset gate
+after the product), lstm is Hochreiter and Schmidhuber 1997 with a forget gate whose bias starts at one.
+"""
+
+
+def cell_shapes(name: str, cell: str, input_size: int, width: int) -> dict[str, tuple[int, int]]:
+    """Dense layers of a cell, for `layers.init_layers`."""
+    return {f"{name}_input": (input_size, CELLS[cell] * width), f"{name}_state": (width, CELLS[cell] * width)}
+
+
+def adjust_init(params: dict, name: str, cell: str) -> dict:
+    """The identity of an irnn and the forget bias of an lstm."""
+    state = params[f"{name}_state"]
+    width = len(state["w"])
+    if cell == "irnn":
+        state = {"w": jnp.eye(width), "b": state["b"]}
+    if cell == "lstm":
+        state = {"w": state["w"], "b": state["b"].at[:width].set(1.0)}
+    return params | {f"{name}_state": state}
+
+
+def run(
+    params: dict, name: str, cell: str, inputs: Float[Array, "time batch inputs"]
+) -> Float[Array, "time batch width"]:
+    """States after every input, from a state of zeros."""
+    width = len(params[f"{name}_state"]["w"])
+    projected = layers.dense(params[f"{name}_input"], inputs)
+    zeros = jnp.zeros((inputs.shape[1], width), projected.dtype)
+
+    def step(carry, x):
+        hidden, memory = carry
+        state = layers.dense(params[f"{name}_state"], hidden)
+        if cell == "lstm":
+            forget, enter, leave, candidate = jnp.split(x + state, 4, axis=-1)
+            memory = jax.nn.sigmoid(forget) * memory + jax.nn.sigmoid(enter) * jnp.tanh(candidate)
+            hidden = jax.nn.sigmoid(leave) * jnp.tanh(memory)
+        elif cell == "gru":
+            reset, update = jnp.split(jax.nn.sigmoid((x + state)[:, : 2 * width]), 2, axis=-1)
+            candidate = jnp.tanh(x[:, 2 * width :] + reset * state[:, 2 * width :])
+            hidden = update * hidden + (1.0 - update) * candidate
+        elif cell == "irnn":
+            hidden = jax.nn.relu(x + state)
+        else:
+            hidden = jnp.tanh(x + state)
+        return (hidden, memory), hidden
+
+    return jax.lax.scan(step, (zeros, zeros), projected)[1]

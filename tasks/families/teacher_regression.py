@@ -1,0 +1,110 @@
+"""Regression of a random network's outputs: endless data, so that nothing can be memorised."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tasks.families import draws, layers
+from tasks.families.sampling import choice, log_uniform_power
+from tasks.family import TaskFamily
+from velo.shapes import Array, Float
+
+
+class TeacherDraw(NamedTuple):
+    teacher: dict[str, Array]  # kernels of unit gain
+    input_deviations: Float[Array, " inputs"]  # a power law: some directions matter much more than others
+    target_noise: Float[Array, ""]  # standard deviation; the clean target's is one
+    init_scale: Float[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherRegression(TaskFamily):
+    """A student of hidden layers `widths` under mean squared error; inputs are normal, targets come from a teacher.
+
+    The teacher's kernels are in the draw. With `teacher_norm` its hidden layers are normalised, which makes targets
+    that vary on a finer scale.
+    """
+
+    dataset: str = "none"
+    input_size: int = 16
+    output_size: int = 4
+    teacher_width: int = 32
+    teacher_depth: int = 2
+    teacher_activation: str = "tanh"
+    teacher_norm: bool = False
+    widths: tuple[int, ...] = (32,)
+    activation: str = "relu"
+    initializer: str = "lecun_normal"
+    use_norm: bool = False
+    batch_size: int = 64
+
+    def __post_init__(self):
+        sizes = ("input_size", "output_size", "teacher_width", "teacher_depth", "widths", "batch_size")
+        layers.check_positive(self, *sizes)
+        layers.check_choice("TeacherRegression", "dataset", self.dataset, ("none",))
+        layers.check_choice("TeacherRegression", "teacher_activation", self.teacher_activation, layers.ACTIVATIONS)
+        layers.check_choice("TeacherRegression", "activation", self.activation, layers.ACTIVATIONS)
+        layers.check_choice("TeacherRegression", "initializer", self.initializer, layers.INITIALIZERS)
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> "TeacherRegression":
+        return cls(
+            input_size=log_uniform_power(rng, 4, 64),
+            output_size=log_uniform_power(rng, 1, 16),
+            teacher_width=log_uniform_power(rng, 8, 64),
+            teacher_depth=int(rng.integers(1, 4)),
+            teacher_activation=choice(rng, sorted(layers.ACTIVATIONS)),
+            teacher_norm=bool(rng.integers(2)),
+            widths=(log_uniform_power(rng, 8, 64),) * int(rng.integers(1, 5)),
+            activation=choice(rng, sorted(layers.ACTIVATIONS)),
+            initializer=choice(rng, sorted(layers.INITIALIZERS)),
+            use_norm=bool(rng.integers(2)),
+            batch_size=log_uniform_power(rng, 16, 64),
+        )
+
+    @property
+    def reference_loss(self) -> float:
+        return 1.0
+
+    def draw(self, key):
+        key_uniform, key_teacher = jax.random.split(key)
+        uniform = jax.random.uniform(key_uniform, (3,))
+        widths = [self.teacher_width] * self.teacher_depth
+        sizes = [self.input_size, *widths, self.output_size]
+        shapes = layers.stack("dense", sizes)
+        kernels = {name: w * shapes[name][0] ** -0.5 for name, w in draws.normals(key_teacher, shapes).items()}
+        deviations = (1.0 + jnp.arange(self.input_size)) ** (-1.5 * uniform[0])
+        return TeacherDraw(
+            teacher=kernels,
+            input_deviations=deviations * jax.lax.rsqrt(jnp.mean(jnp.square(deviations))),
+            target_noise=0.5 * uniform[1],
+            init_scale=draws.init_scale(uniform[2]),
+        )
+
+    def init(self, draw, key):
+        shapes = layers.stack("dense", [self.input_size, *self.widths, self.output_size])
+        params = layers.init_layers(key, shapes, self.initializer, draw.init_scale)
+        if self.use_norm:
+            params |= {f"norm_{index}": layers.init_norm(width) for index, width in enumerate(self.widths)}
+        return params
+
+    def batch(self, data, key):
+        return draws.normals(key, {"x": (self.batch_size, self.input_size), "noise": (self.batch_size, self.output_size)})
+
+    def _teach(self, draw: TeacherDraw, x: Float[Array, "batch inputs"]) -> Float[Array, "batch outputs"]:
+        for index in range(self.teacher_depth):
+            x = layers.ACTIVATIONS[self.teacher_activation](1.5 * (x @ draw.teacher[f"dense_{index}"]))
+            if self.teacher_norm:
+                x = layers.standardize(x)
+        # Over the teachers every output then has mean zero and variance one.
+        x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-8)
+        return x @ draw.teacher[f"dense_{self.teacher_depth}"]
+
+    def loss(self, draw, params, batch, key):
+        x = draw.input_deviations[None] * batch["x"]
+        target = self._teach(draw, x) + draw.target_noise * batch["noise"]
+        predicted = layers.mlp(params, "dense", len(self.widths) + 1, x, self.activation, self.use_norm)
+        return jnp.mean(jnp.square(predicted - target))
