@@ -1,0 +1,59 @@
+"""A run's folder on disk: who may write to it, and whose settings it belongs to."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from meta_train.settings import MetaTraining
+
+SETTINGS_FILE = "settings.json"
+WEIGHTS_FILE = "weights.velo"
+CHANGEABLE = ("num_steps", "execution")
+
+
+class RunFolderError(ValueError):
+    """A folder that can't hold this run; nothing in it was touched."""
+
+
+def describe(value: Any) -> Any:
+    """Settings as JSON values; a dataclass carries its type, since a union's members may share field names."""
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__} | fields
+    return list(value) if isinstance(value, tuple) else value
+
+
+def prepare(folder: Path, settings: MetaTraining, *, resume: bool) -> None:
+    """Makes the folder of a new run, or checks that `settings` may resume the run in it."""
+    path = folder / SETTINGS_FILE
+    if resume:
+        if not path.exists():
+            raise RunFolderError(f"{folder} holds no run to resume: {path} is missing")
+        _check_same(folder, json.loads(path.read_text()), describe(settings))
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunFolderError(f"{folder} exists already: pass --resume to go on with its run, or another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(describe(settings), indent=2) + "\n")
+    temporary.replace(path)
+
+
+def _check_same(folder: Path, stored: dict, asked: dict) -> None:
+    differences = [
+        f"{name} was {was!r} and is now {now!r}"
+        for name, was, now in _differences(stored, asked)
+        if name.split(".")[0] not in CHANGEABLE
+    ]
+    if differences:
+        raise RunFolderError(f"{folder} belongs to a run with other settings: {'; '.join(differences)}")
+
+
+def _differences(stored: Any, asked: Any, name: str = ""):
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        for key in [*stored, *(key for key in asked if key not in stored)]:
+            prefix = f"{name}.{key}" if name else key
+            yield from _differences(stored.get(key), asked.get(key), prefix)
+    elif stored != asked:
+        yield name, stored, asked
