@@ -1,0 +1,177 @@
+"""`PRESET [--field value ...]` into settings that have checked themselves, or one line that says what is wrong."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import itertools
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
+
+import tyro
+
+from configs import fields
+
+Options = TypeVar("Options")
+
+HELP = ("-h", "--help")
+
+
+class Preset(NamedTuple):
+    description: str
+    settings: Any  # a frozen dataclass
+
+
+class CommandLineError(ValueError):
+    """What the user typed can't be carried out; the message is one line."""
+
+
+def parse(
+    presets: Mapping[str, Preset], argv: Sequence[str], *, prog: str, options: Options
+) -> tuple[str, Any, Options]:
+    """The preset's name, its settings with the overrides of `argv`, and the options of the run.
+
+    Every field of the settings and of the settings inside them can be overridden by its dotted name; where a field
+    may be of one of several types, `--field TYPE` takes another type than the preset does. `options` is a frozen
+    dataclass of whatever is no part of the settings, such as the output folder.
+
+    Raises:
+        CommandLineError: an unknown preset or field, an ill-typed value, or one that the settings refuse.
+        SystemExit: help was asked for and printed.
+    """
+    if not argv or argv[0] in HELP:
+        print(overview(presets, prog), end="")  # noqa: T201
+        raise SystemExit(0 if argv else 2)
+    name, *rest = argv
+    if name not in presets:
+        _refuse_preset(name, presets)
+    try:
+        settings, rest = fields.choose_types(presets[name].settings, rest)
+    except ValueError as error:
+        raise CommandLineError(str(error)) from None
+    known = [*fields.flags(settings), *fields.flags(options)]
+    for word in rest:
+        if word.startswith("--") and word not in HELP and _flag(word) not in known:
+            raise CommandLineError(f"unknown field {_flag(word)}; did you mean {_nearest_flag(_flag(word), known)}?")
+    settings, options = _parse_with_tyro(settings, options, rest, f"{prog} {name}", presets[name].description)
+    return name, settings, options
+
+
+def overview(presets: Mapping[str, Preset], prog: str) -> str:
+    width = max(map(len, presets))
+    lines = [f"  {name:{width}}  {preset.description}" for name, preset in presets.items()]
+    return "\n".join(
+        [
+            f"usage: {prog} PRESET [--field value ...]",
+            "",
+            "presets:",
+            *lines,
+            "",
+            f"{prog} PRESET --help lists the fields with the preset's values.",
+            "",
+        ]
+    )
+
+
+def _refuse_preset(name: str, presets: Mapping[str, Preset]) -> NoReturn:
+    known = f"known: {', '.join(presets)}"
+    if name.startswith("-"):
+        raise CommandLineError(f"the first argument is a preset, got {name}; {known}")
+    nearest = difflib.get_close_matches(name, presets, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    raise CommandLineError(f"unknown preset {name!r}; {hint}{known}")
+
+
+def _flag(word: str) -> str:
+    return word.partition("=")[0].replace("_", "-")
+
+
+def _nearest_flag(flag: str, known: Sequence[str]) -> str:
+    """By the whole dotted name or by its last part, whichever is closer: users forget prefixes."""
+
+    def similarity(candidate: str) -> float:
+        ends = candidate.rpartition(".")[2].removeprefix("--"), flag.rpartition(".")[2].removeprefix("--")
+        return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in ((candidate, flag), ends))
+
+    return max(known, key=similarity)
+
+
+def _parse_with_tyro(settings, options, argv: Sequence[str], prog: str, description: str):
+    command = dataclasses.make_dataclass(
+        "Command",
+        [
+            (
+                "settings",
+                Annotated[tyro.conf.FlagConversionOff[type(settings)], tyro.conf.arg(name="")],
+                dataclasses.field(default=settings),
+            ),
+            (
+                "options",
+                Annotated[tyro.conf.FlagCreatePairsOff[type(options)], tyro.conf.arg(name="")],
+                dataclasses.field(default=options),
+            ),
+        ],
+        frozen=True,
+    )
+    choices = [f"--{path} {'|'.join(types)} chooses another type." for path, types in fields.choices(settings).items()]
+    errors = io.StringIO()
+    try:
+        with _unwrapped(argv), contextlib.redirect_stderr(errors):
+            parsed: Any = tyro.cli(
+                command,
+                prog=prog,
+                description=" ".join([description, *choices]),
+                args=list(argv),
+                config=(tyro.conf.AvoidSubcommands,),
+            )
+    except SystemExit as stop:
+        if stop.code:
+            raise CommandLineError(_condense(errors.getvalue(), argv)) from None
+        raise
+    except ValueError as error:  # refused by the settings themselves
+        raise CommandLineError(" ".join(str(error).split())) from None
+    return parsed.settings, parsed.options
+
+
+@contextlib.contextmanager
+def _unwrapped(argv: Sequence[str]) -> Iterator[None]:
+    """tyro explains a mistake in a box as wide as the terminal: in a very wide one the message stays in one piece."""
+    columns = os.environ.get("COLUMNS")
+    if not any(word in HELP for word in argv):
+        os.environ["COLUMNS"] = "100000"
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
+
+
+def _condense(box: str, argv: Sequence[str]) -> str:
+    """The one line of tyro's box that says what is wrong, with what was typed."""
+    lines = [line.strip("│ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
+    message = " ".join(itertools.takewhile(lambda line: not line.startswith("─"), lines))
+    refused = re.fullmatch(r"Error parsing (\S+): (.*)", message)
+    if refused is None:
+        return message[:1].lower() + message[1:].removesuffix(".")
+    source, reason = refused.groups()
+    expected = [line.removeprefix(source).strip() for line in lines[1:] if line.startswith(f"{source} ")]
+    if not expected:
+        return reason
+    return f"{source} takes {expected[0]}, got {' '.join(_values(source, argv)) or 'nothing'}"
+
+
+def _values(flag: str, argv: Sequence[str]) -> list[str]:
+    """The words that follow the last occurrence of `flag`."""
+    values: list[str] = []
+    for word in argv:
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            current = _flag(name)
+            if current == flag:
+                values = [value] if equals else []
+        elif current == flag:
+            values.append(word)
+    return values

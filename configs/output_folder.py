@@ -1,0 +1,28 @@
+"""Where a run writes when it isn't told."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from configs.command_line import CommandLineError
+
+RUNS = Path("runs")
+
+
+def new(preset: str) -> Path:
+    """`runs/PRESET`, or `runs/PRESET-2` and so on: the first that doesn't exist."""
+    return next(folder for folder in _candidates(preset) if not folder.exists())
+
+
+def latest(preset: str) -> Path:
+    """The last folder that `new` gave and that was made."""
+    folders = list(itertools.takewhile(Path.exists, _candidates(preset)))
+    if not folders:
+        raise CommandLineError(f"there is no {RUNS / preset} to resume; name the run's folder with --out")
+    return folders[-1]
+
+
+def _candidates(preset: str) -> Iterator[Path]:
+    yield RUNS / preset
+    for number in itertools.count(2):
+        yield RUNS / f"{preset}-{number}"
