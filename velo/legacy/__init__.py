@@ -1,0 +1,1 @@
+"""What the released learned optimizers have in common, to the digit, quirks included."""

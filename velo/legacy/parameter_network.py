@@ -1,0 +1,99 @@
+"""The released per-parameter network: its inputs, their normalisation, and a bank of its weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from velo import packing
+from velo.learned_optimizer import Theta
+from velo.legacy.accumulators import FactoredFeatures, pack_stacks
+from velo.legacy.hypernetwork import truncated_normal
+from velo.shapes import Float, PRNGKeyArray
+
+Pages = Float[jax.Array, "pages width"]
+Stack = Float[jax.Array, "decays pages width"]
+
+NUM_DECAYS = 3
+MAX_GRADIENT_FEATURE = 0.1
+
+
+def init_bank(key: PRNGKeyArray, num_mixtures: int, sizes: tuple[int, ...]) -> Theta:
+    """A list of layers {w: (bank, outputs, inputs), b: (bank, outputs)} for the given sizes, inputs first."""
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [
+        {
+            "w": truncated_normal(key_layer, (num_mixtures, outputs, inputs), inputs),
+            "b": jnp.zeros((num_mixtures, outputs)),
+        }
+        for key_layer, inputs, outputs in zip(keys, sizes[:-1], sizes[1:], strict=True)
+    ]
+
+
+def mix_bank(bank: Theta, coefficients: Float[jax.Array, "tensors bank"]) -> Theta:
+    """The weights of every tensor, biases included: a mean over the bank with these coefficients."""
+    return jax.tree.map(lambda weights: jnp.tensordot(coefficients / weights.shape[0], weights, axes=1), bank)
+
+
+def factored_pages(layout: packing.Layout, features: list[FactoredFeatures]) -> FactoredFeatures:
+    """The features of all tensors in pages, each of shape (decays, pages, width)."""
+    columns = zip(*features, strict=True) if features else [[]] * len(FactoredFeatures._fields)
+    return FactoredFeatures(*(pack_stacks(layout, list(column), NUM_DECAYS) for column in columns))
+
+
+def parameter_features(
+    layout: packing.Layout,
+    grad: Pages,
+    params: Pages,
+    momenta: Stack,
+    second_moment: Pages,
+    factored: FactoredFeatures,
+    with_clipped: bool,
+) -> Float[jax.Array, "pages inputs width"]:
+    """The inputs in the order of the released weights: 30 with the clipped and the normalised gradient, else 28."""
+    root = jax.lax.rsqrt(second_moment + 1e-6)
+    rows = [
+        grad[None],
+        *([jnp.clip(grad, -MAX_GRADIENT_FEATURE, MAX_GRADIENT_FEATURE)[None]] if with_clipped else []),
+        params[None],
+        momenta,
+        second_moment[None],
+        momenta * root[None],
+        root[None],
+        grad[None] * factored.gradient_scale,
+        *([(grad * root)[None]] if with_clipped else []),
+        factored.row,
+        factored.column,
+        jax.lax.rsqrt(factored.row + 1e-8),
+        jax.lax.rsqrt(factored.column + 1e-8),
+        momenta * factored.momentum_scale,
+    ]
+    return jnp.swapaxes(jnp.concatenate(rows), 0, 1) * layout.occupied[:, None]
+
+
+def normalizers(
+    layout: packing.Layout, features: Float[jax.Array, "pages inputs width"]
+) -> Float[jax.Array, "tensors inputs"]:
+    """What makes every input of unit mean square over each tensor."""
+    counts = np.maximum(layout.sizes, 1).astype(np.float32)[:, None]
+    return jax.lax.rsqrt(1e-5 + layout.sum_by_tensor(jnp.sum(jnp.square(features), axis=2)) / counts)
+
+
+def apply_network(
+    layout: packing.Layout,
+    layers: Theta,
+    features: Float[jax.Array, "pages inputs width"],
+    scales: Float[jax.Array, "tensors inputs"],
+) -> Float[jax.Array, "pages outputs width"]:
+    """ReLU network with its own weights (leading axis of `layers`) for every tensor; the inputs are scaled first."""
+    x = features * scales[layout.tensor_of_page][:, :, None]
+    for index, layer in enumerate(layers):
+        x = layer["w"][layout.tensor_of_page] @ x + layer["b"][layout.tensor_of_page][:, :, None]
+        if index < len(layers) - 1:
+            x = jax.nn.relu(x)
+    return x
+
+
+def root_mean_square(layout: packing.Layout, pages: Pages) -> Float[jax.Array, " tensors"]:
+    """Of each tensor, with the reference's epsilon."""
+    counts = np.maximum(layout.sizes, 1).astype(np.float32)
+    return jnp.sqrt(layout.sum_by_tensor(jnp.sum(jnp.square(pages), axis=1)) / counts + 1e-9)
