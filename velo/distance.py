@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from velo.shapes import Float
 
-INITIAL_DISTANCE = 1e-6
 DECAY = 0.999**0.5
 
 
@@ -19,10 +18,11 @@ class Distance(NamedTuple):
     numerator: Float[jax.Array, " tensors"]  # r_k of algorithm 4, tensor by tensor
 
 
-def init_distance(num_tensors: int) -> Distance:
+def init_distance(num_tensors: int, initial: float) -> Distance:
+    """`initial` should lie below the distance to the solution; from there the estimate grows by factors."""
     return Distance(
-        jnp.asarray(INITIAL_DISTANCE, jnp.float32),
-        jnp.full(num_tensors, INITIAL_DISTANCE, jnp.float32),
+        jnp.asarray(initial, jnp.float32),
+        jnp.full(num_tensors, initial, jnp.float32),
         jnp.zeros(num_tensors, jnp.float32),
     )
 
@@ -40,7 +40,7 @@ def update_distance(
         inner_products: <g_k, x_0 - x_k> of each tensor.
         sums: |s_{k+1}|_1 of each tensor, the absolute sum of the weighted gradient sum after this update.
     """
-    numerator = DECAY * distance.numerator + distance.estimate / INITIAL_DISTANCE * rate * inner_products
+    numerator = DECAY * distance.numerator + distance.estimate * rate * inner_products
     tiny = 1e-30
     return Distance(
         jnp.maximum(distance.estimate, jnp.sum(numerator) / (jnp.sum(sums) + tiny)),

@@ -65,6 +65,8 @@ class VeLO(LearnedOptimizer):
     """Hidden layers of the per-parameter MLP."""
     nominal: float = 1.0
     """Weight of the hand-made direction that the MLP corrects; 0 leaves everything to the MLP."""
+    initial_distance: float = 3e-4
+    """First estimate of the distance to the solution (Prodigy: 1e-6, which costs short runs their first tenth)."""
     final_rate: float = 0.0
     """Where the nominal cosine decay ends, as a fraction of its start."""
 
@@ -74,6 +76,8 @@ class VeLO(LearnedOptimizer):
                 raise ValueError(f"VeLO: {name} must be at least 1, got {getattr(self, name)}")
         if self.nominal < 0:
             raise ValueError(f"VeLO: nominal must be at least 0, got {self.nominal}")
+        if not 0 < self.initial_distance < math.inf:
+            raise ValueError(f"VeLO: initial_distance must be positive and finite, got {self.initial_distance}")
         if not 0 <= self.final_rate <= 1:
             raise ValueError(f"VeLO: final_rate must be in [0, 1], got {self.final_rate}")
 
@@ -90,7 +94,7 @@ class VeLO(LearnedOptimizer):
 
     def bind(self, theta: Theta, num_steps: int | Int[jax.Array, ""]) -> optax.GradientTransformationExtraArgs:
         def init(params):
-            return _init_state(theta, params)
+            return _init_state(theta, params, self.initial_distance)
 
         def update(grads, state, params=None, *, value=None, **extra_args):
             del extra_args
@@ -151,7 +155,7 @@ class VeLO(LearnedOptimizer):
         return self.nominal * nominal * jnp.exp(magnitude) + size[:, None] * outputs[:, 0]
 
 
-def _init_state(theta, params) -> State:
+def _init_state(theta, params, initial_distance: float) -> State:
     leaves = jax.tree.leaves(params)
     layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
     initial = layout.pack([jnp.asarray(leaf) for leaf in leaves])
@@ -161,7 +165,7 @@ def _init_state(theta, params) -> State:
         second_moment=jnp.zeros_like(initial),
         gradient_sum=jnp.zeros_like(initial),
         initial_params=initial,
-        distance=distance.init_distance(len(leaves)),
+        distance=distance.init_distance(len(leaves), initial_distance),
         loss_history=features.init_loss_history(),
         lstm=hypernetwork.init_lstm(theta["hypernetwork"], len(leaves)),
     )
@@ -175,7 +179,7 @@ def _accumulate(state: State, grad, rate) -> State:
     return state._replace(
         momenta=decays * state.momenta + (1.0 - decays) * weighted[None],
         second_moment=SECOND_MOMENT_DECAY * state.second_moment + (1.0 - SECOND_MOMENT_DECAY) * jnp.square(weighted),
-        gradient_sum=distance.DECAY * state.gradient_sum + rate * estimate / distance.INITIAL_DISTANCE * grad,
+        gradient_sum=distance.DECAY * state.gradient_sum + rate * estimate * grad,
     )
 
 

@@ -1,0 +1,97 @@
+"""The task problem: weights, lengths, common random numbers, and runs that diverge."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from meta_train.estimators import FullES
+from meta_train.task_problem import Episodes, Objective, TaskProblem
+from tasks import inner_loop
+from tasks.families.mlp_classifier import MLPClassifier
+from tasks.family import NORMALIZED_RANGE
+from velo.learned_optimizer import LearnedOptimizer
+
+FAMILY = MLPClassifier(widths=(4,), batch_size=4)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedRate(LearnedOptimizer):
+    """Gradient descent; theta is its rate."""
+
+    def init(self, key):
+        return {"rate": jnp.asarray(0.1)}
+
+    def bind(self, theta, num_steps):
+        return optax.with_extra_args_support(optax.sgd(theta["rate"]))
+
+
+@pytest.mark.parametrize("num_steps", [3, 25, 400])
+@pytest.mark.parametrize("objective", [Objective(), Objective(0.0), Objective(1.0, 10)])
+def test_weights_sum_to_one_and_cover_the_tail(objective, num_steps):
+    weights = objective.weights(jnp.arange(num_steps), jnp.asarray(num_steps))
+    assert float(jnp.sum(weights)) == pytest.approx(1.0, rel=1e-4)
+    assert jnp.all(weights >= 0)
+    assert weights[-1] == jnp.max(weights)
+
+
+def test_lengths_are_whole_segments_within_the_range():
+    problem = TaskProblem(FAMILY, LearnedRate(), Episodes(50, 100, 1000))
+    lengths = jax.vmap(problem.sample_length)(jax.random.split(jax.random.key(0), 1000))
+    assert int(lengths.min()) == 2
+    assert int(lengths.max()) == 20
+    assert float(np.median(lengths)) == pytest.approx(np.sqrt(2 * 20), rel=0.15)
+
+
+def test_segments_equal_one_run():
+    problem = TaskProblem(FAMILY, LearnedRate(), Episodes(5, 5, 20))
+    theta, key = {"rate": jnp.asarray(0.3)}, jax.random.key(1)
+    data, _ = FAMILY.load()
+
+    @jax.jit
+    def in_segments():
+        carry, total = problem.reset(theta, key, jnp.asarray(4)), 0.0
+        for _ in range(4):
+            carry, segment = problem.advance(theta, carry, data)
+            total = total + segment.loss
+        return carry.state.params, total, segment.done
+
+    @jax.jit
+    def at_once():
+        key_draw, key_init, key_train = jax.random.split(key, 3)
+        draw = FAMILY.draw(key_draw)
+        tx = optax.sgd(0.3)
+        state = inner_loop.start(FAMILY, tx, draw, key_init)
+        state, losses = inner_loop.train(FAMILY, tx, draw, state, data, key_train, num_steps=20)
+        weights = Objective().weights(jnp.arange(20), jnp.asarray(20))
+        return state.params, jnp.sum(weights * jax.vmap(FAMILY.normalize)(losses))
+
+    params, total, done = in_segments()
+    expected_params, expected = at_once()
+    assert bool(done)
+    assert float(total) == pytest.approx(float(expected), rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), params, expected_params)
+
+
+def test_a_diverging_run_is_counted_and_bounded():
+    problem = TaskProblem(FAMILY, LearnedRate(), Episodes(10, 40, 40))
+    data, _ = FAMILY.load()
+    estimate, _ = jax.jit(FullES(2, 0.1).estimate, static_argnums=0)(
+        problem, {"rate": jnp.asarray(1e30)}, (), data, jax.random.key(2)
+    )
+    assert int(estimate.num_nonfinite) > 50
+    assert float(estimate.loss) <= NORMALIZED_RANGE[1]
+    assert float(estimate.loss) > NORMALIZED_RANGE[1] - 0.5
+    assert np.isfinite(estimate.grad["rate"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((0, 1, 1), "segment_steps must be at least 1, got 0"), ((50, 10, 100), "50, 10, 100"), ((5, 10, 9), "5, 10, 9")],
+)
+def test_bad_episodes_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Episodes(*arguments)
