@@ -1,0 +1,78 @@
+"""The key of a curve: a digest of everything that determines it."""
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from evaluation.contender import Contender
+from evaluation.runner import Lane
+from tasks.family import TaskFamily
+from tasks.fixed import FixedTask
+
+FORMAT = 1
+"""Raise it when what a stored curve means changes."""
+DISTRIBUTIONS = ("jax", "jaxlib", "optax", "velo")
+
+
+def versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
+
+
+@functools.cache
+def _source_digest(*modules: str) -> str:
+    """Of the Python files behind modules and packages: a version alone doesn't change while code is worked on."""
+    digest = hashlib.sha256()
+    for name in modules:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and spec.origin is not None, name
+        origin = Path(spec.origin)
+        files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+        for path in files:
+            digest.update(path.relative_to(origin.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def tree_digest(tree) -> str:
+    """Of names, types, shapes and values of a pytree of arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\0".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _data_digest(family: TaskFamily) -> str:
+    return tree_digest(family.load())
+
+
+def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_valid_batches: int) -> dict:
+    """The part of a key that all runs of an optimizer on a task share, as something that JSON can write."""
+    sources = ("tasks", "evaluation.runner", "evaluation.contender")
+    return {
+        "format": FORMAT,
+        "task": task.name,
+        "family": repr(task.family),
+        "data": _data_digest(task.family),
+        "num_steps": task.num_steps,
+        "num_checkpoints": num_checkpoints,
+        "num_valid_batches": num_valid_batches,
+        "optimizer": contender.name,
+        "rule": repr(contender.rule) if contender.is_learned else contender.name,
+        "theta": tree_digest(contender.theta),
+        "versions": versions(),
+        "backend": jax.default_backend(),
+        "source": _source_digest(*sources, "velo" if contender.is_learned else "evaluation.baselines"),
+    }
+
+
+def key(common: dict, lane: Lane) -> str:
+    """20 hexadecimal digits."""
+    content = {**common, "hyperparameters": lane.hyperparameters, "seed": lane.seed}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]

@@ -1,0 +1,1 @@
+"""What an evaluation shows: a table in the terminal and one HTML page."""

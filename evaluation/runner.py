@@ -1,0 +1,167 @@
+"""Trains one optimizer on one task in the lanes of one compiled program.
+
+A lane is a run with its own hyperparameters and seed. The seed alone gives the task's draw, the initial parameters,
+the order of the data and the validation batches, so that every optimizer faces the same problem under a seed.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from evaluation import contender as contenders
+from evaluation.contender import Contender, Rule
+from evaluation.curve import Curve
+from tasks import inner_loop
+from tasks.family import TaskFamily
+from tasks.fixed import FixedTask
+
+PURPOSES = ("draw", "init", "train", "valid")
+"""The order fixes each purpose's key: append only."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lane:
+    hyperparameters: tuple[tuple[str, float], ...]
+    """Sorted by name."""
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What the compiled program depends on, apart from the shapes of its arguments."""
+
+    family: TaskFamily
+    rule: Rule
+    num_steps: int
+    num_valid_batches: int
+
+
+def _key(seed, purpose: str):
+    return jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _start(program: Program, theta, hyperparameters, seeds):
+    """(draws, states), each with a leading axis of lanes."""
+
+    def lane(hyperparameters, seed):
+        tx = contenders.bind(program.rule, theta, hyperparameters, program.num_steps)
+        draw = program.family.draw(_key(seed, "draw"))
+        return draw, inner_loop.start(program.family, tx, draw, _key(seed, "init"))
+
+    return jax.vmap(lane)(hyperparameters, seeds)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _advance(program: Program, segment_steps: int, theta, hyperparameters, seeds, draws, states, train, valid):
+    """(states, training losses [lanes, segment_steps], validation losses [lanes]) after `segment_steps` more steps."""
+
+    def lane(hyperparameters, seed, draw, state):
+        family = program.family
+        tx = contenders.bind(program.rule, theta, hyperparameters, program.num_steps)
+        state, losses = inner_loop.train(
+            family, tx, draw, state, train, _key(seed, "train"), num_steps=segment_steps
+        )  # fmt: skip
+        valid_loss = inner_loop.mean_loss(
+            family, draw, state.params, valid, _key(seed, "valid"), num_batches=program.num_valid_batches
+        )
+        return state, losses, valid_loss
+
+    return jax.vmap(lane)(hyperparameters, seeds, draws, states)
+
+
+@functools.lru_cache(maxsize=64)
+def _compile(function, static: tuple, treedef, types: tuple):
+    """(executable, seconds that it took): compiled ahead so that its cost isn't mistaken for the run's."""
+    arguments = treedef.unflatten(
+        [jax.ShapeDtypeStruct(kind.shape, kind.dtype, weak_type=kind.weak_type) for kind in types]
+    )
+    begin = time.perf_counter()
+    executable = function.lower(*static, *arguments).compile()
+    return executable, time.perf_counter() - begin
+
+
+class _Stopwatch:
+    """Calls programs and keeps the seconds of compiling them apart from the seconds of running them."""
+
+    def __init__(self):
+        self.compile_seconds = {}
+        self.seconds = 0.0
+
+    def call(self, function, static: tuple, *arguments):
+        leaves, treedef = jax.tree.flatten(arguments)
+        executable, compile_seconds = _compile(function, static, treedef, tuple(jax.typeof(leaf) for leaf in leaves))
+        self.compile_seconds[executable] = compile_seconds
+        begin = time.perf_counter()
+        result = jax.block_until_ready(executable(*arguments))
+        self.seconds += time.perf_counter() - begin
+        return result
+
+
+def segments(num_steps: int, num_checkpoints: int) -> list[int]:
+    """Steps between checkpoints: all equal but a shorter last one where they don't divide, to compile at most twice."""
+    size = -(-num_steps // num_checkpoints)
+    return [min(size, num_steps - done) for done in range(0, num_steps, size)]
+
+
+def run(
+    task: FixedTask,
+    contender: Contender,
+    lanes: Sequence[Lane],
+    *,
+    num_lanes: int,
+    num_checkpoints: int,
+    num_valid_batches: int,
+    on_steps: Callable[[int], None] = lambda num_steps: None,
+) -> list[Curve]:
+    """Trains at most `num_lanes` lanes together for `task.num_steps` steps; a curve a lane, in the same order.
+
+    Fewer lanes are padded with copies of the last, so that tuning and reporting share one compiled program and a
+    curve doesn't depend on what ran beside it. Calls `on_steps` with the number of steps (over all lanes) just done,
+    once a checkpoint. Every lane needs the same names of hyperparameters.
+    """
+    if not 1 <= len(lanes) <= num_lanes:
+        raise ValueError(f"run: the number of lanes must be in [1, {num_lanes}], got {len(lanes)}")
+    padded = [*lanes, *(lanes[-1] for _ in range(num_lanes - len(lanes)))]
+    program = Program(task.family, contender.rule, task.num_steps, num_valid_batches)
+    train, valid = task.family.load()
+    theta = jax.tree.map(jnp.asarray, contender.theta)
+    hyperparameters = {
+        name: jnp.asarray([dict(lane.hyperparameters)[name] for lane in padded], jnp.float32)
+        for name, _ in lanes[0].hyperparameters
+    }
+    seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
+
+    stopwatch = _Stopwatch()
+    draws, states = stopwatch.call(_start, (program,), theta, hyperparameters, seeds)
+    train_losses, valid_losses = [], []
+    sizes = segments(task.num_steps, num_checkpoints)
+    for size in sizes:
+        states, segment_loss, valid_loss = stopwatch.call(
+            _advance, (program, size), theta, hyperparameters, seeds, draws, states, train, valid
+        )
+        train_losses.append(np.asarray(segment_loss))
+        valid_losses.append(np.asarray(valid_loss))
+        on_steps(size * len(lanes))
+    train_loss = np.concatenate(train_losses, axis=1).astype(np.float32)
+    valid_loss = np.stack(valid_losses, axis=1).astype(np.float32)
+    return [
+        Curve(
+            task=task.name,
+            optimizer=contender.name,
+            hyperparameters=lane.hyperparameters,
+            seed=lane.seed,
+            train_loss=train_loss[index],
+            valid_steps=np.cumsum(sizes),
+            valid_loss=valid_loss[index],
+            seconds=stopwatch.seconds / num_lanes,
+            compile_seconds=sum(stopwatch.compile_seconds.values()),
+            num_lanes=num_lanes,
+        )
+        for index, lane in enumerate(lanes)
+    ]

@@ -1,0 +1,138 @@
+"""A folder of curves, one Parquet file each, written once; `pandas.read_parquet(folder)` reads them all.
+
+One row a training step: columns `key`, `task`, `optimizer`, `hyperparameters` (JSON), `seed`, `num_steps`, `step`
+(from 1), `train_loss` (at which that step's gradient was taken), `valid_loss` (after that step; null where none was
+taken), `seconds`, `compile_seconds`, `num_lanes` (see `Curve`) and `versions` (JSON).
+"""
+
+import json
+import logging
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from evaluation.curve import Curve
+from evaluation.identity import versions
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("task", pa.string()),
+        ("optimizer", pa.string()),
+        ("hyperparameters", pa.string()),
+        ("seed", pa.int64()),
+        ("num_steps", pa.int64()),
+        ("step", pa.int64()),
+        ("train_loss", pa.float32()),
+        ("valid_loss", pa.float32()),
+        ("seconds", pa.float64()),
+        ("compile_seconds", pa.float64()),
+        ("num_lanes", pa.int64()),
+        ("versions", pa.string()),
+    ]
+)
+
+
+class Store:
+    """Curves by key. Files whose names start with a dot are none of the folder's curves, to pandas either."""
+
+    def __init__(self, folder: Path):
+        """Makes the folder; raises a ValueError in one line if it can't be written."""
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ValueError(f"can't write curves to {self.folder}: {error.strerror or error}") from None
+
+    def path(self, key: str, curve: Curve) -> Path:
+        return self._path(key, curve.task, curve.optimizer)
+
+    def _path(self, key: str, task: str, optimizer: str) -> Path:
+        readable = re.sub(r"[^A-Za-z0-9_]+", "_", f"{task}-{optimizer}".lstrip("_.")).strip("_")
+        return self.folder / f"{readable or 'curve'}-{key}.parquet"
+
+    def get(self, key: str, task: str, optimizer: str) -> Curve | None:
+        """The stored curve, or None if there is none.
+
+        A file that can't be read (cut off, say) is moved aside to a name with a leading dot, with a line in the log,
+        and counts as missing.
+        """
+        path = self._path(key, task, optimizer)
+        if not path.exists():
+            return None
+        try:
+            return _from_table(parquet.read_table(path, schema=SCHEMA), key)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            aside = path.with_name(f".damaged-{path.name}")
+            os.replace(path, aside)
+            reason = str(error).splitlines()[0]
+            logger.warning("curve %s is damaged (%s): kept as %s, running it again", path.name, reason, aside.name)
+            return None
+
+    def put(self, key: str, curve: Curve) -> Path:
+        """Writes a curve, whole or not at all; a curve that is there already stays as it is."""
+        path = self.path(key, curve)
+        if path.exists():
+            return path
+        temporary = path.with_name(f".{path.name}-{os.getpid()}")
+        try:
+            parquet.write_table(_to_table(curve, key), temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise ValueError(f"can't write {path}: {error.strerror or error}") from None
+        return path
+
+
+def _to_table(curve: Curve, key: str) -> pa.Table:
+    num_steps = curve.num_steps
+    valid_loss = np.zeros(num_steps, np.float32)
+    valid_loss[curve.valid_steps - 1] = curve.valid_loss
+    missing = np.ones(num_steps, bool)
+    missing[curve.valid_steps - 1] = False
+    constants = {
+        "key": key,
+        "task": curve.task,
+        "optimizer": curve.optimizer,
+        "hyperparameters": json.dumps(dict(curve.hyperparameters)),
+        "seed": curve.seed,
+        "num_steps": num_steps,
+        "seconds": curve.seconds,
+        "compile_seconds": curve.compile_seconds,
+        "num_lanes": curve.num_lanes,
+        "versions": json.dumps(versions(), sort_keys=True),
+    }
+    columns = {name: pa.array([value] * num_steps, SCHEMA.field(name).type) for name, value in constants.items()}
+    columns["step"] = pa.array(np.arange(1, num_steps + 1))
+    columns["train_loss"] = pa.array(curve.train_loss)  # NaN stays NaN: only "not taken" is null
+    columns["valid_loss"] = pa.array(valid_loss, mask=missing)
+    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
+
+
+def _from_table(table: pa.Table, key: str) -> Curve:
+    if not table.num_rows or table["key"][0].as_py() != key or table["num_steps"][0].as_py() != table.num_rows:
+        raise ValueError("its rows are not those of this curve")
+    first = table.slice(0, 1).to_pylist()[0]
+    valid_loss = table["valid_loss"].combine_chunks()
+    taken = valid_loss.is_valid().to_numpy(zero_copy_only=False)
+    return Curve(
+        task=first["task"],
+        optimizer=first["optimizer"],
+        hyperparameters=tuple(sorted(json.loads(first["hyperparameters"]).items())),
+        seed=first["seed"],
+        train_loss=table["train_loss"].to_numpy(),
+        valid_steps=np.flatnonzero(taken) + 1,
+        valid_loss=valid_loss.to_numpy(zero_copy_only=False)[taken],
+        seconds=first["seconds"],
+        compile_seconds=first["compile_seconds"],
+        num_lanes=first["num_lanes"],
+    )
