@@ -151,8 +151,9 @@ def _unwrapped(argv: Sequence[str]) -> Iterator[None]:
 
 def _condense(box: str, argv: Sequence[str]) -> str:
     """The one line of tyro's box that says what is wrong, with what was typed."""
-    lines = [line.strip("│ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
-    message = " ".join(itertools.takewhile(lambda line: not line.startswith("─"), lines))
+    _, *lines = [line.strip("│| ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    lines = list(itertools.dropwhile(_is_rule, lines))
+    message = " ".join(itertools.takewhile(lambda line: not _is_rule(line), lines))
     refused = re.fullmatch(r"Error parsing (\S+): (.*)", message)
     if refused is None:
         return message[:1].lower() + message[1:].removesuffix(".")
@@ -161,6 +162,10 @@ def _condense(box: str, argv: Sequence[str]) -> str:
     if not expected:
         return reason
     return f"{source} takes {expected[0]}, got {' '.join(_values(source, argv)) or 'nothing'}"
+
+
+def _is_rule(line: str) -> bool:
+    return not line.strip("─-")
 
 
 def _values(flag: str, argv: Sequence[str]) -> list[str]:

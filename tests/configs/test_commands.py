@@ -1,0 +1,121 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs import evaluate_command, meta_train_command, output_folder
+from configs.exit_code import exit_code
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, value in os.environ.items():  # whatever a command sets in its environment ends with the test
+        monkeypatch.setenv(name, value)
+
+
+def contents(folder):
+    return {path: path.read_bytes() if path.is_file() else None for path in Path(folder).rglob("*")}
+
+
+@pytest.fixture
+def taken():
+    """A folder with somebody's file, a file in the way of a folder, and a run with other settings."""
+    Path("taken").mkdir()
+    Path("taken/notes.txt").write_text("mine")
+    Path("file").write_text("no folder")
+    Path("other").mkdir()
+    Path("other/settings.json").write_text(json.dumps({"type": "MetaTraining", "seed": 77}))
+    Path("broken.velo").write_bytes(b"not weights")
+
+
+META_TRAIN = [
+    (["dmo"], "did you mean 'demo'?"),
+    (["demo", "--optimizer.lstm-sze", "3"], "did you mean --optimizer.lstm-size?"),
+    (["demo", "--num-steps", "ten"], "--num-steps takes INT, got ten"),
+    (["demo", "--optimizer.lstm-size", "-3"], "lstm_size must be at least 1, got -3"),
+    (["demo", "--estimator", "PESS"], "did you mean PES?"),
+    (["demo", "--mixture", "smal"], "unknown mixture 'smal'"),
+    (["demo", "--out", "file/run"], "file"),
+    (["demo", "--out", "file"], "file exists already"),
+    (["demo", "--out", "taken"], "taken exists already"),
+    (["demo", "--resume"], "there is no runs/demo to resume"),
+    (["demo", "--resume", "--out", "taken"], "taken holds no run to resume"),
+    (["demo", "--resume", "--out", "other"], "other belongs to a run with other settings"),
+]
+
+EVALUATE = [
+    (["dmo"], "did you mean 'demo'?"),
+    (["demo"], "needs at least one --weights PATH"),
+    (["demo", "--weights", "nowhere.velo"], "nowhere.velo"),
+    (["demo", "--weights", "broken.velo"], "broken.velo"),
+    (["demo", "--num-seeds", "0", "--weights", "broken.velo"], "num_seeds must be in [1, 10000], got 0"),
+    (["demo", "--suite", "demmo", "--weights", "broken.velo"], "did you mean 'demo'?"),
+]
+
+
+@pytest.mark.usefixtures("taken")
+@pytest.mark.parametrize(
+    ("command", "argv", "message"),
+    [
+        *((meta_train_command, *mistake) for mistake in META_TRAIN),
+        *((evaluate_command, *mistake) for mistake in EVALUATE),
+    ],
+)
+def test_a_mistake_gets_one_line_and_touches_nothing(command, argv, message, capsys):
+    before = contents(".")
+    assert command.main(argv) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"{command.PROG}: ")
+    assert printed.err.count("\n") == 1
+    assert message in printed.err
+    assert contents(".") == before
+
+
+@pytest.mark.parametrize(("module", "encoding"), [("meta_train", "ascii"), ("evaluation", "utf-8")])
+def test_module_is_the_command(module, encoding):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "demo", "stray"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith(": unrecognized options: stray\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_default_folder_is_the_first_free_one():
+    assert output_folder.new("demo") == Path("runs/demo")
+    Path("runs/demo").mkdir(parents=True)
+    assert output_folder.new("demo") == Path("runs/demo-2")
+    assert output_folder.latest("demo") == Path("runs/demo")
+    Path("runs/demo-2").mkdir()
+    assert output_folder.new("demo") == Path("runs/demo-3")
+    assert output_folder.latest("demo") == Path("runs/demo-2")
+
+
+def test_weights_have_short_names_that_differ():
+    paths = [Path("runs/demo/weights.velo"), Path("best.velo"), Path("old/best.velo"), Path("more/best.velo")]
+    assert evaluate_command.names(paths) == ["demo", "best", "best#2", "best#3"]
+
+
+def test_mistakes_of_ours_keep_their_traceback():
+    def broken():
+        raise ValueError("shapes don't fit")
+
+    with pytest.raises(ValueError, match="shapes"):
+        exit_code("velo", broken, mistakes=())
+
+
+def test_interrupt_is_130(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert exit_code("velo", interrupted, mistakes=()) == 130
+    assert capsys.readouterr().err == "velo: interrupted\n"

@@ -1,0 +1,53 @@
+import pytest
+
+from configs import evaluate_command, evaluation, fields, meta_train_command, meta_training
+from configs.command_line import parse
+
+ALL = [
+    pytest.param(module.PRESETS, command.Options(), name, id=f"{command.PROG}-{name}")
+    for module, command in ((meta_training, meta_train_command), (evaluation, evaluate_command))
+    for name in module.PRESETS
+]
+
+
+def words(value):
+    return [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+
+
+def spelled_out(settings):
+    """Every field of the settings as the words of a command line, types first."""
+    argv = []
+    for path in fields.choices(settings):
+        argv += [f"--{path}", type(value_at(settings, path)).__name__]
+    for flag in fields.flags(settings):
+        argv += [flag, *words(value_at(settings, flag.removeprefix("--")))]
+    return argv
+
+
+def value_at(settings, path):
+    for name in path.replace("-", "_").split("."):
+        settings = getattr(settings, name)
+    return settings
+
+
+@pytest.mark.parametrize(("presets", "options", "name"), ALL)
+def test_round_trips_through_the_command_line(presets, options, name):
+    settings = presets[name].settings
+    assert parse(presets, [name], prog="velo", options=options)[1] == settings
+    assert parse(presets, [name, *spelled_out(settings)], prog="velo", options=options)[1] == settings
+
+
+@pytest.mark.parametrize(("presets", "options", "name"), ALL)
+def test_settings_are_hashed_by_value_and_described(presets, options, name):
+    del options
+    assert hash(presets[name].settings)
+    assert presets[name].description.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("presets", "options"),
+    [(meta_training.PRESETS, meta_train_command.Options()), (evaluation.PRESETS, evaluate_command.Options())],
+)
+def test_options_and_settings_share_no_name(presets, options):
+    for preset in presets.values():
+        assert not {*fields.flags(preset.settings)} & {*fields.flags(options)}
