@@ -1,7 +1,14 @@
 """The learned optimizers, one file an architecture."""
 
+from velo.architectures.adafac_mlp import AdafacMLP
+from velo.architectures.celo import Celo, CeloAdam
+from velo.architectures.celo2 import Celo2
+from velo.architectures.hyper_v2 import HyperV2
+from velo.architectures.rnn_mlp import RNNMLP
 from velo.architectures.velo import VeLO
 from velo.learned_optimizer import LearnedOptimizer
 
-ARCHITECTURES: dict[str, type[LearnedOptimizer]] = {cls.__name__: cls for cls in (VeLO,)}
+ARCHITECTURES: dict[str, type[LearnedOptimizer]] = {
+    cls.__name__: cls for cls in (VeLO, HyperV2, Celo, CeloAdam, Celo2, AdafacMLP, RNNMLP)
+}
 """By the name that weights files use."""

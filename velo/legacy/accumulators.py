@@ -19,6 +19,7 @@ from velo.shapes import Float
 SQUARE_FLOOR = 1e-30
 FACTOR_FLOOR = 1e-9
 MAX_GRADIENT = 1000.0
+LARGE_GRADIENT = 1e18  # for those that don't clip: only so that squares stay finite
 
 
 class Factored(NamedTuple):

@@ -41,16 +41,29 @@ def factored_pages(layout: packing.Layout, features: list[FactoredFeatures]) -> 
 
 
 def parameter_features(
-    layout: packing.Layout,
-    grad: Pages,
-    params: Pages,
-    momenta: Stack,
-    second_moment: Pages,
+    grad: jax.Array,
+    params: jax.Array,
+    momenta: jax.Array,
+    second_moment: jax.Array,
     factored: FactoredFeatures,
     with_clipped: bool,
-) -> Float[jax.Array, "pages inputs width"]:
-    """The inputs in the order of the released weights: 30 with the clipped and the normalised gradient, else 28."""
-    root = jax.lax.rsqrt(second_moment + 1e-6)
+    epsilon: float = 1e-6,
+) -> jax.Array:
+    """The inputs in the order of the released weights: 30 with the clipped and the normalised gradient, else 28.
+
+    Args:
+        grad: of any shape; `params` and `second_moment` have the same.
+        params: the parameters.
+        momenta: averages of gradients, the decays in front, as in `factored`.
+        second_moment: average of squared gradients.
+        factored: of the tensor, or pages of several.
+        with_clipped: whether the two additional inputs are there.
+        epsilon: under the root of the second moment.
+
+    Returns:
+        Array of shape (inputs, *shape).
+    """
+    root = jax.lax.rsqrt(second_moment + epsilon)
     rows = [
         grad[None],
         *([jnp.clip(grad, -MAX_GRADIENT_FEATURE, MAX_GRADIENT_FEATURE)[None]] if with_clipped else []),
@@ -67,7 +80,12 @@ def parameter_features(
         jax.lax.rsqrt(factored.column + 1e-8),
         momenta * factored.momentum_scale,
     ]
-    return jnp.swapaxes(jnp.concatenate(rows), 0, 1) * layout.occupied[:, None]
+    return jnp.concatenate(rows)
+
+
+def by_page(layout: packing.Layout, features: Float[jax.Array, "inputs pages width"]) -> jax.Array:
+    """Features as the network takes them, (pages, inputs, width), zero where no parameter lies."""
+    return jnp.swapaxes(features, 0, 1) * layout.occupied[:, None]
 
 
 def normalizers(

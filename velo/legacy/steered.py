@@ -155,5 +155,6 @@ def accumulate(
         state.factored, grads, jnp.array(FACTORED_DECAYS), unfactored_epsilon=0.0
     )
     pages = parameter_network.factored_pages(layout, features)
-    columns = parameter_network.parameter_features(layout, grad, params, momenta, second_moment, pages, with_clipped=True)
+    rows = parameter_network.parameter_features(grad, params, momenta, second_moment, pages, with_clipped=True)
+    columns = parameter_network.by_page(layout, rows)
     return state._replace(momenta=momenta, second_moment=second_moment, factored=factored), columns

@@ -1,0 +1,130 @@
+"""AdafacMLP: one per-parameter network over averages of gradients, without any per-tensor state.
+
+Source: 2203.11860 ("small_fc_lopt"); the muLO weights (2406.00153) are of this architecture with a width of 32.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from velo import packing
+from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.legacy import accumulators, parameter_network
+from velo.shapes import Float, Int, PRNGKeyArray
+
+STEP_TIMESCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
+NUM_INPUTS = 28 + len(STEP_TIMESCALES)
+DECAY_FACTOR = 10.0
+UNFACTORED_EPSILON = 1e-6
+
+
+class State(NamedTuple):
+    """In float32; pages as in `velo.packing`."""
+
+    step: Int[jax.Array, ""]
+    momenta: Float[jax.Array, "decays pages width"]
+    second_moment: Float[jax.Array, "pages width"]
+    factored: accumulators.Factored
+
+
+@dataclasses.dataclass(frozen=True)
+class AdafacMLP(LearnedOptimizer):
+    """The architecture; the decays of the averages are learned too, starting from the ones given here."""
+
+    mlp_width: int = 4
+    mlp_depth: int = 2
+    step_multiplier: float = 0.001
+    magnitude_multiplier: float = 0.001
+    momentum_decays: tuple[float, float, float] = (0.9, 0.99, 0.999)
+    second_moment_decay: float = 0.999
+    factored_decays: tuple[float, float, float] = (0.9, 0.99, 0.999)
+
+    def __post_init__(self):
+        for name in ("mlp_width", "mlp_depth"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"AdafacMLP: {name} must be at least 1, got {getattr(self, name)}")
+        for name in ("momentum_decays", "factored_decays"):
+            if len(getattr(self, name)) != 3:
+                raise ValueError(f"AdafacMLP: {name} must be three decays, got {getattr(self, name)}")
+        for decay in (*self.momentum_decays, self.second_moment_decay, *self.factored_decays):
+            if not 0 <= decay < 1:
+                raise ValueError(f"AdafacMLP: decays must be in [0, 1), got {decay}")
+
+    def init(self, key: PRNGKeyArray) -> Theta:
+        sizes = (NUM_INPUTS, *[self.mlp_width] * self.mlp_depth, 2)
+        return {
+            "network": jax.tree.map(lambda leaf: leaf[0], parameter_network.init_bank(key, 1, sizes)),
+            "momentum_decays": jnp.zeros(3),
+            "second_moment_decays": jnp.zeros(1),
+            "factored_decays": jnp.zeros(3),
+        }
+
+    def bind(self, theta: Theta, num_steps: int | Int[jax.Array, ""]) -> optax.GradientTransformationExtraArgs:
+        """As everywhere; `num_steps` has no influence, since the network reads only the steps done."""
+        del num_steps
+
+        def init(params):
+            shapes = tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(params))
+            zeros = jnp.zeros((sum(packing.Layout(shapes).pages_per_tensor), packing.PAGE_SIZE))
+            return State(
+                step=jnp.zeros((), jnp.int32),
+                momenta=jnp.zeros((3, *zeros.shape)),
+                second_moment=zeros,
+                factored=accumulators.Factoring(shapes).init(3),
+            )
+
+        def update(grads, state, params=None, *, value=None, **extra_args):
+            del extra_args
+            check_update_arguments(params, value)
+            with jax.default_matmul_precision("highest"):
+                return self._update(theta, grads, state, params)
+
+        return optax.GradientTransformationExtraArgs(init, update)
+
+    def _update(self, theta, grads, state, params):
+        leaves, treedef = jax.tree.flatten(params)
+        layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
+        weights = layout.pack(leaves)
+        grads = accumulators.clean(treedef.flatten_up_to(grads), accumulators.LARGE_GRADIENT)
+        grad = layout.pack(grads)
+        momenta = accumulators.average(
+            state.momenta, grad, learned_decays(self.momentum_decays, theta["momentum_decays"])
+        )
+        second_moment = accumulators.average(
+            state.second_moment[None],
+            jnp.square(grad),
+            learned_decays((self.second_moment_decay,), theta["second_moment_decays"]),
+        )[0]
+        factored, features = accumulators.Factoring(layout.shapes).update(
+            state.factored,
+            grads,
+            learned_decays(self.factored_decays, theta["factored_decays"]),
+            unfactored_epsilon=UNFACTORED_EPSILON,
+        )
+        pages = parameter_network.factored_pages(layout, features)
+        rows = parameter_network.parameter_features(grad, weights, momenta, second_moment, pages, with_clipped=False)
+        columns = parameter_network.by_page(layout, rows)
+        scales = parameter_network.normalizers(layout, columns)
+        steps = step_features(state.step)
+        columns = jnp.concatenate(
+            [columns, jnp.broadcast_to(steps[None, :, None], (columns.shape[0], len(steps), columns.shape[2]))], axis=1
+        )
+        scales = jnp.concatenate([scales, jnp.ones((scales.shape[0], len(steps)))], axis=1)
+        network = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (len(leaves), *leaf.shape)), theta["network"])
+        out = parameter_network.apply_network(layout, network, columns, scales)
+        steps = layout.unpack(self.step_multiplier * out[:, 0] * jnp.exp(self.magnitude_multiplier * out[:, 1]))
+        updates = [-step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
+        return treedef.unflatten(updates), State(state.step + 1, momenta, second_moment, factored)
+
+
+def learned_decays(initial: tuple[float, ...], theta: Float[jax.Array, " decays"]) -> Float[jax.Array, " decays"]:
+    """1 - (1 - initial) exp(10 theta), formed as the reference does, kept in [0, 1]."""
+    parameter = jnp.log(1.0 - jnp.array(initial, jnp.float32)) / DECAY_FACTOR
+    return jnp.clip(1.0 - jnp.exp(DECAY_FACTOR * (parameter + theta)), 0.0, 1.0)
+
+
+def step_features(step: Int[jax.Array, ""]) -> Float[jax.Array, " 11"]:
+    return jnp.tanh(step.astype(jnp.float32) / jnp.array(STEP_TIMESCALES) - 1.0)
