@@ -69,7 +69,7 @@ def update(
     # Early on the average is over all thetas so far, so that the untrained one does not linger in it.
     decay = min(average_decay, state.step / (state.step + 10.0))
     average = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.average, theta)
-    metrics = metrics._replace(grad_norm=float(optax.global_norm(grad)))
+    metrics = metrics._replace(grad_norm=float(optax.tree.norm(grad)))
     return LearnerState(theta, average, opt_state, state.step + 1), metrics
 
 

@@ -82,7 +82,7 @@ def test_where_the_work_runs_may_change_on_a_resume(finished):
 def test_a_damaged_checkpoint_is_named_and_nothing_is_destroyed(finished, tmp_path, damage):
     out = tmp_path / "run"
     shutil.copytree(finished, out)
-    files = [path for path in (out / "checkpoints" / "4" / "arrays").rglob("*") if path.is_file()]
+    files = [path for path in (out / "checkpoints" / "4").rglob("*") if path.is_file()]
     for path in sorted(files):
         content = bytearray(path.read_bytes())
         if damage == "truncate":
