@@ -5,11 +5,19 @@ import dataclasses
 import numpy as np
 
 from tasks.families.autoencoder import Autoencoder
+from tasks.families.classical_function import ClassicalFunction
 from tasks.families.click_model import ClickModel
 from tasks.families.conv_classifier import ConvClassifier
+from tasks.families.graph_classifier import GraphClassifier
+from tasks.families.learned_optimizer_training import LearnedOptimizerTraining
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.families.mlp_language_model import MLPLanguageModel
+from tasks.families.mlp_mixer import MLPMixer
+from tasks.families.quadratic import Quadratic
+from tasks.families.resnet_classifier import ResNetClassifier
 from tasks.families.rnn_language_model import RNNLanguageModel
+from tasks.families.sequence_labeller import SequenceLabeller
+from tasks.families.sequence_to_sequence import SequenceToSequence
 from tasks.families.teacher_regression import TeacherRegression
 from tasks.families.transformer_language_model import TransformerLanguageModel
 from tasks.families.variational_autoencoder import VariationalAutoencoder
@@ -20,11 +28,19 @@ FAMILIES = {
     family.__name__: family
     for family in (
         Autoencoder,
+        ClassicalFunction,
         ClickModel,
         ConvClassifier,
+        GraphClassifier,
+        LearnedOptimizerTraining,
         MLPClassifier,
         MLPLanguageModel,
+        MLPMixer,
+        Quadratic,
+        ResNetClassifier,
         RNNLanguageModel,
+        SequenceLabeller,
+        SequenceToSequence,
         TeacherRegression,
         TransformerLanguageModel,
         VariationalAutoencoder,
@@ -55,8 +71,18 @@ class TaskMixture:
         return FAMILIES[name].sample(rng)
 
 
+HELD_OUT_FAMILIES = ("GraphClassifier",)
+"""In no default mixture: there is one data set of graphs, and evaluation reports on it."""
+_ANALYTIC_FAMILIES = ("ClassicalFunction", "Quadratic")
+
 MIXTURES = {
-    "broad": TaskMixture(tuple((name, 1.0) for name in sorted(FAMILIES))),
+    "broad": TaskMixture(
+        tuple(
+            (name, 0.5 if name in _ANALYTIC_FAMILIES else 1.0)
+            for name in sorted(FAMILIES)
+            if name not in HELD_OUT_FAMILIES
+        )
+    ),
     "small": TaskMixture((("MLPClassifier", 3.0), ("ConvClassifier", 1.0), ("MLPLanguageModel", 2.0))),
 }
 """Named mixtures."""

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tasks.data import images, tabular, text
+from tasks.data import graphs, images, photographs, synthetic, tabular, text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Source:
     """What is known of a data set without loading it."""
 
     kind: str
-    """none, image or table (inputs and labels), target (inputs and a real target), or text (one row of tokens)."""
+    """none, image or table (inputs and labels), target (inputs and real targets), text (one row of tokens), graph
+    (adjacency and labels)."""
     load: Callable[[], Any]
     """Returns (training, validation) NumPy arrays."""
     input_shape: tuple[int, ...] = ()
@@ -26,12 +27,31 @@ class Source:
     """Mean variance of an input around its mean over the data set: the squared error of the best constant."""
 
 
+def _photograph(load: Callable[[str, int], Any], name: str, size: int) -> Source:
+    loader = functools.partial(load, name, size)
+    return Source("image", loader, (size, size, 3), photographs.NUM_REGIONS)
+
+
 SOURCES = {
     "none": Source("none", lambda: ((), ())),
-    "digits": Source("image", images.digits, (8, 8, 1), 10, variance=0.294),
+    "astronaut": _photograph(photographs.skimage_photograph, "astronaut", 12),
     "breast_cancer": Source("table", tabular.breast_cancer, (30,), 2),
-    "diabetes": Source("target", tabular.diabetes, (10,)),
+    "cat": _photograph(photographs.skimage_photograph, "chelsea", 12),
+    "china": _photograph(photographs.sklearn_photograph, "china", 12),
+    "coffee": _photograph(photographs.skimage_photograph, "coffee", 12),
+    "diabetes": Source("target", tabular.diabetes, (10,), 1),
+    "digits": Source("image", images.digits, (8, 8, 1), 10, variance=0.294),
+    "flower": _photograph(photographs.sklearn_photograph, "flower", 8),
+    "iris": Source("table", tabular.iris, (4,), 3),
+    "linnerud": Source("target", tabular.linnerud, (3,), 3),
+    "markov_text": Source("text", synthetic.markov_text, num_classes=synthetic.MARKOV_VOCABULARY),
+    "modular_addition": Source("text", synthetic.modular_addition, num_classes=synthetic.PRIME + 1),
+    "python_bytes": Source("text", text.python_bytes, num_classes=text.NUM_BYTES),
     "python_help": Source("text", text.python_help, num_classes=text.VOCABULARY_SIZE),
+    "python_source": Source("text", text.python_source, num_classes=text.VOCABULARY_SIZE),
+    "random_graphs": Source("graph", graphs.random_graphs, (graphs.NUM_NODES, graphs.NUM_NODES), len(graphs.KINDS)),
+    "spirals": Source("table", synthetic.spirals, (2,), synthetic.NUM_ARMS),
+    "wine": Source("table", tabular.wine, (13,), 3),
 }
 
 

@@ -20,3 +20,21 @@ def diabetes():
     """scikit-learn's diabetes set: 442 examples, 10 features, one standardised target."""
     bunch = datasets.load_diabetes()
     return shuffle_split(_standardize(bunch.data), _standardize(bunch.target))
+
+
+def iris():
+    """scikit-learn's iris set: 150 examples, 4 features, three classes."""
+    bunch = datasets.load_iris()
+    return shuffle_split(_standardize(bunch.data), bunch.target.astype(np.int32))
+
+
+def wine():
+    """scikit-learn's wine set: 178 examples, 13 features, three classes."""
+    bunch = datasets.load_wine()
+    return shuffle_split(_standardize(bunch.data), bunch.target.astype(np.int32))
+
+
+def linnerud():
+    """scikit-learn's exercise set: 20 examples, 3 features, three standardised targets."""
+    bunch = datasets.load_linnerud()
+    return shuffle_split(_standardize(bunch.data), _standardize(bunch.target))

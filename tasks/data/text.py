@@ -1,8 +1,16 @@
-"""Text data sets: one long array of character numbers, split into a first and a last part."""
+"""Text data sets: one long array of token numbers, split into a first and a last part."""
+
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 
 VOCABULARY_SIZE = 64
+NUM_BYTES = 256
+SOURCE_MODULES = ("argparse", "ast", "calendar", "dataclasses", "datetime", "difflib", "doctest", "enum", "inspect",
+                  "ipaddress", "locale", "optparse", "pdb", "pickle", "statistics", "subprocess", "tarfile",
+                  "threading", "turtle", "typing", "zipfile")  # fmt: skip
+"""Modules of the standard library whose source is text."""
 
 
 def encode(text: str) -> np.ndarray:
@@ -12,10 +20,29 @@ def encode(text: str) -> np.ndarray:
     return np.array([index.get(character, VOCABULARY_SIZE - 1) for character in text.lower()], np.int32)
 
 
+def _split(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    cut = len(tokens) * 9 // 10
+    return tokens[:cut], tokens[cut:]
+
+
+def _source() -> bytes:
+    """Source code of about 1.2 million bytes; it differs a little between versions of Python."""
+    specs = [importlib.util.find_spec(name) for name in SOURCE_MODULES]
+    return b"\n".join(Path(spec.origin).read_bytes() for spec in specs if spec and spec.has_location and spec.origin)
+
+
 def python_help():
     """The standard library's help topics (`pydoc_data`), about 700,000 characters; the last tenth validates."""
     from pydoc_data import topics
 
-    tokens = encode("\n".join(topics.topics[name] for name in sorted(topics.topics)))
-    cut = len(tokens) * 9 // 10
-    return tokens[:cut], tokens[cut:]
+    return _split(encode("\n".join(topics.topics[name] for name in sorted(topics.topics))))
+
+
+def python_source():
+    """Characters of the standard library's source; the last tenth validates."""
+    return _split(encode(_source().decode()))
+
+
+def python_bytes():
+    """Bytes of the standard library's source as they stand, 256 tokens; the last tenth validates."""
+    return _split(np.frombuffer(_source(), np.uint8).astype(np.int32))

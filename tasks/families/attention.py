@@ -48,6 +48,4 @@ def block(
 
 def check_heads(family, width: int, num_heads: int) -> None:
     if width % num_heads:
-        raise ValueError(
-            f"{type(family).__name__}: width must be a multiple of num_heads, got {width} and {num_heads}"
-        )
+        raise ValueError(f"{type(family).__name__}: width must be a multiple of num_heads, got {width} and {num_heads}")

@@ -14,6 +14,7 @@ from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
 from velo.shapes import Array, Float
 
+
 class AutoencoderDraw(NamedTuple):
     input_noise: Float[Array, ""]  # standard deviation; the target is the clean image
     init_scale: Float[Array, ""]

@@ -92,7 +92,9 @@ class TeacherRegression(TaskFamily):
         return params
 
     def batch(self, data, key):
-        return draws.normals(key, {"x": (self.batch_size, self.input_size), "noise": (self.batch_size, self.output_size)})
+        return draws.normals(
+            key, {"x": (self.batch_size, self.input_size), "noise": (self.batch_size, self.output_size)}
+        )
 
     def _teach(self, draw: TeacherDraw, x: Float[Array, "batch inputs"]) -> Float[Array, "batch outputs"]:
         for index in range(self.teacher_depth):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from tasks.families import attention, language, layers
-from tasks.families.sampling import choice, log_uniform_power
+from tasks.families.sampling import choice
 from tasks.family import TaskFamily
 
 
