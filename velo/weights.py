@@ -14,6 +14,7 @@ import numpy as np
 from velo import configuration, tensor_file
 from velo.architectures import ARCHITECTURES
 from velo.learned_optimizer import LearnedOptimizer, Theta
+from velo.legacy import msgpack_file, released
 from velo.tensor_file import WeightsError
 
 FORMAT_VERSION = 1
@@ -35,8 +36,9 @@ class WeightsInfo:
     digest: str
     """SHA-256 of names, dtypes, shapes and values of the arrays, whatever the record says."""
     package_version: str
-    """The version of this package that wrote the file."""
+    """The package and version that wrote the file; of a released file, whose format it has."""
     format_version: int
+    """0 for released files."""
     shapes: Mapping[str, tuple[int, ...]]
     """Of every array, by its path in theta."""
 
@@ -71,7 +73,7 @@ def save_weights(
     _check_arrays(arrays, _leaves(_specification(optimizer)), what="theta")
     description = {
         "format_version": FORMAT_VERSION,
-        "package_version": importlib.metadata.version("velo"),
+        "package_version": f"velo {importlib.metadata.version('velo')}",
         "architecture": name,
         "configuration": dataclasses.asdict(optimizer),  # pyright: ignore[reportArgumentType]
         "record": dict(record or {}),
@@ -87,11 +89,20 @@ def save_weights(
     return _info(description, arrays)
 
 
-def load_weights(path: str | os.PathLike, **options: Any) -> tuple[LearnedOptimizer, Theta]:
+def load_weights(
+    path: str | os.PathLike, *, companion: str | os.PathLike | None = None, **options: Any
+) -> tuple[LearnedOptimizer, Theta]:
     """The optimizer and its theta.
 
+    Architecture and sizes are inferred from the arrays of released files. What arrays can't tell is an option, above
+    all HyperV2's `legacy_lstm_state` and `legacy_loss_features`: both are True for Google's checkpoints that have no
+    configuration beside them, and False for Celo's copy of VeLO. PyLO's small_fc_lopt comes without its decays
+    (`momentum_decays` and so on) and multipliers.
+
     Args:
-        path: a file of `save_weights`.
+        path: a file of `save_weights`, or a released one: flax msgpack of a theta, of params, gen_id and step, or of
+            the older tuple of these, from learned_optimization, celo or celo2; PyLO's safetensors.
+        companion: the other file of weights that come in two, PyLO's VeLO_RNN and VeLO_MLP.
         options: fields of the architecture to set otherwise than the file does; its sizes can't be.
 
     Raises:
@@ -99,11 +110,13 @@ def load_weights(path: str | os.PathLike, **options: Any) -> tuple[LearnedOptimi
         WeightsError: the file is damaged or of another kind, an option is unknown, or an array is missing, too many,
             or of the wrong shape or dtype: each is named, with both shapes.
     """
-    info, arrays = _read(path)
+    info, arrays = _read(path, companion)
     try:
         optimizer = configuration.build(ARCHITECTURES, info.architecture, {**info.configuration, **options})
         specification = _specification(optimizer)
         leaves = _leaves(specification)
+        for name in _inferred(info):
+            arrays.setdefault(name, np.zeros(leaves[name].shape, leaves[name].dtype))
         _check_arrays(arrays, leaves, what=info.architecture)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
@@ -111,32 +124,72 @@ def load_weights(path: str | os.PathLike, **options: Any) -> tuple[LearnedOptimi
     return optimizer, structure.unflatten([jnp.asarray(arrays[name]) for name in leaves])
 
 
-def weights_info(path: str | os.PathLike) -> WeightsInfo:
-    """What the file says about itself, its digest and checksum verified.
+def weights_info(path: str | os.PathLike, *, companion: str | os.PathLike | None = None) -> WeightsInfo:
+    """What the file says about itself, its digest and checksum verified; of a released file, what was inferred.
 
     Raises:
         FileNotFoundError: there is no such file.
         WeightsError: the file is damaged or of another kind.
     """
-    return _read(path)[0]
+    return _read(path, companion)[0]
 
 
-def _read(path: str | os.PathLike) -> tuple[WeightsInfo, dict[str, np.ndarray]]:
-    data = tensor_file.read_bytes(path)
+def _read(
+    path: str | os.PathLike, companion: str | os.PathLike | None = None
+) -> tuple[WeightsInfo, dict[str, np.ndarray]]:
     try:
-        if not tensor_file.is_tensor_file(data):
-            raise WeightsError("not a weights file that this version knows")
-        arrays, metadata = tensor_file.decode(data)
-        if DESCRIPTION not in metadata:
-            raise WeightsError(f"a safetensors file that was not written by velo.save_weights: {sorted(arrays)[:8]}")
-        description = _parse_description(metadata)
-        info = _info(description, arrays)
-        digest = tensor_file.digest(arrays)
-        if digest != info.digest:
-            raise WeightsError(f"damaged: the digest of the arrays is {digest}, the file says {info.digest}")
+        arrays, metadata, record = _decode(path)
+        if DESCRIPTION in metadata:
+            if companion is not None:
+                raise WeightsError("complete: there is no companion file")
+            return _read_own(arrays, metadata)
+        if companion is not None:
+            others, _, _ = _decode(companion)
+            if shared := sorted(set(arrays) & set(others)):
+                raise WeightsError(f"the companion has some of the same arrays: {shared[:8]}")
+            arrays |= others
+        found = released.recognise(arrays)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
+    description = {
+        "architecture": found.architecture,
+        "configuration": found.configuration,
+        "record": record,
+        "licence": "not stated",
+        "digest": tensor_file.digest(found.arrays),
+        "package_version": f"released file of {found.kind}",
+        "format_version": 0,
+    }
+    return _info(description, found.arrays), found.arrays
+
+
+def _decode(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str], dict[str, Any]]:
+    """Arrays by the names in the file, metadata of a safetensors file, record of a msgpack file."""
+    data = tensor_file.read_bytes(path)
+    if tensor_file.is_tensor_file(data):
+        return *tensor_file.decode(data), {}
+    if msgpack_file.is_msgpack_map(data):
+        arrays, record = msgpack_file.decode(data)
+        return arrays, {}, record
+    if data[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise WeightsError("a pickle, which can run code and is never loaded; convert it to safetensors first")
+    raise WeightsError("neither safetensors nor flax msgpack")
+
+
+def _read_own(
+    arrays: dict[str, np.ndarray], metadata: Mapping[str, str]
+) -> tuple[WeightsInfo, dict[str, np.ndarray]]:
+    info = _info(_parse_description(metadata), arrays)
+    digest = tensor_file.digest(arrays)
+    if digest != info.digest:
+        raise WeightsError(f"damaged: the digest of the arrays is {digest}, the file says {info.digest}")
     return info, arrays
+
+
+def _inferred(info: WeightsInfo) -> tuple[str, ...]:
+    """Leaves of theta that a released format leaves to options: the learned changes of the decays, none."""
+    decays = ("momentum_decays", "second_moment_decays", "factored_decays")
+    return decays if info.format_version == 0 and info.architecture == "AdafacMLP" else ()
 
 
 def _parse_description(metadata: Mapping[str, str]) -> dict[str, Any]:

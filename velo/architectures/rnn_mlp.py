@@ -179,8 +179,8 @@ def _tensor_inputs(layout: packing.Layout, grad, weights, state: State, loss) ->
 def _parameter_inputs(layout: packing.Layout, grad, weights, state: State) -> Float[jax.Array, "pages inputs width"]:
     """What the network reads of each parameter, every input of unit mean square over its tensor."""
     root = jax.lax.rsqrt(state.second_moments + 1e-6)
-    log_weight = jnp.log(jnp.abs(weights) + 1e-8)
-    rows = [grad[None], weights[None], log_weight[None], state.momenta, state.second_moments, state.momenta * root, root]
+    single = jnp.stack([grad, weights, jnp.log(jnp.abs(weights) + 1e-8)])
+    rows = [single, state.momenta, state.second_moments, state.momenta * root, root]
     x = parameter_network.by_page(layout, jnp.concatenate(rows))
     return x * parameter_network.normalizers(layout, x)[layout.tensor_of_page][:, :, None]
 

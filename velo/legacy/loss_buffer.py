@@ -1,4 +1,4 @@
-"""The released VeLO's memory of the training loss: averages over ten timescales and their minima (2211.09760, app. B)."""
+"""The released VeLO's memory of the training loss: averages at ten timescales and their minima (2211.09760)."""
 
 from typing import NamedTuple
 
