@@ -45,7 +45,7 @@ lock:
 	.cache/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
 	{ sed -n '/^#/p' constraints.txt; .cache/lock/bin/python -m pip freeze --all --exclude pip --exclude velo; } > .cache/constraints.txt
 	mv .cache/constraints.txt constraints.txt
-	rm -rf .cache/lock
+	rm -rf .cache/lock build
 
 clean:
 	rm -rf .venv .cache build *.egg-info .pytest_cache .ruff_cache

@@ -4,8 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
+import velo
 from configs import evaluate_command, meta_train_command, output_folder
 from configs.exit_code import exit_code
 
@@ -30,6 +32,9 @@ def taken():
     Path("other").mkdir()
     Path("other/settings.json").write_text(json.dumps({"type": "MetaTraining", "seed": 77}))
     Path("broken.velo").write_bytes(b"not weights")
+    optimizer = velo.VeLO(lstm_size=2, num_mixtures=2)
+    velo.save_weights("adam.velo", optimizer, optimizer.init(jax.random.key(0)))
+    velo.save_weights("good.velo", optimizer, optimizer.init(jax.random.key(0)))
 
 
 META_TRAIN = [
@@ -52,6 +57,8 @@ EVALUATE = [
     (["demo"], "needs at least one --weights PATH"),
     (["demo", "--weights", "nowhere.velo"], "nowhere.velo"),
     (["demo", "--weights", "broken.velo"], "broken.velo"),
+    (["demo", "--weights", "adam.velo"], "would be reported as 'adam', the name of a baseline"),
+    (["demo", "--weights", "good.velo", "--out", "file"], "file"),
     (["demo", "--num-seeds", "0", "--weights", "broken.velo"], "num_seeds must be in [1, 10000], got 0"),
     (["demo", "--suite", "demmo", "--weights", "broken.velo"], "did you mean 'demo'?"),
 ]
@@ -103,6 +110,13 @@ def test_default_folder_is_the_first_free_one():
 def test_weights_have_short_names_that_differ():
     paths = [Path("runs/demo/weights.velo"), Path("best.velo"), Path("old/best.velo"), Path("more/best.velo")]
     assert evaluate_command.names(paths) == ["demo", "best", "best#2", "best#3"]
+
+
+def test_a_short_meta_training_is_called_short():
+    few, many = evaluate_command.notes({"few": {"outer_steps": 30}, "many": {"outer_steps": 5000}})
+    assert few.startswith("few was meta-trained for 30 outer steps. So few show")
+    assert many == "many was meta-trained for 5000 outer steps."
+    assert evaluate_command.notes({"released": {}}) == []
 
 
 def test_mistakes_of_ours_keep_their_traceback():
