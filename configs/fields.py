@@ -68,7 +68,9 @@ def _parent(settings: Any, path: str) -> tuple[Any, str]:
 def _types(settings: Any, name: str) -> dict[str, type]:
     annotation = typing.get_type_hints(type(settings))[name]
     members = typing.get_args(annotation) or (annotation,)
-    return {member.__name__: member for member in members if dataclasses.is_dataclass(member)}
+    return {
+        member.__name__: member for member in members if isinstance(member, type) and dataclasses.is_dataclass(member)
+    }
 
 
 def _replace(settings: Any, names: Sequence[str], wanted: type) -> Any:
