@@ -22,7 +22,7 @@ class LossBuffer(NamedTuple):
     iteration: Int[jax.Array, ""]
 
 
-def init_loss_buffer(num_steps: Float[jax.Array, ""] | float) -> LossBuffer:
+def init_loss_buffer(num_steps: Float[jax.Array, ""] | Int[jax.Array, ""] | float | int) -> LossBuffer:
     """Half-lives from ten steps to the whole run, log-spaced."""
     exponents = jnp.linspace(1.0, jnp.log10(jnp.asarray(num_steps, jnp.float32)), NUM_TIMESCALES)
     decays = jnp.exp(-1.0 / jnp.power(SHORTEST_HALF_LIFE, exponents))
