@@ -1,8 +1,10 @@
 """Presets of meta-training."""
 
 from configs.command_line import Preset
-from meta_train.settings import Execution, MetaTraining
+from meta_train.estimators import FullES
+from meta_train.settings import Execution, MetaTraining, OuterOptimizer
 from meta_train.task_problem import Episodes
+from velo.architectures.velo import VeLO
 
 PRESETS = {
     "demo": Preset(
@@ -11,6 +13,16 @@ PRESETS = {
     ),
     "laptop": Preset(
         "Hours on two cores.",
-        MetaTraining(num_steps=1000, execution=Execution(checkpoint_every=20)),
+        MetaTraining(
+            num_steps=1000,
+            num_workers=6,
+            mixture="broad",
+            family_pool=30,
+            optimizer=VeLO(lstm_size=16, num_mixtures=4),
+            estimator=FullES(num_pairs=16, sigma=0.1, standardize=True),
+            episodes=Episodes(segment_steps=50, min_steps=100, max_steps=800),
+            outer=OuterOptimizer(learning_rate=0.02),
+            execution=Execution(checkpoint_every=5),
+        ),
     ),
 }

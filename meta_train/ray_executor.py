@@ -18,14 +18,12 @@ RETRIES = 10
 """Times that one contribution is asked for again after its process died, before the run gives up."""
 
 
-@ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=RETRIES)
 class RayWorker:
     """Holds compiled programs and nothing else: its results depend on the arguments only, so Ray may ask again."""
 
     def __init__(self, settings: MetaTraining):
         self._settings = settings
 
-    @ray.method(num_returns=2)
     def compute(self, theta: Theta, step: int, index: int, state: Any) -> tuple[Contribution, Any]:
         return worker.compute(self._settings, theta, step, index, state)
 
@@ -55,15 +53,16 @@ class RayExecutor(Executor):
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": environment.worker_environment()},
             )
-        self._actors = [RayWorker.remote(settings) for _ in range(execution.num_processes)]
+        actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=RETRIES)(RayWorker)
+        self._actors = [actor.remote(settings) for _ in range(execution.num_processes)]
         self._states: list[Any] = [()] * settings.num_workers
 
     def compute(self, theta: Theta, step: int) -> list[Contribution]:
         theta_ref = ray.put(theta)
         pending = {}
         for index, state in enumerate(self._states):
-            actor = self._actors[index % len(self._actors)]
-            contribution, self._states[index] = actor.compute.remote(theta_ref, step, index, state)
+            compute = self._actors[index % len(self._actors)].compute.options(num_returns=2)
+            contribution, self._states[index] = compute.remote(theta_ref, step, index, state)
             pending[contribution] = index
         contributions = []
         while pending:

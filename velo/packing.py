@@ -7,12 +7,15 @@ import dataclasses
 import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo.shapes import Array, Float
+from velo.shapes import Array, Bool, Float
 
 PAGE_SIZE = 128
+MAX_MEMBERSHIP = 1 << 16
+"""Entries of the tensor-by-page matrix above which sums go by segments."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +36,12 @@ class Layout:
     def tensor_of_page(self) -> np.ndarray:
         return np.repeat(np.arange(len(self.shapes)), self.pages_per_tensor)
 
-    @functools.cached_property
-    def occupied(self) -> np.ndarray:
-        """1 where a parameter lies and 0 in the rest, shape (pages, PAGE_SIZE)."""
-        pieces = []
-        for size, pages in zip(self.sizes, self.pages_per_tensor, strict=True):
-            pieces += [np.ones(size, np.float32), np.zeros(pages * PAGE_SIZE - size, np.float32)]
-        return np.concatenate([*pieces, np.zeros(0, np.float32)]).reshape(-1, PAGE_SIZE)
+    def occupied(self) -> Bool[Array, "pages width"]:
+        """True where a parameter lies; computed, since a stored mask would be as large as the parameters."""
+        first = np.repeat(np.cumsum(self.pages_per_tensor) - self.pages_per_tensor, self.pages_per_tensor)
+        page = np.arange(len(self.tensor_of_page)) - first
+        left = np.minimum(self.sizes[self.tensor_of_page] - page * PAGE_SIZE, PAGE_SIZE)
+        return jnp.arange(PAGE_SIZE)[None] < jnp.asarray(left)[:, None]
 
     def pack(self, leaves: list[Array]) -> Float[Array, "pages width"]:
         pieces = [jnp.zeros(0, jnp.float32)]
@@ -58,6 +60,9 @@ class Layout:
         ]
 
     def sum_by_tensor(self, per_page: Float[Array, "pages ..."]) -> Float[Array, "tensors ..."]:
-        """Sums over the pages of each tensor, as one small matrix product."""
-        membership = (self.tensor_of_page[None] == np.arange(len(self.shapes))[:, None]).astype(np.float32)
+        """Sums over the pages of each tensor: one small matrix product, or sorted segments where that would be large."""
+        num_tensors = len(self.shapes)
+        if num_tensors * len(self.tensor_of_page) > MAX_MEMBERSHIP:
+            return jax.ops.segment_sum(per_page, self.tensor_of_page, num_tensors, indices_are_sorted=True)
+        membership = (self.tensor_of_page[None] == np.arange(num_tensors)[:, None]).astype(np.float32)
         return jnp.tensordot(membership, per_page, axes=1)

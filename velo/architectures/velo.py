@@ -123,7 +123,7 @@ class VeLO(LearnedOptimizer):
             inner_products=layout.sum_by_tensor(jnp.sum(-grad * moved, axis=1)),
             sums=layout.sum_by_tensor(jnp.sum(jnp.abs(state.gradient_sum), axis=1)),
         )
-        columns = _parameter_features(state, grad, weights, moved) * layout.occupied[:, None]
+        columns = jnp.where(layout.occupied()[:, None], _parameter_features(state, grad, weights, moved), 0.0)
         moments = _moments(layout, columns)
         statistics = _tensor_statistics(layout, moments, state, new_distance.per_tensor)
         inputs = _hypernetwork_inputs(layout, state, fraction, num_steps, statistics)
