@@ -51,7 +51,9 @@ def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Con
         if terminated:
             if checkpoints.latest_step() != state.step:
                 checkpoints.save(state, executor.states())
-            console.print(f"stopped after outer step {state.step}; go on with the same command and --resume --out {out}")
+            console.print(
+                f"stopped after outer step {state.step}; go on with the same command and --resume --out {out}"
+            )
         return _export(settings, state, out)
     finally:
         executor.close()

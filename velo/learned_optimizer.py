@@ -37,4 +37,4 @@ def check_update_arguments(params, value) -> None:
     if params is None:
         raise ValueError("a learned optimizer reads the parameters: call tx.update(grads, state, params, value=loss)")
     if value is None:
-        raise ValueError("a learned optimizer reads the training loss: call tx.update(grads, state, params, value=loss)")
+        raise ValueError("a learned optimizer reads the loss too: call tx.update(grads, state, params, value=loss)")

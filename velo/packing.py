@@ -36,6 +36,7 @@ class Layout:
     def tensor_of_page(self) -> np.ndarray:
         return np.repeat(np.arange(len(self.shapes)), self.pages_per_tensor)
 
+    @property
     def occupied(self) -> Bool[Array, "pages width"]:
         """True where a parameter lies; computed, since a stored mask would be as large as the parameters."""
         first = np.repeat(np.cumsum(self.pages_per_tensor) - self.pages_per_tensor, self.pages_per_tensor)
@@ -60,7 +61,7 @@ class Layout:
         ]
 
     def sum_by_tensor(self, per_page: Float[Array, "pages ..."]) -> Float[Array, "tensors ..."]:
-        """Sums over the pages of each tensor: one small matrix product, or sorted segments where that would be large."""
+        """Sums over each tensor's pages: one small matrix product, or sorted segments where that would be large."""
         num_tensors = len(self.shapes)
         if num_tensors * len(self.tensor_of_page) > MAX_MEMBERSHIP:
             return jax.ops.segment_sum(per_page, self.tensor_of_page, num_tensors, indices_are_sorted=True)

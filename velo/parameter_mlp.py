@@ -31,7 +31,9 @@ def normalize_inputs(layers: Theta, mean_squares: Float[jax.Array, "tensors inpu
     return [first, *layers[1:]]
 
 
-def apply_mlp(layers: Theta, features: Float[jax.Array, "pages inputs width"]) -> Float[jax.Array, "pages outputs width"]:
+def apply_mlp(
+    layers: Theta, features: Float[jax.Array, "pages inputs width"]
+) -> Float[jax.Array, "pages outputs width"]:
     """ReLU network with its own weights for each page."""
     x = features
     for index, layer in enumerate(layers):

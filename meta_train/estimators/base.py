@@ -78,9 +78,7 @@ class Lanes(NamedTuple):
         return jax.vmap(jax.vmap(one))(self.thetas, carry)
 
 
-def perturb(
-    theta: Theta, key: PRNGKeyArray, sigma: float, num_pairs: int
-) -> tuple[Lanes, Float[Array, "pairs size"]]:
+def perturb(theta: Theta, key: PRNGKeyArray, sigma: float, num_pairs: int) -> tuple[Lanes, Float[Array, "pairs size"]]:
     flat, unravel = ravel_pytree(theta)
     noise = jax.random.normal(key, (num_pairs, flat.size), flat.dtype)
     signs = jnp.array([1.0, -1.0], flat.dtype)[:, None, None]

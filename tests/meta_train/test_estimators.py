@@ -96,9 +96,7 @@ def test_standardised_gradients_do_not_depend_on_the_scale_of_the_loss():
     estimator = FullES(8, 0.1, standardize=True)
     losses = jax.random.normal(jax.random.key(6), (2, 8))
     noise = jax.random.normal(jax.random.key(7), (8, 3))
-    np.testing.assert_allclose(
-        estimator.gradient(losses, noise), estimator.gradient(1000.0 * losses, noise), rtol=1e-5
-    )
+    np.testing.assert_allclose(estimator.gradient(losses, noise), estimator.gradient(1000.0 * losses, noise), rtol=1e-5)
     assert jnp.all(estimator.gradient(jnp.ones((2, 8)), noise) == 0)
 
 

@@ -38,7 +38,9 @@ def test_the_order_of_arrival_changes_nothing():
         np.testing.assert_array_equal(state.theta["a"], expected.theta["a"])
 
 
-@pytest.mark.parametrize("broken", [contribution(1, math.nan), contribution(1, math.inf), contribution(1, 1.0, math.nan)])
+@pytest.mark.parametrize(
+    "broken", [contribution(1, math.nan), contribution(1, math.inf), contribution(1, 1.0, math.nan)]
+)
 def test_a_non_finite_contribution_never_reaches_theta(broken):
     tx = optax.sgd(1.0)
     state, metrics = learner.update(tx, learner.init(tx, THETA), [contribution(0, 1.0), broken], 0.9)

@@ -53,7 +53,8 @@ def test_a_killed_worker_is_replaced_and_changes_nothing():
             for ours, theirs in zip(found, expected, strict=True):
                 assert ours.loss == theirs.loss
                 assert all(
-                    (a == b).all() for a, b in zip(jax.tree.leaves(ours.grad), jax.tree.leaves(theirs.grad), strict=True)
+                    (a == b).all()
+                    for a, b in zip(jax.tree.leaves(ours.grad), jax.tree.leaves(theirs.grad), strict=True)
                 )
     finally:
         remote.close()
@@ -66,7 +67,8 @@ from rich.console import Console
 from meta_train.run import run
 from tests.meta_train.settings import TINY, with_execution
 import dataclasses
-settings = dataclasses.replace(with_execution(TINY, executor=sys.argv[3], checkpoint_every=1), num_steps=int(sys.argv[2]))
+settings = with_execution(TINY, executor=sys.argv[3], checkpoint_every=1)
+settings = dataclasses.replace(settings, num_steps=int(sys.argv[2]))
 run(settings, Path(sys.argv[1]), resume="resume" in sys.argv, console=Console(quiet=True))
 """
 

@@ -96,10 +96,10 @@ class VeLO(LearnedOptimizer):
         def init(params):
             return _init_state(theta, params, self.initial_distance)
 
-        def update(grads, state, params=None, *, value=None, **extra_args):
+        def update(updates, state, params=None, *, value=None, **extra_args):
             del extra_args
             check_update_arguments(params, value)
-            return self._update(theta, num_steps, grads, state, params, jnp.asarray(value))
+            return self._update(theta, num_steps, updates, state, params, jnp.asarray(value))
 
         return optax.GradientTransformationExtraArgs(init, update)
 
@@ -123,7 +123,7 @@ class VeLO(LearnedOptimizer):
             inner_products=layout.sum_by_tensor(jnp.sum(-grad * moved, axis=1)),
             sums=layout.sum_by_tensor(jnp.sum(jnp.abs(state.gradient_sum), axis=1)),
         )
-        columns = jnp.where(layout.occupied()[:, None], _parameter_features(state, grad, weights, moved), 0.0)
+        columns = jnp.where(layout.occupied[:, None], _parameter_features(state, grad, weights, moved), 0.0)
         moments = _moments(layout, columns)
         statistics = _tensor_statistics(layout, moments, state, new_distance.per_tensor)
         inputs = _hypernetwork_inputs(layout, state, fraction, num_steps, statistics)
@@ -142,7 +142,7 @@ class VeLO(LearnedOptimizer):
         return treedef.unflatten(updates), state
 
     def _nominal_rate(self, state, fraction):
-        """gamma_k d_k with Adam's bias correction and a cosine decay over the run, as optax.contrib.prodigy takes it."""
+        """gamma_k d_k with Adam's bias correction and a cosine decay over the run, as in optax.contrib.prodigy."""
         count = (state.step + 1).astype(jnp.float32)
         correction = jnp.sqrt(1.0 - SECOND_MOMENT_DECAY**count) / (1.0 - MOMENTUM_DECAYS[0] ** count)
         cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
@@ -172,7 +172,7 @@ def _init_state(theta, params, initial_distance: float) -> State:
 
 
 def _accumulate(state: State, grad, rate) -> State:
-    """The averages after this gradient, each weighted by the distance estimate at its time (2306.06101, algorithm 4)."""
+    """Averages after this gradient, each weighted by the distance estimate of its time (2306.06101, algorithm 4)."""
     estimate = state.distance.estimate
     weighted = estimate * grad
     decays = jnp.array(MOMENTUM_DECAYS)[:, None, None]
@@ -187,7 +187,16 @@ def _parameter_features(state: State, grad, weights, moved) -> Float[jax.Array, 
     root = jnp.sqrt(state.second_moment)
     inverse = jax.lax.rsqrt(state.second_moment + TINY)
     weighted = state.distance.estimate * grad
-    rows = [weighted, weights, moved, *state.momenta, *(m * inverse for m in state.momenta), weighted * inverse, inverse, root]
+    rows = [
+        weighted,
+        weights,
+        moved,
+        *state.momenta,
+        *(m * inverse for m in state.momenta),
+        weighted * inverse,
+        inverse,
+        root,
+    ]
     return jnp.stack(rows, axis=1)
 
 
@@ -230,11 +239,13 @@ def _tensor_statistics(layout, moments: Moments, state: State, per_tensor) -> Fl
 
 def _hypernetwork_inputs(layout, state: State, fraction, num_steps, statistics) -> Float[jax.Array, "tensors inputs"]:
     """One row a tensor: the run's features, the same for all, then the tensor's own."""
-    run = jnp.concatenate([
-        features.fraction_features(fraction),
-        features.loss_features(state.loss_history),
-        0.2 * jnp.log(num_steps / 1000.0)[None],
-    ])
+    run = jnp.concatenate(
+        [
+            features.fraction_features(fraction),
+            features.loss_features(state.loss_history),
+            0.2 * jnp.log(num_steps / 1000.0)[None],
+        ]
+    )
     num_tensors = len(layout.shapes)
     fixed = np.concatenate(
         [
