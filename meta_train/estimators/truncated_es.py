@@ -1,4 +1,4 @@
-"""Truncated evolution strategies: cheap, with the bias that PES removes (Vicol et al. 2021, 2112.13835, alg. 1)."""
+"""Truncated evolution strategies: cheap, with the bias that PES removes (Vicol et al. 2112.13835, algorithm 1)."""
 
 import dataclasses
 

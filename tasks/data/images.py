@@ -1,5 +1,7 @@
 """Image data sets: (images of shape (n, height, width, channels) in [-1, 1] or so, integer labels)."""
 
+from typing import Any
+
 import numpy as np
 from sklearn import datasets
 
@@ -8,6 +10,6 @@ from tasks.data.split import shuffle_split
 
 def digits():
     """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels, ten classes."""
-    bunch = datasets.load_digits()
+    bunch: Any = datasets.load_digits()
     images = (bunch.images / 8.0 - 1.0).astype(np.float32)[..., None]
     return shuffle_split(images, bunch.target.astype(np.int32))

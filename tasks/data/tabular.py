@@ -1,5 +1,7 @@
 """Tabular data sets: (standardised features of shape (n, features), labels or standardised targets)."""
 
+from typing import Any
+
 import numpy as np
 from sklearn import datasets
 
@@ -12,29 +14,29 @@ def _standardize(columns: np.ndarray) -> np.ndarray:
 
 def breast_cancer():
     """scikit-learn's Wisconsin set: 569 examples, 30 features, two classes."""
-    bunch = datasets.load_breast_cancer()
+    bunch: Any = datasets.load_breast_cancer()
     return shuffle_split(_standardize(bunch.data), bunch.target.astype(np.int32))
 
 
 def diabetes():
     """scikit-learn's diabetes set: 442 examples, 10 features, one standardised target."""
-    bunch = datasets.load_diabetes()
+    bunch: Any = datasets.load_diabetes()
     return shuffle_split(_standardize(bunch.data), _standardize(bunch.target))
 
 
 def iris():
     """scikit-learn's iris set: 150 examples, 4 features, three classes."""
-    bunch = datasets.load_iris()
+    bunch: Any = datasets.load_iris()
     return shuffle_split(_standardize(bunch.data), bunch.target.astype(np.int32))
 
 
 def wine():
     """scikit-learn's wine set: 178 examples, 13 features, three classes."""
-    bunch = datasets.load_wine()
+    bunch: Any = datasets.load_wine()
     return shuffle_split(_standardize(bunch.data), bunch.target.astype(np.int32))
 
 
 def linnerud():
     """scikit-learn's exercise set: 20 examples, 3 features, three standardised targets."""
-    bunch = datasets.load_linnerud()
+    bunch: Any = datasets.load_linnerud()
     return shuffle_split(_standardize(bunch.data), _standardize(bunch.target))

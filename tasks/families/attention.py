@@ -40,7 +40,7 @@ def block(
 ) -> Float[Array, "batch length width"]:
     """Self-attention and a gelu MLP, each added to its input."""
     qkv = layers.dense(params[f"{name}_qkv"], layers.layer_norm(params[f"{name}_norm_attention"], x))
-    mixed = attend(*jnp.split(qkv, 3, axis=-1), num_heads, causal)
+    mixed = attend(*jnp.split(qkv, 3, axis=-1), num_heads=num_heads, causal=causal)
     x = x + layers.dense(params[f"{name}_mix"], mixed)
     hidden = layers.dense(params[f"{name}_up"], layers.layer_norm(params[f"{name}_norm_mlp"], x))
     return x + layers.dense(params[f"{name}_down"], jax.nn.gelu(hidden))

@@ -61,7 +61,7 @@ class ConvClassifier(TaskFamily):
         return classification.gather(data, key, self.batch_size)
 
     def loss(self, draw, params, batch, key):
-        x, labels = classification.perturb(draw, *batch, self.num_classes, key)
+        x, labels = classification.perturb(draw, *batch, num_classes=self.num_classes, key=key)
         for index in range(len(self.channels)):
             x = layers.conv(params[f"conv_{index}"], x, self.stride if index == 0 else 2)
             x = layers.ACTIVATIONS[self.activation](x)

@@ -59,7 +59,7 @@ class MLPClassifier(TaskFamily):
         return classification.gather(data, key, self.batch_size)
 
     def loss(self, draw, params, batch, key):
-        inputs, labels = classification.perturb(draw, *batch, self.num_classes, key)
+        inputs, labels = classification.perturb(draw, *batch, num_classes=self.num_classes, key=key)
         x = inputs.reshape(len(inputs), -1)
         logits = layers.mlp(params, "dense", len(self.widths) + 1, x, self.activation, self.use_norm)
         return layers.cross_entropy(logits, labels)

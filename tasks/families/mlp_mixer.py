@@ -71,7 +71,7 @@ class MLPMixer(TaskFamily):
         return classification.gather(data, key, self.batch_size)
 
     def loss(self, draw, params, batch, key):
-        images, labels = classification.perturb(draw, *batch, self.num_classes, key)
+        images, labels = classification.perturb(draw, *batch, num_classes=self.num_classes, key=key)
         x = layers.dense(params["patch"], layers.cut_patches(images, self.patch_size))
         for index in range(self.depth):
             across = jnp.swapaxes(layers.layer_norm(params[f"norm_across_{index}"], x), 1, 2)

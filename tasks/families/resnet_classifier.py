@@ -73,7 +73,7 @@ class ResNetClassifier(TaskFamily):
         return classification.gather(data, key, self.batch_size)
 
     def loss(self, draw, params, batch, key):
-        x, labels = classification.perturb(draw, *batch, self.num_classes, key)
+        x, labels = classification.perturb(draw, *batch, num_classes=self.num_classes, key=key)
         for name, _ in self.blocks:
             stage, block = name.split("_")
             if block == "0":

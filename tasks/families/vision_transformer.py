@@ -68,7 +68,7 @@ class VisionTransformer(TaskFamily):
         return classification.gather(data, key, self.batch_size)
 
     def loss(self, draw, params, batch, key):
-        images, labels = classification.perturb(draw, *batch, self.num_classes, key)
+        images, labels = classification.perturb(draw, *batch, num_classes=self.num_classes, key=key)
         x = layers.dense(params["patch"], layers.cut_patches(images, self.patch_size)) + params["position"][None]
         for index in range(self.depth):
             x = attention.block(params, f"block_{index}", x, self.num_heads)
