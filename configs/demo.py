@@ -8,7 +8,7 @@ PRESET = "demo"
 def main() -> int:
     out = output_folder.new(PRESET)
     return meta_train_command.main([PRESET, "--out", str(out)]) or evaluate_command.main(
-        [PRESET, "--weights", str(out / "weights.velo"), "--out", str(out / "evaluation")]
+        [PRESET, "--weights", str(out / "weights.velo"), "--untrained", "--out", str(out / "evaluation")]
     )
 
 

@@ -22,6 +22,8 @@ FEW_OUTER_STEPS = 1000
 class Options:
     weights: UseAppendAction[tuple[Path, ...]] = ()
     """Weights file of an optimizer to evaluate beside the baselines; may be given several times."""
+    untrained: bool = False
+    """Also evaluate each optimizer with an untrained theta: what meta-training has to beat."""
     out: Path | None = None
     """Folder of the curves and the report; none takes the first of runs/evaluate-PRESET, ... that doesn't exist."""
 
@@ -56,7 +58,9 @@ def names(paths: Sequence[Path]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     environment.apply()
-    import velo  # the environment has to stand before JAX is imported
+    import jax  # the environment has to stand before JAX is imported
+
+    import velo
     from configs.evaluation import PRESETS
     from evaluation.run import evaluate
     from meta_train.run_log import read_metrics
@@ -69,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in paths.keys() & set(settings.baselines):
             raise CommandLineError(f"{paths[name]} would be reported as {name!r}, the name of a baseline: rename it")
         optimizers = {name: velo.load_weights(path) for name, path in paths.items()}
+        if options.untrained:
+            key = jax.random.key(0)
+            optimizers |= {f"{name} untrained": (opt, opt.init(key)) for name, (opt, _) in optimizers.items()}
         records = {name: velo.weights_info(path).record for name, path in paths.items()}
         curve = [(line["step"], line["loss"]) for line in read_metrics(options.weights[0].parent)]
         out = options.out or output_folder.new(f"evaluate-{preset}")
