@@ -23,7 +23,7 @@ class Curve:
     seconds: float
     """Wall-clock of the run without compilation, divided by the lanes that shared it."""
     compile_seconds: float
-    """Wall-clock of the compilation of the program that it ran in, whole."""
+    """Wall-clock of the compilation of the programs that it ran in, whole, however many runs shared them."""
     num_lanes: int
     """Runs that shared the program."""
 

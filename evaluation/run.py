@@ -79,9 +79,7 @@ def evaluate(
     return path
 
 
-def _contenders(
-    settings: Evaluation, optimizers: Mapping[str, tuple[LearnedOptimizer, Theta]]
-) -> list[Contender]:
+def _contenders(settings: Evaluation, optimizers: Mapping[str, tuple[LearnedOptimizer, Theta]]) -> list[Contender]:
     for name in optimizers:
         if name in settings.baselines:
             raise ValueError(f"optimizer {name!r} has the name of a baseline: give it another")

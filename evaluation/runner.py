@@ -38,7 +38,6 @@ class Program:
     family: TaskFamily
     rule: Rule
     num_steps: int
-    num_valid_batches: int
 
 
 def _key(seed, purpose: str):
@@ -58,21 +57,26 @@ def _start(program: Program, theta, hyperparameters, seeds):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _advance(program: Program, segment_steps: int, theta, hyperparameters, seeds, draws, states, train, valid):
-    """(states, training losses [lanes, segment_steps], validation losses [lanes]) after `segment_steps` more steps."""
+def _advance(program: Program, segment_steps: int, theta, hyperparameters, seeds, draws, states, train):
+    """(states, training losses [lanes, segment_steps]) after `segment_steps` more steps."""
 
     def lane(hyperparameters, seed, draw, state):
-        family = program.family
         tx = contenders.bind(program.rule, theta, hyperparameters, program.num_steps)
-        state, losses = inner_loop.train(
-            family, tx, draw, state, train, _key(seed, "train"), num_steps=segment_steps
+        return inner_loop.train(
+            program.family, tx, draw, state, train, _key(seed, "train"), num_steps=segment_steps
         )  # fmt: skip
-        valid_loss = inner_loop.mean_loss(
-            family, draw, state.params, valid, _key(seed, "valid"), num_batches=program.num_valid_batches
-        )
-        return state, losses, valid_loss
 
     return jax.vmap(lane)(hyperparameters, seeds, draws, states)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _validate(family: TaskFamily, num_batches: int, seeds, draws, params, valid):
+    """Validation losses [lanes]; knows no optimizer, so that all of them share its program."""
+
+    def lane(seed, draw, params):
+        return inner_loop.mean_loss(family, draw, params, valid, _key(seed, "valid"), num_batches=num_batches)
+
+    return jax.vmap(lane)(seeds, draws, params)
 
 
 @functools.lru_cache(maxsize=64)
@@ -128,7 +132,7 @@ def run(
     if not 1 <= len(lanes) <= num_lanes:
         raise ValueError(f"run: the number of lanes must be in [1, {num_lanes}], got {len(lanes)}")
     padded = [*lanes, *(lanes[-1] for _ in range(num_lanes - len(lanes)))]
-    program = Program(task.family, contender.rule, task.num_steps, num_valid_batches)
+    program = Program(task.family, contender.rule, task.num_steps)
     train, valid = task.family.load()
     theta = jax.tree.map(jnp.asarray, contender.theta)
     hyperparameters = {
@@ -142,9 +146,10 @@ def run(
     train_losses, valid_losses = [], []
     sizes = segments(task.num_steps, num_checkpoints)
     for size in sizes:
-        states, segment_loss, valid_loss = stopwatch.call(
-            _advance, (program, size), theta, hyperparameters, seeds, draws, states, train, valid
+        states, segment_loss = stopwatch.call(
+            _advance, (program, size), theta, hyperparameters, seeds, draws, states, train
         )
+        valid_loss = stopwatch.call(_validate, (task.family, num_valid_batches), seeds, draws, states.params, valid)
         train_losses.append(np.asarray(segment_loss))
         valid_losses.append(np.asarray(valid_loss))
         on_steps(size * len(lanes))

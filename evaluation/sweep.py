@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from evaluation import identity, runner, tuning
 from evaluation.baselines import Baseline
 from evaluation.contender import Contender
@@ -47,20 +49,22 @@ class Sweep:
             lanes += [Lane(grid[0], seed) for seed in seeds]
         curves = self.curves(task, contender, lanes, on_steps)
         trials = [
-            curves[index * len(tuning_seeds) : (index + 1) * len(tuning_seeds)] for index in range(len(grid))
-        ]  # fmt: skip
+            curves[begin : begin + len(tuning_seeds)]
+            for begin in range(0, len(grid) * len(tuning_seeds), len(tuning_seeds))
+        ]
         chosen = 0
         if len(grid) == 1:
             reported = curves[len(tuning_seeds) :]
         else:
-            finals = [[float(final_loss(curve.train_loss)) for curve in trial] for trial in trials]
-            chosen = tuning.choose(finals)
+            chosen = tuning.choose(
+                np.array([[float(final_loss(curve.train_loss)) for curve in trial] for trial in trials])
+            )
             reported = self.curves(task, contender, [Lane(grid[chosen], seed) for seed in seeds], on_steps)
-        return Entry(task.name, contender.name, contender.is_learned, tuple(map(tuple, trials)), chosen, tuple(reported))
+        return Entry(
+            task.name, contender.name, contender.is_learned, tuple(map(tuple, trials)), chosen, tuple(reported)
+        )
 
-    def curves(
-        self, task: FixedTask, contender: Contender, lanes: Sequence[Lane], on_steps: Progress
-    ) -> list[Curve]:
+    def curves(self, task: FixedTask, contender: Contender, lanes: Sequence[Lane], on_steps: Progress) -> list[Curve]:
         """One curve a lane, in the order of the lanes; new ones are on disk before the next group of lanes starts."""
         settings = self.settings
         checkpoints = {

@@ -16,7 +16,7 @@ def log_grid(baseline: Baseline, num_rates: int) -> list[dict[str, float]]:
         return [{}]
     if len(baseline.space) > 1:
         raise ValueError(f"a grid needs one dimension, {baseline.name!r} has {len(baseline.space)}")
-    ((name, span),) = baseline.space
+    name, span = baseline.space[0]
     values = np.geomspace(span.low, span.high, num_rates)
     return [{name: float(f"{value:.6g}")} for value in values]
 

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -21,7 +22,7 @@ REFERENCE_COLOR = "#1a1a1a"
 DASHES = ("6 2", "2 2", "6 2 2 2", "8 3", "3 1")
 SIZE = (4.0, 2.75)  # inches; a panel is 300-400 px wide on a page, so 9 pt are about 11 px
 MAX_POINTS = 200
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "velo",
     "font.family": "sans-serif",
@@ -73,12 +74,15 @@ def strokes(results: Results) -> dict[str, Stroke]:
 
 
 def training_curves(results: Results, task: str) -> str:
-    """Smoothed training loss against steps: the mean over seeds, in a band from the least to the greatest."""
+    """Training loss in units of the reference's final loss: the mean over seeds in a band from least to greatest."""
+    baseline = results.entry(task, results.reference).train_loss
     with matplotlib.rc_context(STYLE):
-        figure, axes = _panel("training step", "training loss")
+        figure, axes = _panel(
+            "training step", f"loss / tuned {results.reference}'s final" if scores.has_unit(baseline) else "loss"
+        )
         lowest, highest = [], []
         for name, stroke in reversed(strokes(results).items()):  # the first optimizer is drawn on top
-            smoothed = scores.smooth(results.entry(task, name).train_loss)
+            smoothed = scores.relative(results.entry(task, name).train_loss, baseline)
             steps = _subsample(smoothed.shape[1])
             mean = np.where(np.isfinite(smoothed), smoothed, np.nan).mean(axis=0)
             axes.plot(steps + 1, mean[steps], **stroke.line, solid_capstyle="round")
@@ -86,11 +90,14 @@ def training_curves(results: Results, task: str) -> str:
                 low, high = smoothed.min(axis=0)[steps], smoothed.max(axis=0)[steps]
                 finite = np.isfinite(high)
                 axes.fill_between(
-                    steps[finite] + 1, low[finite], high[finite], color=stroke.color, alpha=0.13, linewidth=0
+                    steps[finite] + 1, low[finite], high[finite], color=stroke.color, alpha=0.1, linewidth=0
                 )
             if np.isfinite(mean).any():
                 lowest.append(np.nanmin(mean))
                 highest.append(smoothed[:, 0].mean())
+        target = scores.relative(baseline, baseline)[:, -1].mean()
+        if np.isfinite(target):
+            axes.axhline(target, color=REFERENCE_COLOR, linewidth=0.7, alpha=0.5)
         _set_loss_limits(axes, lowest, highest)
         axes.set_xlim(left=0)
         return _svg(figure, f"Training curves on {task}")

@@ -54,7 +54,8 @@ def render(
         settings=settings,
         results=results,
         words=words,
-        summary=words.summary(results, rows),
+        findings=[(name, words.finding(rows, name, results.reference)) for name in results.learned],
+        duels=words.duels(results),
         notes=notes,
         meta_figure=Markup(figures.meta_loss(meta_training)) if meta_training else "",
         meta_ends=(words.number(meta_training[0][1]), words.number(meta_training[-1][1])) if meta_training else (),
@@ -95,7 +96,9 @@ def _cost(results: Results, optimizer: str) -> dict[str, Any]:
         "optimizer": optimizer,
         "num_trials": len(entries[0].trials) if entries[0].is_tuned else 0,
         "num_tuning_runs": len(tuning),
-        "num_tuning_diverged": sum(int(scores.diverged(entry.tuning_loss).sum()) for entry in entries if entry.is_tuned),
+        "num_tuning_diverged": sum(
+            int(scores.diverged(entry.tuning_loss).sum()) for entry in entries if entry.is_tuned
+        ),
         "tuning_steps": sum(curve.num_steps for curve in tuning),
         "tuning_seconds": sum(curve.seconds for curve in tuning),
         "milliseconds_per_step": 1e3 * sum(curve.seconds for curve in reported) / sum(c.num_steps for c in reported),

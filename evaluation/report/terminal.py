@@ -4,31 +4,31 @@ from rich.table import Table
 
 from evaluation.report import words
 from evaluation.results import Row
-from evaluation.settings import Evaluation
+from evaluation.settings import REFERENCE, Evaluation
 
 
 def table(rows: list[Row], settings: Evaluation) -> Table:
-    """Tasks x optimizers; learned optimizers in bold."""
-    result = Table(title=f"{settings.suite}: {words.count(settings.num_seeds, 'seed')}, final losses")
-    result.add_column("task", overflow="fold")
+    """A section a task, a line an optimizer, learned ones in bold; narrow enough for 80 columns."""
+    seeds = words.count(settings.num_seeds, "seed")
+    result = Table(title=f"{settings.suite}: final losses, mean of {seeds}")
     result.add_column("optimizer", overflow="fold")
-    for name in ("rate", "trials", "train loss", "valid loss", "/ adam's", "speed-up", "diverged"):
-        result.add_column(name, justify="right")
-    previous = None
+    for name in ("rate", "train", "valid", f"/ {REFERENCE}", "speed-up", "diverged"):
+        result.add_column(name, justify="right", no_wrap=True)
+    task = None
     for row in rows:
-        if previous is not None and row.task != previous:
-            result.add_section()
+        if row.task != task:
+            if task is not None:
+                result.add_section()
+            result.add_row(row.task, style="italic")
+            task = row.task
         result.add_row(
-            row.task if row.task != previous else "",
-            row.optimizer,
+            f"  {row.optimizer}",
             ", ".join(words.rate(value) for _, value in row.hyperparameters) or "none",
-            str(row.num_trials),
             words.number(row.train_loss),
             words.number(row.valid_loss),
             words.ratio(row.ratio),
-            words.speed_up(row.speed_up),
+            "never" if row.speed_up == 0 else words.ratio(row.speed_up),
             str(row.num_diverged) if row.num_diverged else "",
             style="bold" if row.is_learned else None,
         )
-        previous = row.task
     return result

@@ -6,7 +6,7 @@ import numpy as np
 
 from evaluation import scores
 from evaluation.results import Results, Row
-from evaluation.scores import Interval
+from evaluation.scores import Interval, Record
 
 NEVER = "not reached"
 
@@ -14,7 +14,7 @@ NEVER = "not reached"
 def number(value: float) -> str:
     """Three significant digits; `diverged` for inf, a dash for nan."""
     if math.isnan(value):
-        return "–"
+        return "-"
     if math.isinf(value):
         return "diverged"
     if value == 0 or 1e-3 <= abs(value) < 1e4:
@@ -23,14 +23,14 @@ def number(value: float) -> str:
 
 
 def interval(value: Interval) -> str:
-    """`low – high`; empty where there is none."""
+    """`low to high`; empty where there is none."""
     if math.isnan(value.low) or math.isnan(value.high):
         return ""
-    return f"{number(value.low)} – {number(value.high)}"
+    return f"{number(value.low)} to {number(value.high)}"
 
 
 def ratio(value: float) -> str:
-    return f"{number(value)}×" if math.isfinite(value) else number(value)
+    return f"{number(value)}x" if math.isfinite(value) else number(value)
 
 
 def speed_up(value: float) -> str:
@@ -41,12 +41,12 @@ def speed_up_interval(value: Interval) -> str:
     """Empty where there is none; a low end of 0 says that some resamples never reach the loss."""
     if math.isnan(value.low) or value.low == value.high == 0:
         return ""
-    return f"{'never' if value.low == 0 else number(value.low)} – {number(value.high)}"
+    return f"{'never' if value.low == 0 else number(value.low)} to {number(value.high)}"
 
 
 def envelope_speed_up(value: float) -> str:
     if math.isinf(value):
-        return "> 1×"
+        return "> 1x"
     return "diverged" if value == 0 else ratio(value)
 
 
@@ -66,44 +66,33 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def summary(results: Results, rows: list[Row]) -> list[str]:
-    """One paragraph for each learned optimizer against every baseline, counting over tasks and seeds."""
-    return [_finding(results, rows, name) for name in results.learned]
-
-
-def _finding(results: Results, rows: list[Row], optimizer: str) -> str:
+def finding(rows: list[Row], optimizer: str, reference: str) -> str:
+    """How a learned optimizer did against the tuned reference, in one sentence without its name."""
     mine = [row for row in rows if row.optimizer == optimizer]
-    reached = [row for row in mine if row.speed_up > 0]
-    num_tasks = count(len(mine), "task")
-    text = (
-        f"{optimizer}, without any tuning, reached tuned {results.reference}'s final training loss "
-        f"on {len(reached)} of {num_tasks}"
-    )
+    reached = [row.speed_up for row in mine if row.speed_up > 0]
+    text = f"reached tuned {reference}'s final training loss on {len(reached)} of {count(len(mine), 'task')}"
     if reached:
-        median = float(np.median([row.speed_up for row in reached]))
-        text += f" (speed-up in steps: {median:.2f}×, the median of those)"
+        text += f", there with a median speed-up of {np.median(reached):.2f}x in steps"
     ratios = np.array([row.ratio for row in mine])
-    if np.isfinite(ratios).all() and (ratios > 0).all():
-        mean = float(np.exp(np.mean(np.log(ratios))))
-        direction = "lower" if mean < 1 else "higher"
-        text += f"; over all tasks its final loss was {100 * abs(1 - mean):.0f} % {direction} (geometric mean)"
-    text += ". "
-    duels = [
-        _duel(results, optimizer, other) for other in results.optimizers if other not in (optimizer, *results.learned)
-    ]
-    text += "Wins, ties and losses over tasks and seeds: " + "; ".join(duels) + "."
+    if np.isfinite(ratios).all():
+        change = 100 * (float(np.exp(np.mean(np.log(ratios)))) - 1)
+        size = f"{abs(change):.1f} % {'below' if change < 0 else 'above'}" if abs(change) >= 0.05 else "level with"
+        text += f". Its final loss was {size} tuned {reference}'s on average (geometric mean over tasks)"
     num_diverged = sum(row.num_diverged for row in mine)
-    if num_diverged:
-        text += f" {count(num_diverged, 'run')} diverged."
-    return text
+    return f"{text}. {count(num_diverged, 'run').capitalize() if num_diverged else 'No run'} diverged."
 
 
-def _duel(results: Results, optimizer: str, other: str) -> str:
-    finals = [
-        (scores.final_loss(results.entry(task, optimizer).train_loss),
-         scores.final_loss(results.entry(task, other).train_loss))
-        for task in results.tasks
-    ]  # fmt: skip
-    record = scores.compare(np.concatenate([a for a, _ in finals]), np.concatenate([b for _, b in finals]))
-    tuned = "tuned " if results.entry(results.tasks[0], other).is_tuned else ""
-    return f"{record.wins}-{record.ties}-{record.losses} against {tuned}{other}"
+def duels(results: Results) -> list[tuple[str, list[Record | None]]]:
+    """(learned optimizer, its record against each optimizer in their order) over tasks and seeds; None for itself."""
+    return [
+        (name, [None if other == name else _duel(results, name, other) for other in results.optimizers])
+        for name in results.learned
+    ]
+
+
+def _duel(results: Results, optimizer: str, other: str) -> Record:
+    mine, theirs = (
+        np.concatenate([scores.final_loss(results.entry(task, name).train_loss) for task in results.tasks])
+        for name in (optimizer, other)
+    )
+    return scores.compare(mine, theirs)
