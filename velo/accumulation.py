@@ -17,9 +17,7 @@ class AveragingState(NamedTuple):
     inner: Any
 
 
-def average_updates(
-    tx: optax.GradientTransformationExtraArgs, every: int
-) -> optax.GradientTransformationExtraArgs:
+def average_updates(tx: optax.GradientTransformationExtraArgs, every: int) -> optax.GradientTransformationExtraArgs:
     """`tx` on the averages of `every` gradients and losses; the updates in between are zero.
 
     Unlike `optax.MultiSteps` it averages the losses too, which learned optimizers read. With `every` 1 it is `tx`.

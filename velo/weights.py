@@ -113,6 +113,7 @@ def load_weights(
     info, arrays = _read(path, companion)
     try:
         optimizer = configuration.build(ARCHITECTURES, info.architecture, {**info.configuration, **options})
+        _check_depth(optimizer, len(arrays))
         specification = _specification(optimizer)
         leaves = _leaves(specification)
         for name in _inferred(info):
@@ -176,9 +177,7 @@ def _decode(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, s
     raise WeightsError("neither safetensors nor flax msgpack")
 
 
-def _read_own(
-    arrays: dict[str, np.ndarray], metadata: Mapping[str, str]
-) -> tuple[WeightsInfo, dict[str, np.ndarray]]:
+def _read_own(arrays: dict[str, np.ndarray], metadata: Mapping[str, str]) -> tuple[WeightsInfo, dict[str, np.ndarray]]:
     info = _info(_parse_description(metadata), arrays)
     digest = tensor_file.digest(arrays)
     if digest != info.digest:
@@ -232,6 +231,13 @@ def _specification(optimizer: LearnedOptimizer) -> Theta:
     """Shapes and dtypes of theta; nothing is computed."""
     with jax.enable_x64(False):  # theta is float32 wherever it is loaded
         return jax.eval_shape(lambda: optimizer.init(jax.random.key(0)))
+
+
+def _check_depth(optimizer: LearnedOptimizer, num_arrays: int) -> None:
+    """Every layer has an array: a depth beyond their number would only cost time, a lot of it."""
+    for name, value in vars(optimizer).items():
+        if name.endswith("_depth") and value > num_arrays:
+            raise WeightsError(f"{name} is {value}, but there are only {num_arrays} arrays")
 
 
 def _leaves(theta: Theta) -> dict[str, Any]:

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tests.velo import recordings
 
 import velo
+from tests.velo import recordings
 from velo import packing
-from velo.legacy import accumulators, hypernetwork, loss_buffer, released
 from velo.hypernetwork import LSTMState
+from velo.legacy import accumulators, hypernetwork, loss_buffer, released
 
 QUIRKS = [(False, False), (False, True), (True, False), (True, True)]
 CASES = {
@@ -136,7 +136,7 @@ def test_control_from_recorded_inputs(name):
 
 
 def test_inputs_of_the_hypernetwork():
-    params, grads, losses, num_steps = recordings.inputs()
+    params, _, _, num_steps = recordings.inputs()
     name = "hyperv2_h16_p8_lstmbug0_lossbug0"
     recorded = recordings.read(name)
     params = {path: jnp.asarray(recorded[f"step1/params/{path}"]) for path in sorted(params)}
@@ -158,7 +158,7 @@ SEQUENCES = sorted({name.split("/")[1] for name in BUFFER if name.startswith("lo
 
 @pytest.mark.parametrize("num_steps", [10, 50, 100000])
 def test_loss_buffer(num_steps):
-    """Updated and read in separate programs, as recorded: whether an average is its own minimum hangs on the last bit."""
+    """Updated and read in separate programs, as recorded: the last bit decides whether an average is its minimum."""
     update, read = jax.jit(loss_buffer.update_loss_buffer), jax.jit(loss_buffer.loss_features)
     start = loss_buffer.init_loss_buffer(num_steps)
     np.testing.assert_array_equal(start.decays, BUFFER[f"n{num_steps}/decays"])

@@ -67,7 +67,8 @@ def test_wrong_options_are_named(path, options, message):
 
 def test_theta_that_does_not_fit_is_named(theta, tmp_path):
     wrong = {**theta, "bank": theta["bank"][:-1], "more": jnp.zeros(3)}
-    with pytest.raises(velo.WeightsError, match=r"more: not in theta(.|\n)*bank/2/b: missing, should have shape \(2, 2\)"):
+    message = r"more: not in theta(.|\n)*bank/2/b: missing, should have shape \(2, 2\)"
+    with pytest.raises(velo.WeightsError, match=message):
         velo.save_weights(tmp_path / "a.velo", OPTIMIZER, wrong)
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), theta)
     with pytest.raises(velo.WeightsError, match="has dtype bfloat16, should have float32"):

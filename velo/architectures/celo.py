@@ -115,9 +115,7 @@ class CeloAdam(LearnedOptimizer):
             (-rate * (m / momentum_weight) / (jnp.sqrt(v / second_weight + 1e-10) + self.epsilon)).astype(leaf.dtype)
             for m, v, rate, leaf in zip(momentum, second_moment, rates, leaves, strict=True)
         ]
-        state = AdamState(
-            state.step + 1, treedef.unflatten(momentum), treedef.unflatten(second_moment), buffer, lstm
-        )
+        state = AdamState(state.step + 1, treedef.unflatten(momentum), treedef.unflatten(second_moment), buffer, lstm)
         return treedef.unflatten(updates), state
 
 

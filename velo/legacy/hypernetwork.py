@@ -50,9 +50,7 @@ def linear(layer: Theta, x: Float[jax.Array, "tensors inputs"]) -> Float[jax.Arr
     return x @ layer["w"] + layer["b"][None]
 
 
-def lstm_step(
-    layer: Theta, state: LSTMState, x: Float[jax.Array, "tensors inputs"]
-) -> LSTMState:
+def lstm_step(layer: Theta, state: LSTMState, x: Float[jax.Array, "tensors inputs"]) -> LSTMState:
     """Haiku's LSTM: one linear map of [x, hidden], gates in the order input, candidate, forget, output."""
     gates = linear(layer, jnp.concatenate([x, state.hidden], axis=1))
     update, candidate, forget, output = jnp.split(gates, 4, axis=1)

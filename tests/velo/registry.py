@@ -1,0 +1,30 @@
+"""Every architecture in a size that compiles quickly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import velo
+
+ARCHITECTURES = {
+    "VeLO": velo.VeLO(lstm_size=4, num_mixtures=2),
+    "HyperV2": velo.HyperV2(lstm_size=4, num_mixtures=2),
+    "Celo": velo.Celo(lstm_size=4),
+    "CeloAdam": velo.CeloAdam(lstm_size=4),
+    "Celo2": velo.Celo2(mlp_width=4),
+    "AdafacMLP": velo.AdafacMLP(),
+    "RNNMLP": velo.RNNMLP(lstm_size=4, mlp_width=4, from_mlp_size=2, from_lstm_size=3, lstm_to_mlp_size=2),
+}
+NUM_STEPS = 10
+
+
+def theta_of(architecture: velo.LearnedOptimizer):
+    """An initialisation with noise on every leaf, so that no output layer is zero."""
+    theta = architecture.init(jax.random.key(0))
+    random = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: leaf + jnp.asarray(0.1 * random.standard_normal(leaf.shape), leaf.dtype), theta)
+
+
+def random_tree(shapes: dict, seed: int, dtype=jnp.float32) -> dict:
+    random = np.random.default_rng(seed)
+    return {name: jnp.asarray(random.standard_normal(shape), dtype) for name, shape in shapes.items()}
