@@ -1,5 +1,6 @@
 """VeLO: learned optimizers on today's JAX."""
 
+from velo import bridge
 from velo.architectures import ARCHITECTURES
 from velo.architectures.adafac_mlp import AdafacMLP
 from velo.architectures.celo import Celo, CeloAdam
@@ -25,6 +26,7 @@ __all__ = [
     "VeLO",
     "WeightsError",
     "WeightsInfo",
+    "bridge",
     "load_weights",
     "optimizer",
     "save_weights",

@@ -27,7 +27,11 @@ def assert_same(got, want):
         ("celo_released.theta.state", velo.Celo(lstm_size=64), {}),
         ("celo_adam_released.theta.state", velo.CeloAdam(lstm_size=64), {}),
         ("hyperv2_h16_p8.theta.state", velo.HyperV2(lstm_size=16, num_mixtures=8), {}),
-        ("hyperv2_h16_p8.tuple_ckpt", velo.HyperV2(lstm_size=16, num_mixtures=8), {"gen_id": "golden_gen_id", "step": 7}),
+        (
+            "hyperv2_h16_p8.tuple_ckpt",
+            velo.HyperV2(lstm_size=16, num_mixtures=8),
+            {"gen_id": "golden_gen_id", "step": 7},
+        ),
         ("adafac_mlp_lopt_default.theta.state", velo.AdafacMLP(), {}),
         ("adafac_mlp_lopt_default.params_ckpt", velo.AdafacMLP(), {"gen_id": "golden_gen_id", "step": 7}),
     ],
@@ -38,7 +42,8 @@ def test_flax_files(file, architecture, record):
     assert info.record == record
     assert info.format_version == 0
     theta = [
-        leaf for leaf in jax.tree.leaves(flax.serialization.msgpack_restore((GOLDEN / file).read_bytes()))
+        leaf
+        for leaf in jax.tree.leaves(flax.serialization.msgpack_restore((GOLDEN / file).read_bytes()))
         if isinstance(leaf, np.ndarray)
     ]
     assert info.num_meta_parameters == sum(leaf.size for leaf in theta)

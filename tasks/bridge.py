@@ -1,0 +1,91 @@
+"""Tasks of `learned_optimization` as ours, by their methods alone: that package is never imported.
+
+A task has `init`, `loss`, `normalizer` and `datasets`, a family `sample` and `task_fn`; those with a model state have
+the forms that end in `_with_state`.
+"""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tasks.family import NORMALIZED_RANGE, Batch, Data, Draw, Params, TaskFamily
+from velo.shapes import Array, Float, PRNGKeyArray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BridgedFamily(TaskFamily):
+    """One of its tasks or families; two are equal if they are the same object.
+
+    Deviation: a model state (of batch normalisation, say) is drawn with the task and stays as it was initialised, since
+    our inner loop carries parameters only.
+    """
+
+    source: Any
+    num_batches: int = 16
+    """Taken from its data sets once, and then drawn from with replacement."""
+    reference: float = 1.0
+
+    dataset = "bridged"
+
+    def __post_init__(self):
+        needed = ("sample", "task_fn") if hasattr(self.source, "task_fn") else ("init", "loss")
+        missing = [name for name in needed if not hasattr(self.source, name)]
+        if missing:
+            raise ValueError(f"{type(self.source).__name__} has no {missing}: neither a task nor a task family")
+        if self.num_batches < 1:
+            raise ValueError(f"num_batches must be at least 1, got {self.num_batches}")
+
+    @property
+    def reference_loss(self) -> float:
+        return self.reference
+
+    def load(self) -> tuple[Data, Data]:
+        """Batches of the training and of the first validation split; arrays have the leading axes batches, examples."""
+        datasets = getattr(self.source, "datasets", None)
+        if datasets is None:
+            empty = {"none": jnp.zeros((self.num_batches, 1))}
+            return empty, empty
+        return self._take(datasets.train), self._take(datasets.inner_valid)
+
+    def draw(self, key: PRNGKeyArray) -> Draw:
+        key_task, key_state = jax.random.split(key)
+        sampled = self.source.sample(key_task) if hasattr(self.source, "task_fn") else None
+        return {"sampled": sampled, "state": self._init(sampled, key_state)[1]}
+
+    def init(self, draw: Draw, key: PRNGKeyArray) -> Params:
+        return self._init(draw["sampled"], key)[0]
+
+    def batch(self, data: Data, key: PRNGKeyArray) -> Batch:
+        index = jax.random.randint(key, (), 0, self.num_batches)
+        return jax.tree.map(lambda leaf: leaf[index], data)
+
+    def loss(self, draw: Draw, params: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, ""]:
+        task = self._task(draw["sampled"])
+        if draw["state"] is not None:
+            return task.loss_with_state(params, draw["state"], key, batch)[0]
+        return task.loss(params, key, batch)
+
+    def normalize(self, loss: Float[Array, ""]) -> Float[Array, ""]:
+        """Its own normaliser, bounded as ours are; that of a family is the one of its task for key 0."""
+        low, high = NORMALIZED_RANGE
+        sampled = self.source.sample(jax.random.key(0)) if hasattr(self.source, "task_fn") else None
+        normalizer = getattr(self._task(sampled), "normalizer", None)
+        normalized = normalizer(loss) if normalizer else loss
+        return jnp.where(jnp.isfinite(normalized), jnp.clip(normalized, low, high), high)
+
+    def _task(self, sampled: Any) -> Any:
+        return self.source.task_fn(sampled) if hasattr(self.source, "task_fn") else self.source
+
+    def _init(self, sampled: Any, key: PRNGKeyArray) -> tuple[Params, Any]:
+        task = self._task(sampled)
+        return task.init_with_state(key) if hasattr(task, "init_with_state") else (task.init(key), None)
+
+    def _take(self, split: Any) -> Data:
+        batches = list(itertools.islice(iter(split), self.num_batches))
+        if len(batches) < self.num_batches:
+            raise ValueError(f"the data set has only {len(batches)} batches, not {self.num_batches}")
+        return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *batches)
