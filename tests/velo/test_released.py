@@ -14,6 +14,7 @@ from velo.legacy import layouts
 from velo.legacy.layouts import GROUPS
 
 GOLDEN = recordings.FOLDER
+CHECKPOINT = {"gen_id": "golden_gen_id", "step": 7}
 
 
 def assert_same(got, want):
@@ -30,10 +31,10 @@ def assert_same(got, want):
         (
             "hyperv2_h16_p8.tuple_ckpt",
             velo.HyperV2(lstm_size=16, num_mixtures=8),
-            {"gen_id": "golden_gen_id", "step": 7},
+            CHECKPOINT,
         ),
         ("adafac_mlp_lopt_default.theta.state", velo.AdafacMLP(), {}),
-        ("adafac_mlp_lopt_default.params_ckpt", velo.AdafacMLP(), {"gen_id": "golden_gen_id", "step": 7}),
+        ("adafac_mlp_lopt_default.params_ckpt", velo.AdafacMLP(), CHECKPOINT),
     ],
 )
 def test_flax_files(file, architecture, record):
