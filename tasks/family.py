@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from tasks import data
 from velo.shapes import Array, Float, PRNGKeyArray
@@ -43,7 +44,10 @@ class TaskFamily(abc.ABC):
 
     @abc.abstractmethod
     def batch(self, data: Data, key: PRNGKeyArray) -> Batch:
-        """A random batch: a pure gather from one split of the data."""
+        """A random batch: a pure gather from one split of the data.
+
+        The leading axis of every array counts examples (test functions have one).
+        """
 
     @abc.abstractmethod
     def loss(self, draw: Draw, params: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, ""]:
@@ -53,6 +57,13 @@ class TaskFamily(abc.ABC):
     @abc.abstractmethod
     def reference_loss(self) -> float:
         """The loss of a prediction that ignores its input, for example log(classes): the scale of `normalize`."""
+
+    def wrap_optimizer(self, draw: Draw, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+        """The optimizer as this task lets it see the gradients: itself, unless they change on their way over steps.
+
+        What needs one step only (estimated or normalised gradients) belongs in `loss`, as a custom gradient.
+        """
+        return tx
 
     def normalize(self, loss: Float[Array, ""]) -> Float[Array, ""]:
         """Finite and bounded, for meta-training only: the logarithm of the loss over the reference loss.

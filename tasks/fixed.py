@@ -1,10 +1,21 @@
-"""Named tasks and suites that evaluation reports on; none of them is in a meta-training mixture."""
+"""Named tasks and suites that evaluation reports on; no default mixture contains them: other data or other sizes."""
 
 import dataclasses
 
 from tasks.families.autoencoder import Autoencoder
+from tasks.families.click_model import ClickModel
+from tasks.families.conv_classifier import ConvClassifier
+from tasks.families.graph_classifier import GraphClassifier
 from tasks.families.mlp_classifier import MLPClassifier
+from tasks.families.mlp_mixer import MLPMixer
+from tasks.families.resnet_classifier import ResNetClassifier
+from tasks.families.rnn_language_model import RNNLanguageModel
+from tasks.families.sequence_labeller import SequenceLabeller
+from tasks.families.sequence_to_sequence import SequenceToSequence
+from tasks.families.teacher_regression import TeacherRegression
 from tasks.families.transformer_language_model import TransformerLanguageModel
+from tasks.families.variational_autoencoder import VariationalAutoencoder
+from tasks.families.vision_transformer import VisionTransformer
 from tasks.family import TaskFamily
 
 
@@ -16,20 +27,117 @@ class FixedTask:
     family: TaskFamily
     num_steps: int
 
+    def __post_init__(self):
+        if self.num_steps < 1:
+            raise ValueError(f"FixedTask: num_steps must be at least 1, got {self.num_steps}")
 
-def _by_name(*tasks: FixedTask) -> dict[str, FixedTask]:
-    return {task.name: task for task in tasks}
 
-
-TASKS = _by_name(
-    FixedTask("autoencoder_digits", Autoencoder(), 500),
+DEMO = (
+    FixedTask("autoencoder_flower_small", Autoencoder(dataset="flower", widths=(64, 16)), 500),
     FixedTask("mlp_breast_cancer", MLPClassifier(dataset="breast_cancer", widths=(64, 64), activation="tanh"), 300),
-    FixedTask("transformer_python_help", TransformerLanguageModel(), 500),
+    FixedTask("transformer_source_small", TransformerLanguageModel(dataset="python_source"), 500),
 )
+"""Three quick ones for examples."""
+
+HOLDOUT_SMALL = (
+    FixedTask("autoencoder_china", Autoencoder(dataset="china", widths=(128, 32)), 1000),
+    FixedTask(
+        "click_rare_tokens",
+        ClickModel(num_fields=6, vocabulary_size=1024, embedding_size=12, dense_size=12, width=48, batch_size=128),
+        1500,
+    ),
+    FixedTask("conv_china", ConvClassifier(dataset="china", channels=(12, 24, 24), stride=2, activation="gelu"), 1000),
+    FixedTask(
+        "deep_mlp_china",
+        MLPClassifier(dataset="china", widths=(48,) * 5, activation="tanh", initializer="glorot_normal"),
+        1500,
+    ),
+    FixedTask("graph_kinds", GraphClassifier(width=24, num_rounds=3), 1000),
+    FixedTask("gru_labeller", SequenceLabeller(num_frames=24, frame_size=12, num_classes=24, width=48), 1000),
+    FixedTask("lstm_source", RNNLanguageModel(dataset="python_source", cell="lstm", context=20, width=48), 1000),
+    FixedTask(
+        "mixer_china", MLPMixer(dataset="china", patch_size=3, width=24, patch_mlp_width=24, channel_mlp_width=48), 1000
+    ),
+    FixedTask("resnet_china", ResNetClassifier(dataset="china", channels=(8, 16), stride=2), 500),
+    FixedTask(
+        "teacher_deep",
+        TeacherRegression(
+            input_size=24, output_size=6, teacher_width=48, teacher_depth=4, teacher_norm=True, widths=(96, 96)
+        ),
+        2000,
+    ),
+    FixedTask(
+        "transformer_bytes",
+        TransformerLanguageModel(dataset="python_bytes", context=20, width=24, num_heads=3),
+        1000,
+    ),
+    FixedTask(
+        "transformer_source",
+        TransformerLanguageModel(dataset="python_source", context=24, width=48, num_heads=4, depth=2),
+        1000,
+    ),
+    FixedTask("translation", SequenceToSequence(vocabulary_size=48, length=6, width=48, num_heads=3), 1000),
+    FixedTask(
+        "vae_china", VariationalAutoencoder(dataset="china", widths=(96,), latent_size=12, activation="gelu"), 1000
+    ),
+    FixedTask(
+        "vit_china", VisionTransformer(dataset="china", patch_size=3, width=24, num_heads=3, depth=2), 1000
+    ),
+)  # fmt: skip
+"""Reported on: patches of one photograph, source code, and architectures of sizes that are sampled nowhere."""
+
+META_VALID = (
+    FixedTask("autoencoder_flower", Autoencoder(dataset="flower", widths=(96, 24), activation="gelu"), 500),
+    FixedTask(
+        "click_three_fields",
+        ClickModel(num_fields=3, vocabulary_size=512, embedding_size=6, dense_size=6, width=24),
+        500,
+    ),
+    FixedTask("conv_flower", ConvClassifier(dataset="flower", channels=(12, 24), stride=2), 500),
+    FixedTask("gru_markov", RNNLanguageModel(dataset="markov_text", cell="gru", context=12, width=24), 500),
+    FixedTask("mlp_flower", MLPClassifier(dataset="flower", widths=(48, 48, 48), activation="silu"), 500),
+    FixedTask("mlp_spirals", MLPClassifier(dataset="spirals", widths=(48, 48), activation="tanh"), 1000),
+    FixedTask(
+        "teacher_narrow",
+        TeacherRegression(input_size=12, output_size=3, teacher_width=24, teacher_depth=3, widths=(24, 24, 24)),
+        1000,
+    ),
+    FixedTask("transformer_markov", TransformerLanguageModel(dataset="markov_text", context=12, width=24), 500),
+    FixedTask("vae_flower", VariationalAutoencoder(dataset="flower", widths=(48,), latent_size=6), 500),
+    FixedTask("vit_flower", VisionTransformer(dataset="flower", patch_size=2, width=24, num_heads=2), 500),
+)
+"""For every choice during meta-training, so that the reported suites stay unseen."""
+
+STRETCH = (
+    FixedTask("autoencoder_china_wide", Autoencoder(dataset="china", widths=(640, 320)), 10_000),
+    FixedTask(
+        "click_wide", ClickModel(num_fields=8, vocabulary_size=2560, embedding_size=80, width=320), 10_000
+    ),
+    FixedTask("mlp_china_wide", MLPClassifier(dataset="china", widths=(640, 640)), 10_000),
+    FixedTask("teacher_wide", TeacherRegression(input_size=64, teacher_width=64, widths=(640, 640)), 10_000),
+    FixedTask(
+        "transformer_source_wide",
+        TransformerLanguageModel(dataset="python_source", width=320, num_heads=10, depth=2),
+        10_000,
+    ),
+)  # fmt: skip
+"""Ten times the steps and widths that are meta-trained."""
+
+TASKS = {task.name: task for task in (*DEMO, *HOLDOUT_SMALL, *META_VALID, *STRETCH)}
+
+
+def _names(tasks: tuple[FixedTask, ...]) -> tuple[str, ...]:
+    return tuple(task.name for task in tasks)
+
 
 SUITES = {
-    "demo": ("autoencoder_digits", "mlp_breast_cancer", "transformer_python_help"),
+    "demo": _names(DEMO),
+    "holdout_quick": ("autoencoder_china", "click_rare_tokens", "conv_china", "transformer_source"),
+    "holdout_small": _names(HOLDOUT_SMALL),
+    "meta_valid": _names(META_VALID),
+    "stretch": _names(STRETCH),
 }
+"""Suite -> names of its tasks."""
 
 
 def get_suite(name: str) -> list[FixedTask]:

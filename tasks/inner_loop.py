@@ -18,6 +18,7 @@ class InnerState(NamedTuple):
 
 def start(family: TaskFamily, tx: optax.GradientTransformation, draw: Draw, key: PRNGKeyArray) -> InnerState:
     params = family.init(draw, key)
+    tx = family.wrap_optimizer(draw, tx)
     return InnerState(params, tx.init(params), jnp.zeros((), jnp.int32))
 
 
@@ -36,7 +37,7 @@ def train(
     The batch and the noise of a step depend on `key` and the step's number only, so that a run in segments equals
     one run to the bit.
     """
-    tx = optax.with_extra_args_support(tx)
+    tx = optax.with_extra_args_support(family.wrap_optimizer(draw, tx))
 
     def step(state: InnerState, _):
         key_batch, key_loss = jax.random.split(jax.random.fold_in(key, state.step))

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tasks.data import graphs, images, photographs, synthetic, tabular, text
+from tasks.data import downloads, graphs, images, photographs, synthetic, tabular, text
+from tasks.data.missing import MissingDataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,14 @@ def _photograph(load: Callable[[str, int], Any], name: str, size: int) -> Source
     return Source("image", loader, (size, size, 3), photographs.NUM_REGIONS)
 
 
+def _download(name: str, shape: tuple[int, int, int], num_classes: int, variance: float) -> Source:
+    return Source("image", functools.partial(downloads.images, name, shape), shape, num_classes, variance)
+
+
+def _articles(name: str) -> Source:
+    return Source("text", functools.partial(downloads.articles, name), num_classes=text.NUM_BYTES)
+
+
 SOURCES = {
     "none": Source("none", lambda: ((), ())),
     "astronaut": _photograph(photographs.skimage_photograph, "astronaut", 12),
@@ -52,6 +61,18 @@ SOURCES = {
     "random_graphs": Source("graph", graphs.random_graphs, (graphs.NUM_NODES, graphs.NUM_NODES), len(graphs.KINDS)),
     "spirals": Source("table", synthetic.spirals, (2,), synthetic.NUM_ARMS),
     "wine": Source("table", tabular.wine, (13,), 3),
+    # Not here unless downloaded; variances are estimates, for pixels in [-1, 1].
+    "cifar10": _download("cifar10", (32, 32, 3), 10, 0.25),
+    "cifar100": _download("cifar100", (32, 32, 3), 100, 0.28),
+    "fashion_mnist": _download("fashion_mnist", (28, 28, 1), 10, 0.34),
+    "food101": _download("food101", (32, 32, 3), 101, 0.3),
+    "imagenet16": _download("imagenet_resized/16x16", (16, 16, 3), 1000, 0.25),
+    "imagenet32": _download("imagenet_resized/32x32", (32, 32, 3), 1000, 0.27),
+    "imagenet64": _download("imagenet_resized/64x64", (64, 64, 3), 1000, 0.29),
+    "lm1b": _articles("lm1b"),
+    "mnist": _download("mnist", (28, 28, 1), 10, 0.27),
+    "svhn": _download("svhn_cropped", (32, 32, 3), 10, 0.15),
+    "wikipedia": _articles("wikipedia/20230601.en"),
 }
 
 
@@ -62,3 +83,13 @@ def load(name: str):
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(sorted(SOURCES))}")
     with jax.ensure_compile_time_eval():
         return jax.tree.map(jnp.asarray, SOURCES[name].load())
+
+
+@functools.cache
+def is_here(name: str) -> bool:
+    """Whether the data set loads on this machine."""
+    try:
+        load(name)
+    except MissingDataError:
+        return False
+    return True

@@ -20,7 +20,8 @@ def encode(text: str) -> np.ndarray:
     return np.array([index.get(character, VOCABULARY_SIZE - 1) for character in text.lower()], np.int32)
 
 
-def _split(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split_tail(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(first nine tenths, last tenth)."""
     cut = len(tokens) * 9 // 10
     return tokens[:cut], tokens[cut:]
 
@@ -35,14 +36,14 @@ def python_help():
     """The standard library's help topics (`pydoc_data`), about 700,000 characters; the last tenth validates."""
     from pydoc_data import topics
 
-    return _split(encode("\n".join(topics.topics[name] for name in sorted(topics.topics))))
+    return split_tail(encode("\n".join(topics.topics[name] for name in sorted(topics.topics))))
 
 
 def python_source():
     """Characters of the standard library's source; the last tenth validates."""
-    return _split(encode(_source().decode()))
+    return split_tail(encode(_source().decode()))
 
 
 def python_bytes():
     """Bytes of the standard library's source as they stand, 256 tokens; the last tenth validates."""
-    return _split(np.frombuffer(_source(), np.uint8).astype(np.int32))
+    return split_tail(np.frombuffer(_source(), np.uint8).astype(np.int32))

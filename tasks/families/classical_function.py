@@ -102,8 +102,8 @@ class ClassicalFunction(TaskFamily):
         return {"x": jnp.zeros(self.size)}
 
     def batch(self, data, key):
-        return jax.random.normal(key, (self.size,))
+        return jax.random.normal(key, (1, self.size))
 
     def loss(self, draw, params, batch, key):
-        x = draw.scales * (params["x"] - draw.minimum) + draw.noise * batch
+        x = draw.scales * (params["x"] - draw.minimum) + draw.noise * batch[0]
         return FUNCTIONS[self.function][0](x)

@@ -76,7 +76,8 @@ class LearnedOptimizerTraining(TaskFamily):
 
     def batch(self, data, key):
         entries = (self.batch_size, self.problem_size)
-        return draws.normals(key, {"curvatures": entries, "start": entries, "noise": (self.unroll_steps, *entries)})
+        noise = (self.batch_size, self.unroll_steps, self.problem_size)
+        return draws.normals(key, {"curvatures": entries, "start": entries, "noise": noise})
 
     def loss(self, draw, params, batch, key):
         curvatures = jnp.exp(draw.curvature_spread * jnp.tanh(batch["curvatures"]))
@@ -91,7 +92,7 @@ class LearnedOptimizerTraining(TaskFamily):
             return (x, fast, slow), jnp.mean(curvatures * jnp.square(x), axis=-1)
 
         zeros = jnp.zeros_like(batch["start"])
-        _, losses = jax.lax.scan(step, (batch["start"], zeros, zeros), batch["noise"])
+        _, losses = jax.lax.scan(step, (batch["start"], zeros, zeros), jnp.swapaxes(batch["noise"], 0, 1))
         first = jnp.mean(curvatures * jnp.square(batch["start"]), axis=-1)
         ratios = jnp.log(losses + 1e-6) - jnp.log(first + 1e-6)[None]
         return jax.nn.softplus(jnp.mean(jnp.clip(ratios, -LOSS_BOUND, LOSS_BOUND)))

@@ -61,11 +61,11 @@ class Quadratic(TaskFamily):
         return {"x": jnp.zeros(self.size)}
 
     def batch(self, data, key):
-        return jax.random.normal(key, (self.size,))
+        return jax.random.normal(key, (1, self.size))
 
     def loss(self, draw, params, batch, key):
         x = params["x"] - draw.minimum
         for index in range(self.num_reflections):
             unit = draw.reflections[index]
             x = x - 2.0 * unit * jnp.sum(unit * x)
-        return jnp.mean(draw.curvatures * jnp.square(x + draw.noise * batch))
+        return jnp.mean(draw.curvatures * jnp.square(x + draw.noise * batch[0]))

@@ -76,12 +76,12 @@ class SequenceLabeller(TaskFamily):
         return recurrence.adjust_init(params, "cell", self.cell)
 
     def batch(self, data, key):
-        frames = (self.num_frames, self.batch_size, self.frame_size)
+        frames = (self.batch_size, self.num_frames, self.frame_size)
         return draws.normals(key, {"frames": frames, "noise": frames})
 
     def loss(self, draw, params, batch, key):
-        padded = jnp.pad(batch["frames"], ((WINDOW - 1, 0), (0, 0), (0, 0)))
+        clean, noise = (jnp.swapaxes(batch[name], 0, 1) for name in ("frames", "noise"))
+        padded = jnp.pad(clean, ((WINDOW - 1, 0), (0, 0), (0, 0)))
         scores = sum(padded[lag : lag + self.num_frames] @ draw.teacher[lag] for lag in range(WINDOW))
-        frames = batch["frames"] + draw.frame_noise * batch["noise"]
-        hidden = recurrence.run(params, "cell", self.cell, frames)
+        hidden = recurrence.run(params, "cell", self.cell, clean + draw.frame_noise * noise)
         return layers.cross_entropy(layers.dense(params["output"], hidden), jnp.argmax(scores, axis=-1))

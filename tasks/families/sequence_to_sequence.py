@@ -85,16 +85,16 @@ class SequenceToSequence(TaskFamily):
 
     def batch(self, data, key):
         """Uniform numbers for the source's tokens and their noise."""
-        return jax.random.uniform(key, (2, self.batch_size, self.length))
+        return jax.random.uniform(key, (self.batch_size, 2, self.length))
 
-    def _sentences(self, draw: TranslationDraw, uniform: Float[Array, "2 batch length"]) -> tuple[Array, Array]:
+    def _sentences(self, draw: TranslationDraw, uniform: Float[Array, "batch 2 length"]) -> tuple[Array, Array]:
         """(source with noise, target)."""
-        clean = draws.zipf(uniform[0], self.vocabulary_size)
+        clean = draws.zipf(uniform[:, 0], self.vocabulary_size)
         ordered = clean[:, draw.order]
         parity = jnp.pad(ordered[:, :-1], ((0, 0), (1, 0))) % 2
-        noise = jnp.maximum(draw.token_noise, 1e-6)
-        replaced = jnp.minimum(uniform[1] / noise * self.vocabulary_size, self.vocabulary_size - 1.0)
-        source = jnp.where(uniform[1] < draw.token_noise, replaced.astype(jnp.int32), clean)
+        noisy, noise = uniform[:, 1], jnp.maximum(draw.token_noise, 1e-6)
+        replaced = jnp.minimum(noisy / noise * self.vocabulary_size, self.vocabulary_size - 1.0)
+        source = jnp.where(noisy < draw.token_noise, replaced.astype(jnp.int32), clean)
         return source, draw.dictionary[parity, ordered]
 
     def loss(self, draw, params, batch, key):

@@ -1,0 +1,56 @@
+"""Adam over a grid of constant rates on one task: shows that a task is neither trivial nor impossible."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from tasks import inner_loop
+from tasks.fixed import FixedTask
+
+RATES = tuple(10.0 ** np.linspace(-5, 0, 15))
+TAIL_SHARE = 0.05
+"""Share of the steps whose mean loss stands for the final one."""
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _curves(task: FixedTask, rates, seeds, data):
+    def lane(rate, seed):
+        key_draw, key_init, key_train = jax.random.split(jax.random.key(seed), 3)
+        tx = optax.adam(rate)
+        draw = task.family.draw(key_draw)
+        state = inner_loop.start(task.family, tx, draw, key_init)
+        return inner_loop.train(task.family, tx, draw, state, data, key_train, num_steps=task.num_steps)[1]
+
+    return jax.vmap(lane)(rates, seeds)
+
+
+def curves(task: FixedTask, rates, seeds) -> np.ndarray:
+    """Training losses [lanes, steps] of Adam, one lane for each pair of a rate and a seed."""
+    rates, seeds = jnp.asarray(rates, jnp.float32), jnp.asarray(seeds, jnp.int32)
+    return np.asarray(_curves(task, rates, seeds, task.family.load()[0]))
+
+
+def final_losses(losses: np.ndarray) -> np.ndarray:
+    """Mean of the last steps [lanes]; infinite where it is not a number."""
+    tail = losses[:, -max(1, round(TAIL_SHARE * losses.shape[1])) :].mean(1)
+    return np.where(np.isfinite(tail), tail, np.inf)
+
+
+class GridResult(NamedTuple):
+    first_loss: float
+    best_rate: float
+    place: int  # of the best rate in the grid
+    final_losses: np.ndarray  # [rates] of the tuning seed
+    seed_losses: np.ndarray  # [seeds] at the best rate
+
+
+def search(task: FixedTask, rates=RATES, num_seeds: int = 3) -> GridResult:
+    """The best rate on seed 0, and the final losses of that rate on further seeds."""
+    finals = final_losses(curves(task, rates, [0] * len(rates)))
+    place = int(np.argmin(finals))
+    again = curves(task, [rates[place]] * num_seeds, range(1, 1 + num_seeds))
+    return GridResult(float(again[:, 0].mean()), float(rates[place]), place, finals, final_losses(again))

@@ -1,0 +1,83 @@
+"""Random wrappers around a sampled family, with named sets of probabilities."""
+
+import dataclasses
+
+import numpy as np
+
+from tasks.families.sampling import choice
+from tasks.family import TaskFamily
+from tasks.wrappers.delayed_gradient import DelayedGradient
+from tasks.wrappers.evolution_gradient import EvolutionGradient
+from tasks.wrappers.normalized_gradient import NormalizedGradient
+from tasks.wrappers.reduced_batch import ReducedBatch
+from tasks.wrappers.reduced_precision import ReducedPrecision
+from tasks.wrappers.reparametrized import Reparametrized
+from tasks.wrappers.subsampled_gradient import SubsampledGradient
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Probabilities of each wrapper; independent of each other, but for the three kinds of reparametrisation."""
+
+    reparametrize_global: float = 0.0
+    reparametrize_tensor: float = 0.0
+    reparametrize_parameter: float = 0.0
+    decades: tuple[float, ...] = (1.0, 2.0, 3.0)
+    """Of the reparametrisation, one chosen at random."""
+    evolution_gradient: float = 0.0
+    reduced_batch: float = 0.0
+    reduced_precision: float = 0.0
+    normalized_gradient: float = 0.0
+    subsampled_gradient: float = 0.0
+    delayed_gradient: float = 0.0
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name != "decades" and not 0 <= value <= 1:
+                raise ValueError(f"Augmentation: {field.name} must be in [0, 1], got {value}")
+        total = self.reparametrize_global + self.reparametrize_tensor + self.reparametrize_parameter
+        if total > 1 + 1e-9:
+            raise ValueError(f"Augmentation: the kinds of reparametrisation must sum to at most 1, got {total}")
+        if not self.decades or min(self.decades) <= 0:
+            raise ValueError(f"Augmentation: decades must be positive and not empty, got {self.decades}")
+
+    def apply(self, family: TaskFamily, rng: np.random.Generator) -> TaskFamily:
+        """`family` inside the wrappers that chance chose; what changes a single gradient lies inside a delay."""
+        kind, *chances = rng.random(7)
+        decades = choice(rng, self.decades)
+        for granularity in ("global", "tensor", "parameter"):
+            probability = getattr(self, f"reparametrize_{granularity}")
+            if 0 <= kind < probability:
+                family = Reparametrized(family, granularity, decades)
+            kind -= probability
+        wrappers = (
+            (ReducedBatch, self.reduced_batch),
+            (ReducedPrecision, self.reduced_precision),
+            (EvolutionGradient, self.evolution_gradient),
+            (SubsampledGradient, self.subsampled_gradient),
+            (NormalizedGradient, self.normalized_gradient),
+            (DelayedGradient, self.delayed_gradient),
+        )
+        for (wrapper, probability), chance in zip(wrappers, chances, strict=True):
+            if chance < probability:
+                family = wrapper(family)
+        return family
+
+
+AUGMENTATIONS = {
+    "none": Augmentation(),
+    "global_scale": Augmentation(reparametrize_global=1.0, decades=(3.0,)),
+    "velo": Augmentation(
+        reparametrize_global=2 / 7,
+        reparametrize_tensor=2 / 7,
+        reparametrize_parameter=1 / 7,
+        evolution_gradient=0.08,
+        reduced_batch=0.2,
+        reduced_precision=0.2,
+        normalized_gradient=0.05,
+        subsampled_gradient=0.08,
+        delayed_gradient=0.05,
+    ),
+}
+"""global_scale is Celo's (2501.12670); velo is VeLO's (2211.09760)."""

@@ -1,0 +1,85 @@
+"""The time of a training step, predicted from the lowered program before anything is compiled."""
+
+import functools
+import time
+from typing import Any
+
+import jax
+import jax.extend
+import numpy as np
+
+from tasks.family import TaskFamily
+
+FEATURES = ("step", "flops", "bytes accessed", "transcendentals", "calls")
+"""One, three sums of XLA's analysis of the lowered program, and how many operations run, whatever their size."""
+SECONDS = (0.0, 0.0, 0.0, 0.0, 0.0)
+"""Seconds for one of each feature, by `calibrate` on one core of a virtual machine; see docs/tasks.md."""
+
+
+def _gradient(family: TaskFamily):
+    def gradient(draw, params, data, key):
+        return jax.value_and_grad(family.loss, argnums=1)(draw, params, family.batch(data, key), key)
+
+    key = jax.random.key(0)
+    draw = jax.eval_shape(family.draw, key)
+    return jax.jit(gradient).trace(draw, jax.eval_shape(family.init, draw, key), family.load()[0], key)
+
+
+def _count_calls(jaxpr: Any) -> float:
+    """Equations that a run executes: those inside a scan once an iteration."""
+    total = 0.0
+    for equation in jaxpr.eqns:
+        inside = sum(_count_calls(inner) for inner in jax.extend.core.jaxprs_in_params(equation.params))
+        repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        total += repeats * inside if inside else 1.0
+    return total
+
+
+@functools.cache
+def count(family: TaskFamily) -> tuple[float, ...]:
+    """The `FEATURES` of loss, gradients and batch; the data set has to be here."""
+    traced = _gradient(family)
+    analysis = traced.lower().cost_analysis() or {}
+    sums = [float(analysis.get(name, 0.0)) for name in FEATURES[1:4]]
+    return (1.0, *sums, _count_calls(traced.jaxpr.jaxpr))
+
+
+def predict_step_seconds(family: TaskFamily, seconds: tuple[float, ...] = SECONDS) -> float:
+    """Seconds of one core for loss and gradients of one task, without an optimizer or vectorisation."""
+    return float(np.dot(count(family), seconds))
+
+
+def measure_step_seconds(family: TaskFamily, *, num_steps: int = 200) -> float:
+    """Processor seconds of loss, gradients and plain gradient descent a step; compiles."""
+    data = family.load()[0]
+
+    @jax.jit
+    def train(data, key):
+        draw = family.draw(key)
+
+        def step(params, key):
+            grads = jax.grad(family.loss, argnums=1)(draw, params, family.batch(data, key), key)
+            return jax.tree.map(lambda leaf, grad: leaf - 1e-3 * grad, params, grads), ()
+
+        return jax.lax.scan(step, family.init(draw, key), jax.random.split(key, num_steps))[0]
+
+    jax.block_until_ready(train(data, jax.random.key(0)))
+    started = time.process_time()
+    jax.block_until_ready(train(data, jax.random.key(1)))
+    return (time.process_time() - started) / num_steps
+
+
+def calibrate(features: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Non-negative seconds of each feature that predict [families, features] @ seconds with least relative errors."""
+    from scipy.optimize import nnls
+
+    scale = features.max(0)
+    scale = np.where(scale > 0, scale, 1.0)
+    return nnls(features / scale / measured[:, None], np.ones(len(measured)))[0] / scale
+
+
+def quality(predicted: np.ndarray, measured: np.ndarray) -> tuple[float, float]:
+    """(rank correlation, share of predictions within a factor of two)."""
+    ranks = [np.argsort(np.argsort(values)) for values in (predicted, measured)]
+    within = np.abs(np.log2(predicted / measured)) <= 1.0
+    return float(np.corrcoef(*ranks)[0, 1]), float(within.mean())

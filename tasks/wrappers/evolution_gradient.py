@@ -1,0 +1,41 @@
+"""Gradients estimated by evolution strategies (Salimans et al. 2017)."""
+
+import dataclasses
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+
+from tasks.families.draws import log_uniform
+from tasks.wrappers.wrapper import Wrapper, with_gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class EvolutionGradient(Wrapper):
+    """The mean over antithetic pairs of (L(w + s e) - L(w - s e)) / (2 s) e, with s log-uniform in [.001, .1]."""
+
+    num_pairs: int = 2
+
+    def __post_init__(self):
+        if self.num_pairs < 1:
+            raise ValueError(f"EvolutionGradient: num_pairs must be at least 1, got {self.num_pairs}")
+
+    def draw_strength(self, key):
+        """s."""
+        return log_uniform(jax.random.uniform(key), 1e-3, 1e-1)
+
+    def loss(self, draw, params, batch, key):
+        key_loss, key_directions = jax.random.split(key)
+        flat, unravel = jax.flatten_util.ravel_pytree(params)
+        flat = jax.lax.stop_gradient(flat)
+        directions = jax.random.normal(key_directions, (self.num_pairs, flat.size))
+
+        def evaluate(flat):
+            return self.family.loss(draw.inner, unravel(flat), batch, key_loss)
+
+        # The middle and all ends in one call, so that the program holds the family once.
+        offsets = draw.strength * jnp.concatenate([jnp.zeros((1, flat.size)), directions, -directions])
+        losses = jax.vmap(evaluate)(flat[None] + offsets)
+        ups, downs = losses[1 : 1 + self.num_pairs], losses[1 + self.num_pairs :]
+        grad = (ups - downs) / (2.0 * draw.strength) @ directions / self.num_pairs
+        return with_gradient(losses[0], params, unravel(grad))

@@ -1,0 +1,35 @@
+"""Gradients known along a few random directions only."""
+
+import dataclasses
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+
+from tasks.families.draws import log_uniform
+from tasks.wrappers.wrapper import Wrapper, with_gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class SubsampledGradient(Wrapper):
+    """The mean over k fresh normal directions v of (gradient . v) v, unbiased; k is log-uniform up to a maximum."""
+
+    max_directions: int = 8
+
+    def __post_init__(self):
+        if self.max_directions < 1:
+            raise ValueError(f"SubsampledGradient: max_directions must be at least 1, got {self.max_directions}")
+
+    def draw_strength(self, key):
+        """k, a float that is rounded down."""
+        return log_uniform(jax.random.uniform(key), 1.0, self.max_directions + 0.999)
+
+    def loss(self, draw, params, batch, key):
+        key_loss, key_directions = jax.random.split(key)
+        frozen = jax.lax.stop_gradient(params)
+        loss, grads = jax.value_and_grad(self.family.loss, argnums=1)(draw.inner, frozen, batch, key_loss)
+        flat, unravel = jax.flatten_util.ravel_pytree(grads)
+        num_used = jnp.floor(draw.strength)
+        directions = jax.random.normal(key_directions, (self.max_directions, flat.size))
+        slopes = jnp.where(jnp.arange(self.max_directions) < num_used, directions @ flat, 0.0)
+        return with_gradient(loss, params, unravel(slopes @ directions / num_used))

@@ -1,0 +1,78 @@
+"""What wrappers share: they pass everything to the family inside and add a strength to its draw."""
+
+import abc
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tasks.family import TaskFamily
+from velo.shapes import Array, Float, PRNGKeyArray
+
+
+class WrapperDraw(NamedTuple):
+    inner: Any
+    strength: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapper(TaskFamily):
+    """A family around `family`."""
+
+    family: TaskFamily
+
+    @property
+    def dataset(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.family.dataset
+
+    @property
+    def reference_loss(self) -> float:
+        return self.family.reference_loss
+
+    @abc.abstractmethod
+    def draw_strength(self, key: PRNGKeyArray) -> Any:
+        """The wrapper's own part of the draw."""
+
+    def load(self):
+        return self.family.load()
+
+    def draw(self, key):
+        key_inner, key_strength = jax.random.split(key)
+        return WrapperDraw(self.family.draw(key_inner), self.draw_strength(key_strength))
+
+    def init(self, draw, key):
+        return self.family.init(draw.inner, key)
+
+    def batch(self, data, key):
+        return self.family.batch(data, key)
+
+    def loss(self, draw, params, batch, key):
+        return self.family.loss(draw.inner, params, batch, key)
+
+    def normalize(self, loss):
+        return self.family.normalize(loss)
+
+    def wrap_optimizer(self, draw, tx):
+        return self.family.wrap_optimizer(draw.inner, tx)
+
+
+def with_gradient(loss: Float[Array, ""], params: Any, grads: Any) -> Float[Array, ""]:
+    """The value of `loss` with `grads` as its gradient with respect to `params`.
+
+    The difference of the parameters from themselves adds zero to the value and passes the gradient on, so that an
+    estimated gradient needs neither a second interface nor a custom rule, and vmaps as it stands.
+    """
+    grads = jax.lax.stop_gradient(grads)
+    products = jax.tree.map(lambda grad, leaf: jnp.sum(grad * (leaf - jax.lax.stop_gradient(leaf))), grads, params)
+    return jax.lax.stop_gradient(loss) + sum(jax.tree.leaves(products))
+
+
+def num_params_abstract(family: TaskFamily) -> int:
+    """Number of parameters while tracing; nothing is computed."""
+    return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(family)))
+
+
+def abstract_params(family: TaskFamily) -> Any:
+    """Shapes of the parameters."""
+    return jax.eval_shape(lambda key: family.init(family.draw(key), key), jax.random.key(0))

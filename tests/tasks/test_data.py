@@ -1,0 +1,98 @@
+"""Data sets: what the table says about each is true of its arrays, and what is missing says how to get it."""
+
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from tasks.data import SOURCES, load
+from tasks.data.missing import MissingDataError
+
+DOWNLOADED = ("cifar10", "cifar100", "fashion_mnist", "food101", "imagenet16", "imagenet32", "imagenet64", "lm1b",
+              "mnist", "svhn", "wikipedia")  # fmt: skip
+NOT_INSTALLED = ("astronaut", "cat", "coffee", *DOWNLOADED)
+
+
+@pytest.mark.parametrize("name", sorted(set(SOURCES) - set(NOT_INSTALLED)))
+def test_arrays_are_what_the_table_says(name):
+    source = SOURCES[name]
+    splits = load(name)
+    assert load(name) is splits
+    for split in splits:
+        if source.kind == "text":
+            assert split.dtype == np.int32
+            assert 0 <= int(split.min()) <= int(split.max()) < source.num_classes
+        elif source.kind != "none":
+            inputs, targets = split
+            assert inputs.shape[1:] == source.input_shape
+            assert len(inputs) == len(targets)
+            if source.kind == "target":
+                assert targets.size == len(targets) * source.num_classes
+            else:
+                assert 0 <= int(targets.min()) <= int(targets.max()) < source.num_classes
+            if source.kind in ("image", "table"):
+                np.testing.assert_allclose(float(np.var(inputs, axis=0).mean()), source.variance, rtol=0.25)
+    assert jax.tree.structure(splits[0]) == jax.tree.structure(splits[1])
+
+
+def test_training_and_validation_examples_differ():
+    (train, _), (valid, _) = load("spirals")
+    assert not {tuple(point) for point in np.asarray(train)} & {tuple(point) for point in np.asarray(valid)}
+
+
+def test_modular_addition_is_right():
+    train, valid = load("modular_addition")
+    rows = np.concatenate([train, valid]).reshape(-1, 4)
+    np.testing.assert_array_equal((rows[:, 0] + rows[:, 1]) % 31, rows[:, 2])
+    assert len({tuple(row) for row in rows}) == 31**2
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(MissingDataError, match=r"needs scikit-image: pip install 'velo\[data\]'"):
+        SOURCES["coffee"].load()
+
+
+def test_unknown_data_set():
+    with pytest.raises(ValueError, match="unknown data set 'mnits'; known: "):
+        load("mnits")
+
+
+class _Library(types.ModuleType):
+    """Stands in for tensorflow-datasets: two images of different sizes and a line of text."""
+
+    def load(self, name, split, data_dir, download):
+        assert not download
+        assert split == "train"
+        if name == "svhn_cropped":
+            raise AssertionError("could not find data")
+        if name == "lm1b":
+            return [{"text": b"velo"}] * 30
+        return [{"image": np.full((2 * size, size, 3), size, np.uint8), "label": size % 2} for size in range(8, 18)]
+
+    def as_numpy(self, examples):
+        return examples
+
+
+def test_downloaded_sets_become_arrays(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", _Library("tensorflow_datasets"))
+    (inputs, labels), valid = SOURCES["food101"].load()
+    assert inputs.shape == (8, 32, 32, 3)
+    assert labels.shape == (8,)
+    assert len(valid[0]) == 2
+    np.testing.assert_allclose(inputs[:, 0, 0, 0] * 127.5 + 127.5, inputs[:, -1, -1, -1] * 127.5 + 127.5)
+    tokens, rest = SOURCES["lm1b"].load()
+    assert bytes(tokens[:5].astype(np.uint8)) == b"velo\n"
+    assert len(tokens) + len(rest) == 30 * 5 - 1
+
+
+def test_missing_download_names_the_extra_and_the_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(MissingDataError, match=rf"'velo\[data\]'.*{tmp_path}"):
+        SOURCES["mnist"].load()
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", _Library("tensorflow_datasets"))
+    with pytest.raises(MissingDataError, match=f"'svhn_cropped' is not in {tmp_path}"):
+        SOURCES["svhn"].load()

@@ -1,0 +1,52 @@
+"""Suites: their names, and that their tasks build."""
+
+import jax
+import pytest
+
+from tasks import adam_grid, fixed
+from tasks.families.quadratic import Quadratic
+from tasks.family import num_params
+
+
+def test_names_are_unique_and_known():
+    all_tasks = (*fixed.DEMO, *fixed.HOLDOUT_SMALL, *fixed.META_VALID, *fixed.STRETCH)
+    assert len({task.name for task in all_tasks}) == len(all_tasks)
+    assert {name for suite in fixed.SUITES.values() for name in suite} <= fixed.TASKS.keys()
+
+
+def test_holdout_and_meta_valid_are_apart():
+    holdout, valid = (set(fixed.SUITES[name]) for name in ("holdout_small", "meta_valid"))
+    assert not holdout & valid
+    assert set(fixed.SUITES["holdout_quick"]) < holdout
+    assert len(holdout) >= 12
+    assert len(fixed.SUITES["holdout_quick"]) == 4
+    assert all(500 <= fixed.TASKS[name].num_steps <= 2000 for name in holdout)
+    datasets = [{fixed.TASKS[name].family.dataset for name in names} - {"none"} for names in (holdout, valid)]
+    assert not datasets[0] & datasets[1]
+
+
+@pytest.mark.parametrize("name", sorted(fixed.TASKS))
+def test_task_builds(name):
+    family = fixed.TASKS[name].family
+    assert num_params(family) > 100
+
+    def loss(data, key):
+        draw = family.draw(key)
+        return family.loss(draw, family.init(draw, key), family.batch(data, key), key)
+
+    assert jax.eval_shape(loss, family.load()[0], jax.random.key(0)).shape == ()
+
+
+def test_unknown_suite_and_bad_steps():
+    with pytest.raises(ValueError, match="unknown suite 'all'; known: demo"):
+        fixed.get_suite("all")
+    with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
+        fixed.FixedTask("quadratic", Quadratic(), 0)
+
+
+def test_adam_grid_finds_a_rate_inside_the_grid():
+    result = adam_grid.search(
+        fixed.FixedTask("quadratic", Quadratic(size=4), 100), rates=(1e-5, 1e-1, 1e3), num_seeds=2
+    )
+    assert result.place == 1
+    assert result.seed_losses.max() < result.first_loss
