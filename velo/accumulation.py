@@ -29,16 +29,16 @@ def average_updates(tx: optax.GradientTransformationExtraArgs, every: int) -> op
         zeros = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), jnp.float32), params)
         return AveragingState(jnp.zeros((), jnp.int32), zeros, jnp.zeros(()), tx.init(params))
 
-    def update(grads, state, params=None, *, value=None, **extra_args):
+    def update(updates, state, params=None, *, value=None, **extra_args):
         check_update_arguments(params, value)
         count = state.count + 1
-        mean_grads = jax.tree.map(lambda mean, grad: mean + (grad - mean) / count, state.mean_grads, grads)
+        mean_grads = jax.tree.map(lambda mean, grad: mean + (grad - mean) / count, state.mean_grads, updates)
         mean_loss = state.mean_loss + (jnp.asarray(value, jnp.float32) - state.mean_loss) / count
 
         def step(_):
-            updates, inner = tx.update(mean_grads, state.inner, params, value=mean_loss, **extra_args)
+            steps, inner = tx.update(mean_grads, state.inner, params, value=mean_loss, **extra_args)
             zeros = jax.tree.map(jnp.zeros_like, mean_grads)
-            return updates, AveragingState(jnp.zeros_like(count), zeros, jnp.zeros_like(mean_loss), inner)
+            return steps, AveragingState(jnp.zeros_like(count), zeros, jnp.zeros_like(mean_loss), inner)
 
         def wait(_):
             return jax.tree.map(jnp.zeros_like, params), AveragingState(count, mean_grads, mean_loss, state.inner)

@@ -35,7 +35,7 @@ class BridgedOptimizer:
     def name(self) -> str:
         return type(self.optimizer).__name__
 
-    def init(self, params: Any, model_state: Any = None, num_steps: int | None = None, key: Any = None) -> BridgedState:
+    def init(self, params: Any, model_state: Any = None, num_steps: Any = None, key: Any = None) -> BridgedState:
         """The state of a new run.
 
         Raises:
@@ -44,9 +44,9 @@ class BridgedOptimizer:
         del key
         if num_steps is None:
             raise ValueError("a learned optimizer needs the length of the run: init(params, num_steps=...)")
-        num_steps = jnp.asarray(num_steps, jnp.int32)
-        inner = self.optimizer.bind(self.theta, num_steps).init(params)
-        return BridgedState(params, model_state, inner, jnp.zeros((), jnp.int32), num_steps)
+        length = jnp.asarray(num_steps, jnp.int32)
+        inner = self.optimizer.bind(self.theta, length).init(params)
+        return BridgedState(params, model_state, inner, jnp.zeros((), jnp.int32), length)
 
     def update(
         self,
@@ -115,14 +115,14 @@ def from_learned_optimization(optimizer: Any, num_steps: int) -> optax.GradientT
     def init(params):
         return optimizer.init(params, num_steps=num_steps)
 
-    def update(grads, state, params=None, *, value=None, key=None, **extra_args):
+    def update(updates, state, params=None, *, value=None, key=None, **extra_args):
         del extra_args
         if params is None:
             raise ValueError("call tx.update(grads, state, params)")
         state = optimizer.set_params(state, params)
         options = {"key": key} if takes_key and key is not None else {}
-        state = optimizer.update(state, grads, loss=value, **options)
-        updates = jax.tree.map(lambda new, old: new - old, optimizer.get_params(state), params)
-        return updates, state
+        state = optimizer.update(state, updates, loss=value, **options)
+        steps = jax.tree.map(lambda new, old: new - old, optimizer.get_params(state), params)
+        return steps, state
 
     return optax.GradientTransformationExtraArgs(init, update)

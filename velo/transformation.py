@@ -70,10 +70,10 @@ def optimizer(
         _check_floating(params)
         return ScaledState(jnp.zeros((), jnp.int32), learned.init(params))
 
-    def update(grads, state, params=None, *, value=None, **extra_args):
+    def update(updates, state, params=None, *, value=None, **extra_args):
         del extra_args
         check_update_arguments(params, value)
-        updates, learned_state = learned.update(grads, state.learned, params, value=value)
+        updates, learned_state = learned.update(updates, state.learned, params, value=value)
         scale = step_scale(state.count) if callable(step_scale) else step_scale
         decayed = _mask(weight_decay_mask, params)
         updates = jax.tree.map(
@@ -82,7 +82,7 @@ def optimizer(
             params,
             decayed,
         )
-        return updates, ScaledState(optax.safe_increment(state.count), learned_state)
+        return updates, ScaledState(jnp.asarray(optax.safe_increment(state.count)), learned_state)
 
     return average_updates(optax.GradientTransformationExtraArgs(init, update), every)
 

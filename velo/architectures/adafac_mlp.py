@@ -76,11 +76,11 @@ class AdafacMLP(LearnedOptimizer):
                 factored=accumulators.Factoring(shapes).init(3),
             )
 
-        def update(grads, state, params=None, *, value=None, **extra_args):
+        def update(updates, state, params=None, *, value=None, **extra_args):
             del extra_args
             check_update_arguments(params, value)
             with jax.default_matmul_precision("highest"):
-                return self._update(theta, grads, state, params)
+                return self._update(theta, updates, state, params)
 
         return optax.GradientTransformationExtraArgs(init, update)
 

@@ -77,11 +77,11 @@ class Celo2(LearnedOptimizer):
         def init(params):
             return tx.init(_float32(params))
 
-        def update(grads, state, params=None, *, value=None, **extra_args):
+        def update(updates, state, params=None, *, value=None, **extra_args):
             del extra_args
             check_update_arguments(params, value)
             with jax.default_matmul_precision("highest"):
-                updates, state = tx.update(_float32(grads), state, _float32(params))
+                updates, state = tx.update(_float32(updates), state, _float32(params))
             return jax.tree.map(lambda step, leaf: step.astype(leaf.dtype), updates, params), state
 
         return optax.GradientTransformationExtraArgs(init, update)
@@ -103,9 +103,9 @@ class Celo2(LearnedOptimizer):
             factored = accumulators.Factoring(shapes).init(len(FACTORED_DECAYS))
             return State(tuple(zeros for _ in MOMENTUM_DECAYS), zeros, factored)
 
-        def update(grads, state, params):
+        def update(updates, state, params=None):
             leaves, treedef = jax.tree.flatten(params)
-            grads = accumulators.clean(treedef.flatten_up_to(grads), accumulators.MAX_GRADIENT)
+            grads = accumulators.clean(treedef.flatten_up_to(updates), accumulators.MAX_GRADIENT)
             factored, features = accumulators.Factoring(tuple(leaf.shape for leaf in leaves)).update(
                 state.factored, grads, jnp.array(FACTORED_DECAYS), unfactored_epsilon=0.0
             )

@@ -96,11 +96,11 @@ class RNNMLP(LearnedOptimizer):
                 gradient_size=jnp.asarray(1.0 - CLIP_DECAY, jnp.float32),
             )
 
-        def update(grads, state, params=None, *, value=None, **extra_args):
+        def update(updates, state, params=None, *, value=None, **extra_args):
             del extra_args
             check_update_arguments(params, value)
             with jax.default_matmul_precision("highest"):
-                return self._update(theta, grads, state, params, jnp.asarray(value))
+                return self._update(theta, updates, state, params, jnp.asarray(value))
 
         return optax.GradientTransformationExtraArgs(init, update)
 

@@ -19,7 +19,7 @@ from velo.shapes import Float
 SQUARE_FLOOR = 1e-30
 FACTOR_FLOOR = 1e-9
 MAX_GRADIENT = 1000.0
-LARGE_GRADIENT = 1e18  # for those that don't clip: only so that squares stay finite
+LARGE_GRADIENT = 1e8  # for those that don't clip: only so that sums of fourth powers stay finite
 
 
 class Factored(NamedTuple):
@@ -124,7 +124,8 @@ def average(old: jax.Array, new: jax.Array, decays: Float[jax.Array, " decays"])
 def clean(grads: list[jax.Array], limit: float) -> list[jax.Array]:
     """Gradients in float32, clipped.
 
-    Deviation: the references let a NaN into every average; here it counts as zero, and infinities as the limit.
+    Deviation: the references let a NaN into every average; here it counts as zero, and infinities as the limit, which
+    the references that do not clip don't have.
     """
     return [jnp.clip(jnp.nan_to_num(grad.astype(jnp.float32), nan=0.0), -limit, limit) for grad in grads]
 

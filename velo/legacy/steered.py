@@ -103,11 +103,11 @@ class SteeredOptimizer(LearnedOptimizer):
                 lstm=init_lstm(theta["hypernetwork"], len(leaves)),
             )
 
-        def update(grads, state, params=None, *, value=None, **extra_args):
+        def update(updates, state, params=None, *, value=None, **extra_args):
             del extra_args
             check_update_arguments(params, value)
             with jax.default_matmul_precision("highest"):
-                return self._update(theta, num_steps, grads, state, params, jnp.asarray(value))
+                return self._update(theta, num_steps, updates, state, params, jnp.asarray(value))
 
         return optax.GradientTransformationExtraArgs(init, update)
 
