@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import velo
+from tests.velo import recordings
 from velo import tensor_file
 
 OPTIMIZER = velo.VeLO(lstm_size=4, num_mixtures=2)
@@ -104,3 +105,24 @@ def test_the_layout_is_read_by_the_safetensors_package(path):
         np.testing.assert_array_equal(array, arrays[name])
     again, _ = tensor_file.decode(numpy_files.save(theirs, metadata))
     assert tensor_file.digest(again) == tensor_file.digest(arrays)
+
+
+def test_the_first_version_of_the_format_stays_loadable():
+    path = recordings.FOLDER / "format_1.velo"
+    optimizer, theta = velo.load_weights(path)
+    assert optimizer == velo.AdafacMLP(mlp_width=3, step_multiplier=0.01)
+    assert theta["network"][0]["w"].shape == (3, 39)
+    info = velo.weights_info(path)
+    assert info.format_version == 1
+    assert info.record == {"outer_steps": 5, "tasks": ["digits"]}
+    assert info.digest == "6d7e8c5008ac0a1c625497d168dae2686350e63852d3d884744f842ff46f408a"
+
+
+def test_fields_that_a_file_lacks_keep_their_defaults(path):
+    """A field that a later version adds does not make the files of this one unreadable."""
+    arrays, metadata = tensor_file.decode(path.read_bytes())
+    text = metadata["velo"].replace('"final_rate": 0.0, ', "")
+    assert text != metadata["velo"]
+    changed = {"velo": text, "velo_sha256": velo.configuration.sha256(text)}
+    path.write_bytes(tensor_file.encode(arrays, changed))
+    assert velo.load_weights(path)[0] == OPTIMIZER
