@@ -26,8 +26,12 @@ def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Con
     Raises:
         ValueError: the folder can't hold this run, or its checkpoint can't be read; nothing was changed.
     """
-    console = console or Console()
     run_folder.prepare(out, settings, resume=resume)
+    with run_folder.locked(out):
+        return _run(settings, out, resume, console or Console())
+
+
+def _run(settings: MetaTraining, out: Path, resume: bool, console: Console) -> Path:
     outer_tx = settings.outer.build()
     theta = settings.optimizer.init(jax.random.fold_in(jax.random.key(settings.seed), 2**31))
     state = learner.init(outer_tx, theta)
@@ -45,12 +49,11 @@ def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Con
             bar = progress.add_task("meta-training", total=settings.num_steps, completed=state.step, status="")
             while state.step < settings.num_steps and not terminated:
                 state = _outer_step(settings, executor, outer_tx, state, log, progress, bar)
-                if state.step % settings.execution.checkpoint_every == 0 or state.step == settings.num_steps:
+                due = state.step % settings.execution.checkpoint_every == 0
+                if due or state.step == settings.num_steps or terminated:
                     checkpoints.save(state, executor.states())
                     _export(settings, state, out)
         if terminated:
-            if checkpoints.latest_step() != state.step:
-                checkpoints.save(state, executor.states())
             console.print(
                 f"stopped after outer step {state.step}; go on with the same command and --resume --out {out}"
             )

@@ -1,7 +1,10 @@
 """A run's folder on disk: who may write to it, and whose settings it belongs to."""
 
 import dataclasses
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,19 @@ def prepare(folder: Path, settings: MetaTraining, *, resume: bool) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(describe(settings), indent=2) + "\n")
     temporary.replace(path)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process; the lock goes with the process, however it ends."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFolderError(
+                f"another process is running in {folder}: wait for it, or pass another --out"
+            ) from None
+        yield
 
 
 def _check_same(folder: Path, stored: dict, asked: dict) -> None:

@@ -32,7 +32,9 @@ def digest(settings, out):
     return velo.weights_info(run(settings, out, console=QUIET)).digest
 
 
-@pytest.mark.parametrize("settings", [TINY, TINY_FULL], ids=["pes", "full_es"])
+@pytest.mark.parametrize(
+    "settings", [pytest.param(TINY, id="pes"), pytest.param(TINY_FULL, id="full_es", marks=pytest.mark.slow)]
+)
 def test_one_or_two_ray_workers_give_the_local_theta(settings, tmp_path):
     expected = digest(settings, tmp_path / "local")
     for num_processes in (1, 2):

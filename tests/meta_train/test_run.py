@@ -74,6 +74,11 @@ def test_a_resume_needs_a_run(tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
+def test_two_processes_never_share_a_folder(finished):
+    with run_folder.locked(finished), pytest.raises(run_folder.RunFolderError, match="another process"):
+        run(TINY, finished, resume=True, console=QUIET)
+
+
 def test_where_the_work_runs_may_change_on_a_resume(finished):
     run_folder.prepare(finished, with_execution(TINY, num_processes=7, executor="ray"), resume=True)
 
