@@ -157,6 +157,17 @@ def test_vmap_over_theta_is_a_loop(name):
 
 
 @each
+def test_state_can_be_donated(name):
+    """No two leaves of a new state share a buffer, and none shares one with the parameters or theta."""
+    architecture = ARCHITECTURES[name]
+    theta, params = theta_of(architecture), random_tree({"one": (1, 128), "bias": (3,)}, 0)
+    state = velo.optimizer(NUM_STEPS, (architecture, theta)).init(params)
+    leaves = [leaf for leaf in jax.tree.leaves((state, params, theta)) if leaf.size]
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in leaves]
+    assert len(set(pointers)) == len(pointers)
+
+
+@each
 def test_missing_value_is_named(name):
     params = random_tree(SHAPES, 0)
     with pytest.raises(ValueError, match="value=loss"):

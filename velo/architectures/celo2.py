@@ -96,12 +96,12 @@ class Celo2(LearnedOptimizer):
 
     def _learned(self, theta) -> optax.GradientTransformation:
         """The direction of every step, of root mean square 1 over the last two dimensions."""
+        zeros = optax.tree.zeros_like
 
         def init(params):
-            zeros = optax.tree.zeros_like(params)
             shapes = tuple(leaf.shape for leaf in jax.tree.leaves(params))
             factored = accumulators.Factoring(shapes).init(len(FACTORED_DECAYS))
-            return State(tuple(zeros for _ in MOMENTUM_DECAYS), zeros, factored)
+            return State(tuple(zeros(params) for _ in MOMENTUM_DECAYS), zeros(params), factored)
 
         def update(updates, state, params=None):
             leaves, treedef = jax.tree.flatten(params)

@@ -83,15 +83,15 @@ class RNNMLP(LearnedOptimizer):
 
         def init(params):
             shapes = tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(params))
-            pages = jnp.zeros((len(self.decays), sum(packing.Layout(shapes).pages_per_tensor), packing.PAGE_SIZE))
+            pages = (len(self.decays), sum(packing.Layout(shapes).pages_per_tensor), packing.PAGE_SIZE)
             initial = LSTMState(_tile(theta["initial_hidden"], len(shapes)), _tile(theta["initial_cell"], len(shapes)))
             return State(
                 step=jnp.zeros((), jnp.int32),
-                momenta=pages,
-                second_moments=pages,
+                momenta=jnp.zeros(pages),
+                second_moments=jnp.zeros(pages),
                 lstm=initial,
                 from_mlp=_tile(theta["initial_from_mlp"], len(shapes)),
-                from_lstm=theta["initial_from_lstm"],
+                from_lstm=jnp.array(theta["initial_from_lstm"], copy=True),  # states get donated, theta must not be
                 loss=loss_normalizer.init_loss_normalizer(),
                 gradient_size=jnp.asarray(1.0 - CLIP_DECAY, jnp.float32),
             )

@@ -26,8 +26,13 @@ def init_loss_buffer(num_steps: Float[jax.Array, ""] | Int[jax.Array, ""] | floa
     """Half-lives from ten steps to the whole run, log-spaced."""
     exponents = jnp.linspace(1.0, jnp.log10(jnp.asarray(num_steps, jnp.float32)), NUM_TIMESCALES)
     decays = jnp.exp(-1.0 / jnp.power(SHORTEST_HALF_LIFE, exponents))
-    zeros = jnp.zeros(NUM_TIMESCALES)
-    return LossBuffer(zeros, zeros, jnp.full(NUM_TIMESCALES, LARGE, jnp.float32), decays, jnp.zeros((), jnp.int32))
+    return LossBuffer(
+        means=jnp.zeros(NUM_TIMESCALES),
+        corrected=jnp.zeros(NUM_TIMESCALES),  # an array of its own: states get donated
+        running_min=jnp.full(NUM_TIMESCALES, LARGE, jnp.float32),
+        decays=decays,
+        iteration=jnp.zeros((), jnp.int32),
+    )
 
 
 def update_loss_buffer(buffer: LossBuffer, loss: Float[jax.Array, ""]) -> LossBuffer:
