@@ -12,13 +12,16 @@ def log_grid(baseline: Baseline, num_rates: int) -> list[dict[str, float]]:
     A baseline with nothing to tune gives one empty setting. VeLO (2211.09760) tries Adam at 15 such rates; over
     [1e-5, 1] neighbours differ by a factor of 10^(5/14), 2.3.
     """
-    if not baseline.space:
+    space = dict(baseline.space)
+    if not space:
         return [{}]
-    if len(baseline.space) > 1:
-        raise ValueError(f"a grid needs one dimension, {baseline.name!r} has {len(baseline.space)}")
-    name, span = baseline.space[0]
-    values = np.geomspace(span.low, span.high, num_rates)
-    return [{name: float(f"{value:.6g}")} for value in values]
+    if len(space) > 1:
+        raise ValueError(f"a grid needs one dimension, {baseline.name!r} has {', '.join(space)}")
+    return [
+        {name: float(f"{value:.6g}")}
+        for name, span in space.items()
+        for value in np.geomspace(span.low, span.high, num_rates)
+    ]
 
 
 def choose(final_losses: Float[np.ndarray, "settings seeds"]) -> int:

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from evaluation import scores
 from evaluation.results import Entry, Results
@@ -179,7 +179,7 @@ def _set_loss_limits(axes: Axes, lowest: list[float], highest: list[float]) -> N
         axes.set_yscale("log")
         axes.set_ylim(low * (low / high) ** 0.06, high * (high / low) ** 0.08)
         if high / low < 30:  # powers of ten alone would label one tick or none
-            axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 3, 5) if high / low > 3 else range(1, 10)))
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high / low > 5 else MaxNLocator(5))
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:

@@ -7,6 +7,7 @@ from evaluation import identity
 from evaluation.baselines import BASELINES
 from evaluation.contender import Contender
 from evaluation.runner import Lane
+from tasks.families.mlp_classifier import MLPClassifier
 from tests.evaluation.runs import TASK, ScaledSGD
 
 BASE = {
@@ -34,7 +35,7 @@ def test_equal_parts_give_equal_keys():
     [
         {"task": dataclasses.replace(TASK, num_steps=13)},
         {"task": dataclasses.replace(TASK, name="other")},
-        {"task": dataclasses.replace(TASK, family=dataclasses.replace(TASK.family, widths=(5,)))},
+        {"task": dataclasses.replace(TASK, family=MLPClassifier(dataset="breast_cancer", widths=(5,), batch_size=8))},
         {"contender": Contender("learned", ScaledSGD(), {"rate": np.float32(0.2)})},
         {"contender": Contender("renamed", ScaledSGD(), {"rate": np.float32(0.1)})},
         {"contender": Contender("learned", BASELINES["adam"])},

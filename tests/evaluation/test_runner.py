@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from evaluation.contender import Contender
 from evaluation.runner import Lane
 from tests.evaluation.runs import TASK, ScaledSGD
 
-SIZES = {"num_lanes": 2, "num_checkpoints": 3, "num_valid_batches": 2}
+SIZES: Any = {"num_lanes": 2, "num_checkpoints": 3, "num_valid_batches": 2}
 ADAM = Contender("adam", BASELINES["adam"])
 
 

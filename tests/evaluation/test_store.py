@@ -14,7 +14,9 @@ LOSSES = [3.0, np.nan, np.inf, 1.0]
 def test_a_curve_comes_back_as_it_was(tmp_path):
     store = Store(tmp_path / "new" / "folder")
     original = curve(LOSSES, rate=1e-3, seed=7)
-    original = dataclasses.replace(original, valid_steps=np.array([2, 4]), valid_loss=np.float32([np.nan, 1.5]))
+    original = dataclasses.replace(
+        original, valid_steps=np.array([2, 4]), valid_loss=np.array([np.nan, 1.5], np.float32)
+    )
     store.put("abc", original)
     again = store.get("abc", "tiny", "adam")
     assert again is not None
