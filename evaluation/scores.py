@@ -90,8 +90,9 @@ def speed_up(losses: Float[np.ndarray, "seeds steps"], baseline: Float[np.ndarra
     """Steps that the baseline needs / steps that the optimizer needs to reach the baseline's final loss.
 
     Both read off the lower envelope of the mean over seeds of the curves in the baseline's units (`relative`), so that
-    the baseline against itself gives exactly 1. 0 means that the optimizer doesn't reach that loss within its run; nan
-    that the baseline itself ends at a non-finite loss.
+    the baseline against itself gives exactly 1. The first time counts, even if a noisy curve doesn't keep that loss.
+    0 means that the optimizer doesn't reach that loss within its run; nan that the baseline itself ends at a
+    non-finite loss.
     """
     curve, reference = relative(losses, baseline).mean(axis=0), relative(baseline, baseline).mean(axis=0)
     target = reference[-1]

@@ -67,12 +67,20 @@ def count(number: int, noun: str) -> str:
 
 
 def finding(rows: list[Row], optimizer: str, reference: str) -> str:
-    """How a learned optimizer did against the tuned reference, in one sentence without its name."""
+    """How a learned optimizer did against the tuned reference, without its name."""
     mine = [row for row in rows if row.optimizer == optimizer]
+    theirs = [row for row in rows if row.optimizer == reference]
+    record = scores.compare(
+        np.array([row.train_loss for row in mine]), np.array([row.train_loss for row in theirs])
+    )  # fmt: skip
+    text = (
+        f"ended below tuned {reference}'s final training loss on {record.wins} of {count(len(mine), 'task')}, "
+        f"within 1 % of it on {record.ties}, above it on {record.losses}"
+    )
     reached = [row.speed_up for row in mine if row.speed_up > 0]
-    text = f"reached tuned {reference}'s final training loss on {len(reached)} of {count(len(mine), 'task')}"
     if reached:
-        text += f", there with a median speed-up of {np.median(reached):.2f}x in steps"
+        text += f". It got to that loss at some time on {len(reached)}, there with a median speed-up of "
+        text += f"{np.median(reached):.2f}x in steps"
     ratios = np.array([row.ratio for row in mine])
     if np.isfinite(ratios).all():
         change = 100 * (float(np.exp(np.mean(np.log(ratios)))) - 1)

@@ -36,7 +36,7 @@ def test_rows_hold_the_scores_of_the_reported_runs():
 def test_the_finding_says_what_the_rows_say():
     results = _results(0.5 * np.stack([FALLING, FALLING]), np.stack([FALLING, FALLING]))
     text = words.finding(results.rows(), "velo", "adam")
-    assert "reached tuned adam's final training loss on 1 of 1 task" in text
+    assert "below tuned adam's final training loss on 1 of 1 task, within 1 % of it on 0, above it on 0" in text
     assert "50.0 % below tuned adam's" in text
     assert words.duels(results) == [("velo", [None, (2, 0, 0)])]
 
