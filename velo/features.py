@@ -26,7 +26,7 @@ def rank_one_hot(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def log_ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """log(numerator / denominator) of two non-negative quantities, scaled so that e^+-10 gives +-2, and clipped there."""
+    """log(numerator / denominator) of two non-negative quantities, scaled so that e^+-10 gives +-2; clipped there."""
     tiny = 1e-30
     return jnp.clip(0.2 * (jnp.log(numerator + tiny) - jnp.log(denominator + tiny)), -2.0, 2.0)
 
