@@ -12,7 +12,7 @@ from tasks.family import TaskFamily
 
 FEATURES = ("step", "flops", "bytes accessed", "transcendentals", "calls")
 """One, three sums of XLA's analysis of the lowered program, and how many operations run, whatever their size."""
-SECONDS = (0.0, 0.0, 0.0, 0.0, 0.0)
+SECONDS = (0.0, 3.26e-11, 1.75e-11, 3.57e-9, 1.88e-7)
 """Seconds for one of each feature, by `calibrate` on one core of a virtual machine; see docs/tasks.md."""
 
 
@@ -80,6 +80,6 @@ def calibrate(features: np.ndarray, measured: np.ndarray) -> np.ndarray:
 
 def quality(predicted: np.ndarray, measured: np.ndarray) -> tuple[float, float]:
     """(rank correlation, share of predictions within a factor of two)."""
-    ranks = [np.argsort(np.argsort(values)) for values in (predicted, measured)]
+    one, other = (np.argsort(np.argsort(values)) for values in (predicted, measured))
     within = np.abs(np.log2(predicted / measured)) <= 1.0
-    return float(np.corrcoef(*ranks)[0, 1]), float(within.mean())
+    return float(np.corrcoef(one, other)[0, 1]), float(within.mean())

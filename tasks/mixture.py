@@ -1,6 +1,7 @@
 """Host-side sampling of random architectures from weighted families."""
 
 import dataclasses
+from typing import Any, cast
 
 import numpy as np
 
@@ -124,7 +125,7 @@ class TaskMixture:
             names = tuple(name for name in names if is_here(name))
             if not names:
                 raise MissingDataError(f"TaskMixture: none of the data sets {by_kind} for {family.dataset} is here")
-        return dataclasses.replace(family, dataset=choice(rng, names))  # pyright: ignore[reportCallIssue]
+        return dataclasses.replace(cast(Any, family), dataset=choice(rng, names))
 
 
 HELD_OUT_FAMILIES = ("GraphClassifier",)

@@ -59,7 +59,7 @@ SOURCES = {
     "python_help": Source("text", text.python_help, num_classes=text.VOCABULARY_SIZE),
     "python_source": Source("text", text.python_source, num_classes=text.VOCABULARY_SIZE),
     "random_graphs": Source("graph", graphs.random_graphs, (graphs.NUM_NODES, graphs.NUM_NODES), len(graphs.KINDS)),
-    "spirals": Source("table", synthetic.spirals, (2,), synthetic.NUM_ARMS),
+    "spirals": Source("table", synthetic.spirals, (2,), synthetic.NUM_ARMS, variance=0.72),
     "wine": Source("table", tabular.wine, (13,), 3),
     # Not here unless downloaded; variances are estimates, for pixels in [-1, 1].
     "cifar10": _download("cifar10", (32, 32, 3), 10, 0.25),

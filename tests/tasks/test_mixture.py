@@ -9,6 +9,7 @@ from tasks import fixed, mixture
 from tasks.data.missing import MissingDataError
 from tasks.family import num_params
 from tasks.mixture import FAMILIES, HELD_OUT_FAMILIES, MIXTURES, TaskMixture, get_mixture
+from tasks.wrappers.wrapper import Wrapper
 
 
 def sample(name, num):
@@ -16,7 +17,7 @@ def sample(name, num):
 
 
 def innermost(family):
-    while hasattr(family, "family"):
+    while isinstance(family, Wrapper):
         family = family.family
     return family
 
@@ -33,6 +34,13 @@ def test_every_family_samples_architectures_that_build():
         for family in families:
             assert isinstance(family, cls), name
             assert 1 <= num_params(family) <= 100_000
+
+
+@pytest.mark.slow
+def test_a_thousand_samples_build():
+    sizes = [num_params(family) for family in set(sample("broad_augmented", 1000))]
+    assert min(sizes) >= 2
+    assert max(sizes) <= 100_000
 
 
 def test_broad_draws_every_family_but_those_held_out():

@@ -17,6 +17,7 @@ from tasks.wrappers.reduced_batch import ReducedBatch
 from tasks.wrappers.reduced_precision import ReducedPrecision, round_mantissa
 from tasks.wrappers.reparametrized import Reparametrized
 from tasks.wrappers.subsampled_gradient import SubsampledGradient
+from tasks.wrappers.wrapper import Wrapper
 from tests.tasks.tiny_families import FAMILIES
 
 STUDENT = FAMILIES["teacher_regression"]
@@ -94,27 +95,25 @@ def test_delay_gives_the_gradient_of_some_steps_ago():
     outputs = []
     for step in range(5):
         update, state = tx.update(jnp.array([1.0 + step]), state)
-        outputs.append(float(update[0]))
+        outputs.append(np.asarray(update).item())
     assert outputs == [0.0, 0.0, 1.0, 2.0, 3.0]
 
 
-def test_delayed_training_runs_in_the_inner_loop_and_passes_the_loss():
+def test_delayed_training_learns_and_passes_the_loss_on():
     family = DelayedGradient(Quadratic(size=4))
     draw = family.draw(jax.random.key(0))
     seen = []
 
-    def update(updates, state, params=None, *, value):
-        seen.append(value)
+    def update(updates, state, params=None, **extra_args):
+        seen.append(extra_args["value"])
         return jax.tree.map(lambda grad: -0.1 * grad, updates), state
 
     tx = optax.GradientTransformationExtraArgs(lambda params: (), update)
     state = inner_loop.start(family, tx, draw, jax.random.key(1))
     _, losses = inner_loop.train(family, tx, draw, state, (), jax.random.key(2), num_steps=60)
     assert seen
-    delay_steps = int(draw.strength)
-    assert float(state.params["x"][0]) == 0.0
     assert float(losses[-1]) < float(losses[0])
-    assert 1 <= delay_steps <= family.max_steps
+    assert 1 <= int(draw.strength) <= family.max_steps
 
 
 def test_round_mantissa_matches_bfloat16():
@@ -149,7 +148,7 @@ def test_augmentation_wraps_as_often_as_it_says():
     counts: dict[str, int] = {}
     for _ in range(4000):
         family = AUGMENTATIONS["velo"].apply(STUDENT, rng)
-        while family is not STUDENT:
+        while isinstance(family, Wrapper):
             name = type(family).__name__ + getattr(family, "granularity", "")
             counts[name] = counts.get(name, 0) + 1
             family = family.family
