@@ -9,7 +9,17 @@ from velo.architectures.velo import VeLO
 PRESETS = {
     "demo": Preset(
         "Minutes on two cores: shows the meta-loss falling, not a good optimizer.",
-        MetaTraining(num_steps=30, episodes=Episodes(min_steps=50, max_steps=400)),
+        MetaTraining(
+            num_steps=100,
+            num_workers=4,
+            mixture="small",
+            family_pool=4,  # each outer step visits all four, so that its meta-loss compares with the others'
+            optimizer=VeLO(lstm_size=8, num_mixtures=2),
+            estimator=FullES(num_pairs=8, sigma=0.2, standardize=True),
+            episodes=Episodes(segment_steps=50, min_steps=200, max_steps=200),
+            outer=OuterOptimizer(learning_rate=0.05),
+            execution=Execution(checkpoint_every=10),
+        ),
     ),
     "laptop": Preset(
         "Hours on two cores.",
