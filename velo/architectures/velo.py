@@ -23,9 +23,9 @@ from velo.shapes import Float, Int, PRNGKeyArray
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 SECOND_MOMENT_DECAY = 0.999
 EPSILON = 1e-8
-TINY = 1e-30  # second moments are weighted by the squared distance, which starts at 1e-12
-GRADIENT, WEIGHT, MOVED, MOMENTUM, NORMALIZED_MOMENTUM, ROOT = 0, 1, 2, 3, 6, 11  # places among them
+TINY = 1e-30  # second moments are weighted by the squared distance estimate, which starts small
 NUM_PARAMETER_FEATURES = 12
+GRADIENT, WEIGHT, MOVED, MOMENTUM, NORMALIZED_MOMENTUM, ROOT = 0, 1, 2, 3, 6, 11  # places in `_parameter_features`
 NUM_TENSOR_FEATURES = features.NUM_FRACTIONS + features.NUM_LOSS_FEATURES + features.NUM_RANKS + 18
 MAX_LOG_STEP = 5.0
 MAX_LOG_MAGNITUDE = 3.0
