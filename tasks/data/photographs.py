@@ -37,5 +37,5 @@ def skimage_photograph(name: str, size: int):
     try:
         from skimage import data
     except ImportError as error:
-        raise MissingDataError(f"the photograph {name!r} needs scikit-image: pip install 'velo[data]'") from error
+        raise MissingDataError(f"the photograph {name!r} needs scikit-image: pip install 'velo[images]'") from error
     return _patches(getattr(data, name)(), size)

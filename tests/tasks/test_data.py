@@ -51,7 +51,7 @@ def test_modular_addition_is_right():
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(MissingDataError, match=r"needs scikit-image: pip install 'velo\[data\]'"):
+    with pytest.raises(MissingDataError, match=r"needs scikit-image: pip install 'velo\[images\]'"):
         SOURCES["coffee"].load()
 
 
@@ -91,7 +91,7 @@ def test_downloaded_sets_become_arrays(monkeypatch):
 def test_missing_download_names_the_extra_and_the_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(MissingDataError, match=rf"'velo\[data\]'.*{tmp_path}"):
+    with pytest.raises(MissingDataError, match=rf"'velo\[datasets\]'.*{tmp_path}"):
         SOURCES["mnist"].load()
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", _Library("tensorflow_datasets"))
     with pytest.raises(MissingDataError, match=f"'svhn_cropped' is not in {tmp_path}"):
