@@ -26,7 +26,7 @@ def _library(name: str) -> Any:
         return importlib.import_module("tensorflow_datasets")
     except ImportError as error:
         raise MissingDataError(
-            f"the data set {name!r} needs tensorflow-datasets (pip install 'velo[datasets]') and its files in {folder()}"
+            f"the data set {name!r} needs pip install 'velo[datasets]' and its files in {folder()}"
         ) from error
 
 
