@@ -46,7 +46,7 @@ def _run(settings: MetaTraining, out: Path, resume: bool, console: Console) -> P
         if states is not None:
             executor.restore(states)
         with _terminated() as terminated, _progress(console) as progress:
-            bar = progress.add_task("meta-training", total=settings.num_steps, completed=state.step, status="")
+            bar = progress.add_task("meta-training", total=settings.num_steps, completed=state.step, status="compiling")
             while state.step < settings.num_steps and not terminated:
                 state = _outer_step(settings, executor, outer_tx, state, log, progress, bar)
                 due = state.step % settings.execution.checkpoint_every == 0

@@ -1,5 +1,7 @@
 """VeLO: learned optimizers on today's JAX."""
 
+import importlib.metadata
+
 from velo import bridge
 from velo.architectures import ARCHITECTURES
 from velo.architectures.adafac_mlp import AdafacMLP
@@ -12,6 +14,8 @@ from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.tensor_file import WeightsError
 from velo.transformation import optimizer
 from velo.weights import WeightsInfo, load_weights, save_weights, weights_info
+
+__version__ = importlib.metadata.version("velo")
 
 __all__ = [
     "ARCHITECTURES",
@@ -26,6 +30,7 @@ __all__ = [
     "VeLO",
     "WeightsError",
     "WeightsInfo",
+    "__version__",
     "bridge",
     "load_weights",
     "optimizer",
