@@ -42,7 +42,8 @@ def evaluate(
         meta_training: (outer step, meta-loss) pairs to draw above the results.
 
     Raises:
-        ValueError: in one line, on a folder that can't be written and on names that clash.
+        ValueError: in one line, on names that clash.
+        OSError: in one line, on a folder that can't be written.
     """
     console = console or Console()
     contenders = _contenders(settings, optimizers)

@@ -43,7 +43,7 @@ class Store:
     """Curves by key. Files whose names start with a dot are none of the folder's curves, to pandas either."""
 
     def __init__(self, folder: Path):
-        """Makes the folder; raises a ValueError in one line if it can't be written."""
+        """Makes the folder; raises an OSError in one line if it can't be written."""
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ class Store:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise ValueError(f"can't write curves to {self.folder}: {error.strerror or error}") from None
+            raise OSError(f"can't write curves to {self.folder}: {error.strerror or error}") from None
 
     def path(self, key: str, curve: Curve) -> Path:
         return self._path(key, curve.task, curve.optimizer)
@@ -89,7 +89,7 @@ class Store:
             os.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise ValueError(f"can't write {path}: {error.strerror or error}") from None
+            raise OSError(f"can't write {path}: {error.strerror or error}") from None
         return path
 
 

@@ -27,14 +27,14 @@ def write(
     notes: Sequence[str] = (),
     meta_training: Sequence[tuple[int, float]] = (),
 ) -> None:
-    """Writes the page at `path`, whole or not at all; raises a ValueError in one line if it can't."""
+    """Writes the page at `path`, whole or not at all; raises an OSError in one line if it can't."""
     text = render(settings, results, rows, notes=notes, meta_training=meta_training)
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
-        raise ValueError(f"can't write the report to {path}: {error.strerror or error}") from None
+        raise OSError(f"can't write the report to {path}: {error.strerror or error}") from None
 
 
 def render(

@@ -144,6 +144,6 @@ def test_a_learned_optimizer_may_not_take_a_baselines_name(tmp_path):
 def test_an_unwritable_folder_is_refused_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "run", None)
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(ValueError, match="can't write curves to"):
+    with pytest.raises(OSError, match="can't write curves to"):
         _evaluate(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "kept"

@@ -72,6 +72,6 @@ def test_names_of_optimizers_cannot_leave_the_folder(tmp_path):
 
 def test_a_folder_that_cannot_be_written_gets_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"can't write curves to .*file") as error:
+    with pytest.raises(OSError, match=r"can't write curves to .*file") as error:
         Store(tmp_path / "file" / "folder")
     assert "\n" not in str(error.value)
