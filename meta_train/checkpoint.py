@@ -42,8 +42,9 @@ class Checkpoints:
     def save(self, state: learner.LearnerState, worker_states: list[Any]) -> None:
         step = int(state.step)
         arrays = {name: np.asarray(leaf) for name, leaf in _numbered((state, worker_states)).items()}
-        self._manager.save(step, args=ocp.args.StandardSave(arrays))
         path = self._manifest(step)
+        path.unlink(missing_ok=True)  # of a checkpoint of that step that somebody deleted
+        self._manager.save(step, args=ocp.args.StandardSave(arrays))
         path.parent.mkdir(exist_ok=True)
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(_digests(self._folder / str(step)), indent=1))
@@ -57,7 +58,10 @@ class Checkpoints:
         step = self.latest_step()
         assert step is not None
         where = self._folder / str(step)
-        advice = f"delete {where} to resume from an earlier checkpoint"
+        earlier = len(self._manager.all_steps()) > 1
+        advice = (
+            f"delete {where} to {'resume from an earlier checkpoint' if earlier else 'start over: it is the only one'}"
+        )
         manifest = self._manifest(step)
         if manifest.exists():
             stored, found = json.loads(manifest.read_text()), _digests(where)

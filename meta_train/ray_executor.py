@@ -46,7 +46,7 @@ class RayExecutor(Executor):
             # JAX warns of any fork; Ray's are followed by an exec at once, which is safe.
             warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
             ray.init(
-                address=execution.address,
+                address=execution.address or "local",
                 num_cpus=None if execution.address else execution.num_processes,
                 include_dashboard=False,
                 log_to_driver=False,

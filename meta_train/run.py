@@ -21,7 +21,8 @@ from meta_train.settings import MetaTraining
 def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Console | None = None) -> Path:
     """Meta-trains until `settings.num_steps` outer steps are done and returns the path of the exported weights.
 
-    An interrupt or a request to terminate finishes the outer step, writes a checkpoint and returns as well.
+    An interrupt or a request to terminate finishes the outer step, writes a checkpoint and returns as well; a second
+    one interrupts at once.
 
     Raises:
         ValueError: the folder can't hold this run, or its checkpoint can't be read; nothing was changed.
@@ -53,7 +54,7 @@ def _run(settings: MetaTraining, out: Path, resume: bool, console: Console) -> P
                 if due or state.step == settings.num_steps or terminated:
                     checkpoints.save(state, executor.states())
                     _export(settings, state, out)
-        if terminated:
+        if state.step < settings.num_steps:
             console.print(
                 f"stopped after outer step {state.step}; go on with the same command and --resume --out {out}"
             )
@@ -111,10 +112,13 @@ def _export(settings: MetaTraining, state: learner.LearnerState, out: Path) -> P
 def _terminated() -> Iterator[list[int]]:
     """A list that receives the number of an interrupting signal; the loop looks at it after each outer step."""
     received: list[int] = []
-    previous = {
-        number: signal.signal(number, lambda received_number, _frame: received.append(received_number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+
+    def handle(number, _frame):
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:

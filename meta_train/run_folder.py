@@ -38,9 +38,11 @@ def prepare(folder: Path, settings: MetaTraining, *, resume: bool) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunFolderError(f"{folder} exists already: pass --resume to go on with its run, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(describe(settings), indent=2) + "\n")
-    temporary.replace(path)
+    try:
+        with path.open("x") as file:  # of two processes that start at once, one gets the folder
+            file.write(json.dumps(describe(settings), indent=2) + "\n")
+    except FileExistsError:
+        raise RunFolderError(f"another process has just started a run in {folder}: pass another --out") from None
 
 
 @contextmanager

@@ -13,12 +13,12 @@ from velo.architectures.velo import VeLO
 
 @dataclasses.dataclass(frozen=True)
 class OuterOptimizer:
-    """Clip, then Adam with weight decay and a cosine decay of the rate over the run if asked for."""
+    """Clip, then Adam with decoupled weight decay."""
 
     learning_rate: float = 0.03
     """Step of theta, whose entries are of order one."""
     clip: float = 3.0
-    """Bound on the global norm of the gradient, in units of its standardised scale."""
+    """Bound on the global norm of the gradient; Adam makes a scale common to all steps irrelevant."""
     b1: float = 0.9
     b2: float = 0.99
     weight_decay: float = 0.0
@@ -29,6 +29,8 @@ class OuterOptimizer:
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"OuterOptimizer: {name} must be positive and finite, got {getattr(self, name)}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"OuterOptimizer: weight_decay must be at least 0, got {self.weight_decay}")
         for name in ("b1", "b2", "average_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"OuterOptimizer: {name} must be in [0, 1), got {getattr(self, name)}")
@@ -89,3 +91,9 @@ class MetaTraining:
             if getattr(self, name) < 0:
                 raise ValueError(f"MetaTraining: {name} must be at least 0, got {getattr(self, name)}")
         get_mixture(self.mixture)
+        needed = self.episodes.max_steps // self.episodes.segment_steps
+        if not isinstance(self.estimator, FullES) and self.family_steps < needed:
+            raise ValueError(
+                f"MetaTraining: with {type(self.estimator).__name__} family_steps must be at least {needed}, the "
+                f"segments of the longest episode, or that never ends: got {self.family_steps}"
+            )

@@ -42,7 +42,7 @@ class Episodes:
     segment_steps: int = 50
     """Inner steps of a segment."""
     min_steps: int = 100
-    """Shortest run; lengths are log-uniform, rounded to whole segments."""
+    """Shortest run; lengths are log-uniform in whole segments."""
     max_steps: int = 1000
     """Longest run."""
     objective: Objective = Objective()
@@ -55,6 +55,12 @@ class Episodes:
                 "Episodes: need segment_steps <= min_steps <= max_steps, got "
                 f"{self.segment_steps}, {self.min_steps}, {self.max_steps}"
             )
+        for name in ("min_steps", "max_steps"):
+            if getattr(self, name) % self.segment_steps:
+                raise ValueError(
+                    f"Episodes: {name} must be a multiple of segment_steps, got {getattr(self, name)} "
+                    f"and {self.segment_steps}"
+                )
 
 
 class Carry(NamedTuple):

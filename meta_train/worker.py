@@ -35,7 +35,7 @@ def worker_key(settings: MetaTraining, worker: int, step: int) -> jax.Array:
 def family_of(settings: MetaTraining, worker: int, step: int) -> TaskFamily:
     """The architecture that a worker trains at an outer step; it keeps one for `family_steps` steps.
 
-    With a pool the architectures come from the first `family_pool` samples, so that each is compiled once.
+    With a pool the architectures come from the first `family_pool` samples, so that a process compiles each once.
     """
     index = step // settings.family_steps * settings.num_workers + worker
     if settings.family_pool:

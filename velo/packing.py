@@ -26,7 +26,7 @@ class Layout:
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:
-        return np.array([math.prod(shape) for shape in self.shapes])
+        return np.array([math.prod(shape) for shape in self.shapes], np.int64)
 
     @functools.cached_property
     def pages_per_tensor(self) -> np.ndarray:

@@ -108,3 +108,8 @@ def test_settings_are_stored_as_plain_json(finished):
     stored = json.loads((finished / "settings.json").read_text())
     assert stored["optimizer"]["type"] == "VeLO"
     assert stored == run_folder.describe(TINY)
+
+
+def test_an_estimator_of_segments_needs_a_family_for_a_whole_episode():
+    with pytest.raises(ValueError, match=r"with PES family_steps must be at least 3, .* got 2"):
+        dataclasses.replace(TINY, family_steps=2)

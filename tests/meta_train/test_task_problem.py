@@ -90,7 +90,12 @@ def test_a_diverging_run_is_counted_and_bounded():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((0, 1, 1), "segment_steps must be at least 1, got 0"), ((50, 10, 100), "50, 10, 100"), ((5, 10, 9), "5, 10, 9")],
+    [
+        ((0, 1, 1), "segment_steps must be at least 1, got 0"),
+        ((50, 10, 100), "50, 10, 100"),
+        ((5, 10, 9), "5, 10, 9"),
+        ((50, 100, 130), "max_steps must be a multiple of segment_steps, got 130"),
+    ],
 )
 def test_bad_episodes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):

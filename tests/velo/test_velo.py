@@ -103,9 +103,17 @@ def test_broken_gradients_and_losses_leave_no_trace_in_the_state():
     broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), grads)
     _, state = tx.update(grads, state, params(), value=1.0)
     updates, state = tx.update(broken, state, params(), value=jnp.nan)
+    huge = dict(grads, b=grads["b"].at[1].set(1e25))
+    updates, state = tx.update(huge, state, params(), value=1.0)
     updates, state = tx.update(grads, state, params(), value=1.0)
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves((updates, state)))
     assert float(jnp.abs(updates["w"]).max()) > 0
+
+
+def test_a_tree_without_tensors_has_nothing_to_update():
+    tx = SMALL.bind(trained_theta(), NUM_STEPS)
+    updates, _ = tx.update({}, tx.init({}), {}, value=1.0)
+    assert updates == {}
 
 
 @pytest.mark.parametrize(

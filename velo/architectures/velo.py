@@ -27,6 +27,7 @@ TINY = 1e-30  # second moments are weighted by the squared distance estimate, wh
 NUM_PARAMETER_FEATURES = 12
 GRADIENT, WEIGHT, MOVED, MOMENTUM, NORMALIZED_MOMENTUM, ROOT = 0, 1, 2, 3, 6, 11  # places in `_parameter_features`
 NUM_TENSOR_FEATURES = features.NUM_FRACTIONS + features.NUM_LOSS_FEATURES + features.NUM_RANKS + 18
+MAX_GRADIENT = 1e15
 MAX_LOG_STEP = 5.0
 MAX_LOG_MAGNITUDE = 3.0
 
@@ -99,7 +100,10 @@ class VeLO(LearnedOptimizer):
         def update(updates, state, params=None, *, value=None, **extra_args):
             del extra_args
             check_update_arguments(params, value)
-            return self._update(theta, num_steps, updates, state, params, jnp.asarray(value))
+            if not jax.tree.leaves(params):
+                return updates, state
+            with jax.default_matmul_precision("highest"):
+                return self._update(theta, num_steps, updates, state, params, jnp.asarray(value))
 
         return optax.GradientTransformationExtraArgs(init, update)
 
@@ -108,7 +112,8 @@ class VeLO(LearnedOptimizer):
         layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
         weights = layout.pack(leaves)
         grad = layout.pack(treedef.flatten_up_to(grads))
-        grad = jnp.where(jnp.isfinite(grad), grad, 0.0)  # a broken entry is no gradient: it must not reach an average
+        # A broken entry is no gradient: neither it nor the overflow of its square may reach an average.
+        grad = jnp.where(jnp.abs(grad) < MAX_GRADIENT, grad, 0.0)
         num_steps = jnp.asarray(num_steps, jnp.float32)
         fraction = jnp.minimum(state.step / num_steps, 1.0)
         rate = self._nominal_rate(state, fraction)
@@ -149,7 +154,7 @@ class VeLO(LearnedOptimizer):
         return state.distance.estimate * correction * (self.final_rate + (1.0 - self.final_rate) * cosine)
 
     def _direction(self, columns, outputs, size, epsilon) -> Float[jax.Array, "pages width"]:
-        """The nominal direction times exp(magnitude), plus the MLP's direction at no more than the nominal's size."""
+        """The nominal direction times exp(magnitude), plus the MLP's times the nominal's size, at most one."""
         nominal = columns[:, MOMENTUM] / (columns[:, ROOT] + epsilon)
         magnitude = jnp.clip(outputs[:, 1], -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE)
         return self.nominal * nominal * jnp.exp(magnitude) + size[:, None] * outputs[:, 0]
