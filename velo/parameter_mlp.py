@@ -31,13 +31,19 @@ def normalize_inputs(layers: Theta, mean_squares: Float[jax.Array, "tensors inpu
     return [first, *layers[1:]]
 
 
-def apply_mlp(
-    layers: Theta, features: Float[jax.Array, "pages inputs width"]
-) -> Float[jax.Array, "pages outputs width"]:
-    """ReLU network with its own weights for each page."""
-    x = features
+def apply_mlp(layers: Theta, features: list[Float[jax.Array, "pages width"]]) -> list[Float[jax.Array, "pages width"]]:
+    """ReLU network with its own weights for each page.
+
+    Written out in multiplications and additions, which XLA fuses into one loop over the parameters; matrix products
+    this small would go through memory.
+    """
+    units = features
     for index, layer in enumerate(layers):
         if index > 0:
-            x = jax.nn.relu(x)
-        x = layer["w"] * layer["w"].shape[2] ** -0.5 @ x + layer["b"][:, :, None]
-    return x
+            units = [jax.nn.relu(unit) for unit in units]
+        weights = layer["w"] * layer["w"].shape[2] ** -0.5
+        units = [
+            sum((weights[:, row, column, None] * unit for column, unit in enumerate(units)), layer["b"][:, row, None])
+            for row in range(weights.shape[1])
+        ]
+    return units

@@ -68,7 +68,7 @@ class AdafacMLP(LearnedOptimizer):
 
         def init(params):
             shapes = tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(params))
-            zeros = jnp.zeros((sum(packing.Layout(shapes).pages_per_tensor), packing.PAGE_SIZE))
+            zeros = packing.Layout(shapes).zeros()
             return State(
                 step=jnp.zeros((), jnp.int32),
                 momenta=jnp.zeros((3, *zeros.shape)),

@@ -83,7 +83,7 @@ class RNNMLP(LearnedOptimizer):
 
         def init(params):
             shapes = tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(params))
-            pages = (len(self.decays), sum(packing.Layout(shapes).pages_per_tensor), packing.PAGE_SIZE)
+            pages = (len(self.decays), *packing.Layout(shapes).zeros().shape)
             initial = LSTMState(_tile(theta["initial_hidden"], len(shapes)), _tile(theta["initial_cell"], len(shapes)))
             return State(
                 step=jnp.zeros((), jnp.int32),

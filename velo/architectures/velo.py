@@ -16,40 +16,73 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from velo import distance, features, hypernetwork, packing, parameter_mlp
+from velo import blocks, distance, features, hypernetwork, packing, parameter_mlp
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int, PRNGKeyArray
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 SECOND_MOMENT_DECAY = 0.999
 EPSILON = 1e-8
-TINY = 1e-30  # second moments are weighted by the squared distance estimate, which starts small
+TINY = 1e-30
 NUM_PARAMETER_FEATURES = 12
-GRADIENT, WEIGHT, MOVED, MOMENTUM, NORMALIZED_MOMENTUM, ROOT = 0, 1, 2, 3, 6, 11  # places in `_parameter_features`
-NUM_TENSOR_FEATURES = features.NUM_FRACTIONS + features.NUM_LOSS_FEATURES + features.NUM_RANKS + 18
+NUM_UP_TO_MOMENTA = 6  # of the features: gradient, weight, moved, three momenta
+NUM_TENSOR_FEATURES = features.NUM_FRACTIONS + features.NUM_LOSS_FEATURES + features.NUM_RANKS + 15
 MAX_GRADIENT = 1e15
 MAX_LOG_STEP = 5.0
 MAX_LOG_MAGNITUDE = 3.0
 
 
-class State(NamedTuple):
-    """Per-parameter averages lie packed in pages (`velo.packing`), in float32; the rest is per tensor or global."""
+class Averages(NamedTuple):
+    """Per parameter, packed in pages (`velo.packing`), in float32."""
 
-    step: Int[jax.Array, ""]
-    momenta: Float[jax.Array, "decays pages width"]  # of gradients times the distance estimate, as in Prodigy
+    momenta: tuple[Float[jax.Array, "pages width"], ...]  # of gradients times the distance estimate, as in Prodigy
     second_moment: Float[jax.Array, "pages width"]
     gradient_sum: Float[jax.Array, "pages width"]  # s_k of Prodigy
+
+
+class State(NamedTuple):
+    """What is not in pages is per tensor or global."""
+
+    step: Int[jax.Array, ""]
+    averages: Averages
     initial_params: Float[jax.Array, "pages width"]
+    initial_size: Float[jax.Array, " tensors"]  # root mean square
     distance: distance.Distance
     loss_history: features.LossHistory
     lstm: hypernetwork.LSTMState
 
 
-class Moments(NamedTuple):
-    """Over each tensor, of every per-parameter feature."""
+class Features(NamedTuple):
+    """What the per-parameter MLP reads, in its order."""
 
-    means: Float[jax.Array, "tensors inputs"]
-    mean_squares: Float[jax.Array, "tensors inputs"]
+    gradient: Float[jax.Array, "pages width"]  # times the distance estimate, as the momenta
+    weight: Float[jax.Array, "pages width"]
+    moved: Float[jax.Array, "pages width"]  # since the start
+    momenta: tuple[Float[jax.Array, "pages width"], ...]
+    normalized_momenta: tuple[Float[jax.Array, "pages width"], ...]
+    normalized_gradient: Float[jax.Array, "pages width"]
+    inverse_root: Float[jax.Array, "pages width"]
+    root: Float[jax.Array, "pages width"]  # of the second moment
+
+    def rows(self) -> list[jax.Array]:
+        return [
+            self.gradient,
+            self.weight,
+            self.moved,
+            *self.momenta,
+            *self.normalized_momenta,
+            self.normalized_gradient,
+            self.inverse_root,
+            self.root,
+        ]
+
+
+class Moments(NamedTuple):
+    """Means over each tensor."""
+
+    squares: Float[jax.Array, "tensors features"]  # of the features, in their order
+    weight: Float[jax.Array, " tensors"]
+    root: Float[jax.Array, " tensors"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,149 +141,178 @@ class VeLO(LearnedOptimizer):
         return optax.GradientTransformationExtraArgs(init, update)
 
     def _update(self, theta, num_steps, grads, state, params, loss):
+        """Two passes over the parameters: averages and their statistics, then, once the LSTM has read these, steps."""
         leaves, treedef = jax.tree.flatten(params)
         layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
-        weights = layout.pack(leaves)
-        grad = layout.pack(treedef.flatten_up_to(grads))
-        # A broken entry is no gradient: neither it nor the overflow of its square may reach an average.
-        grad = jnp.where(jnp.abs(grad) < MAX_GRADIENT, grad, 0.0)
         num_steps = jnp.asarray(num_steps, jnp.float32)
         fraction = jnp.minimum(state.step / num_steps, 1.0)
-        rate = self._nominal_rate(state, fraction)
+        estimate = state.distance.estimate
+        rate = self.nominal_rate(state.step, estimate, fraction)
+        grad = layout.pack(treedef.flatten_up_to(grads))
+        weights = (layout.pack(leaves), state.initial_params)
 
-        state = _accumulate(state, grad, rate)._replace(
-            loss_history=features.update_loss_history(state.loss_history, loss, num_steps)
-        )
-        moved = weights - state.initial_params
-        new_distance = distance.update_distance(
-            state.distance,
-            rate,
-            inner_products=layout.sum_by_tensor(jnp.sum(-grad * moved, axis=1)),
-            sums=layout.sum_by_tensor(jnp.sum(jnp.abs(state.gradient_sum), axis=1)),
-        )
-        columns = jnp.where(layout.occupied[:, None], _parameter_features(state, grad, weights, moved), 0.0)
-        moments = _moments(layout, columns)
-        statistics = _tensor_statistics(layout, moments, state, new_distance.per_tensor)
-        inputs = _hypernetwork_inputs(layout, state, fraction, num_steps, statistics)
+        def first_pass(averages, read):
+            grad, weights = read
+            averages = _accumulate(averages, grad, estimate, rate)
+            return averages, _page_sums(averages, grad, weights, estimate)
+
+        averages, page_sums = blocks.map_blocks(first_pass, layout.num_blocks, state.averages, (grad, weights))
+        sums = layout.sum_by_tensor(page_sums)
+        new_distance = distance.update_distance(state.distance, rate, inner_products=sums[:, -1], sums=sums[:, -2])
+        moments = _moments(layout, sums[:, :-2])
+        loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
+        run = run_features(fraction, loss_history, num_steps)
+        statistics = tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
+        inputs = hypernetwork_inputs(layout, run, statistics)
         controls, lstm = hypernetwork.apply_hypernetwork(theta["hypernetwork"], state.lstm, inputs)
         networks = parameter_mlp.mix_bank(theta["bank"], controls.mixture)
-        networks = parameter_mlp.normalize_inputs(networks, moments.mean_squares)
-        networks = jax.tree.map(lambda leaf: leaf[layout.tensor_of_page], networks)
+        networks = parameter_mlp.normalize_inputs(networks, moments.squares)
+        size = rate * jnp.exp(jnp.clip(controls.log_step, -MAX_LOG_STEP, MAX_LOG_STEP))
+        correction = jnp.minimum(1.0, jnp.sqrt(moments.squares[:, NUM_UP_TO_MOMENTA]))
 
-        outputs = parameter_mlp.apply_mlp(networks, columns)
-        size = jnp.minimum(1.0, jnp.sqrt(moments.mean_squares[:, NORMALIZED_MOMENTUM]))[layout.tensor_of_page]
-        direction = self._direction(columns, outputs, size, new_distance.estimate * EPSILON)
-        log_step = jnp.clip(controls.log_step, -MAX_LOG_STEP, MAX_LOG_STEP)[layout.tensor_of_page]
-        steps = layout.unpack(rate * jnp.exp(log_step)[:, None] * direction)
-        updates = [-step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
-        state = state._replace(step=state.step + 1, distance=new_distance, lstm=lstm)
+        def second_pass(grad, read):
+            """The steps take the place of the gradients."""
+            averages, weights, tensor = read
+            tensor = tensor[:, 0]
+            columns = _features(averages, grad, weights, estimate)
+            outputs = parameter_mlp.apply_mlp(jax.tree.map(lambda leaf: leaf[tensor], networks), columns.rows())
+            nominal = columns.momenta[0] / (columns.root + new_distance.estimate * EPSILON)
+            direction = self._direction(nominal, outputs, correction[tensor][:, None])
+            return -size[tensor][:, None] * direction, ()
+
+        tensor_of_page = jnp.asarray(layout.tensor_of_page)[:, None]
+        steps, _ = blocks.map_blocks(second_pass, layout.num_blocks, grad, (averages, weights, tensor_of_page))
+        updates = [step.astype(leaf.dtype) for step, leaf in zip(layout.unpack(steps), leaves, strict=True)]
+        state = State(
+            state.step + 1, averages, state.initial_params, state.initial_size, new_distance, loss_history, lstm
+        )
         return treedef.unflatten(updates), state
 
-    def _nominal_rate(self, state, fraction):
+    def nominal_rate(self, step, estimate, fraction) -> Float[jax.Array, ""]:
         """gamma_k d_k with Adam's bias correction and a cosine decay over the run, as in optax.contrib.prodigy."""
-        count = (state.step + 1).astype(jnp.float32)
+        count = (step + 1).astype(jnp.float32)
         correction = jnp.sqrt(1.0 - SECOND_MOMENT_DECAY**count) / (1.0 - MOMENTUM_DECAYS[0] ** count)
         cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
-        return state.distance.estimate * correction * (self.final_rate + (1.0 - self.final_rate) * cosine)
+        return estimate * correction * (self.final_rate + (1.0 - self.final_rate) * cosine)
 
-    def _direction(self, columns, outputs, size, epsilon) -> Float[jax.Array, "pages width"]:
+    def _direction(self, nominal, outputs, correction) -> Float[jax.Array, "pages width"]:
         """The nominal direction times exp(magnitude), plus the MLP's times the nominal's size, at most one."""
-        nominal = columns[:, MOMENTUM] / (columns[:, ROOT] + epsilon)
-        magnitude = jnp.clip(outputs[:, 1], -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE)
-        return self.nominal * nominal * jnp.exp(magnitude) + size[:, None] * outputs[:, 0]
+        magnitude = jnp.clip(outputs[1], -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE)
+        return self.nominal * nominal * jnp.exp(magnitude) + correction * outputs[0]
 
 
 def _init_state(theta, params, initial_distance: float) -> State:
     leaves = jax.tree.leaves(params)
     layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
     initial = layout.pack([jnp.asarray(leaf) for leaf in leaves])
+    squares = layout.sum_by_tensor(jnp.sum(jnp.square(initial), axis=1))
     return State(
         step=jnp.zeros((), jnp.int32),
-        momenta=jnp.zeros((len(MOMENTUM_DECAYS), *initial.shape)),
-        second_moment=jnp.zeros_like(initial),
-        gradient_sum=jnp.zeros_like(initial),
+        averages=Averages(tuple(layout.zeros() for _ in MOMENTUM_DECAYS), layout.zeros(), layout.zeros()),
         initial_params=initial,
+        initial_size=jnp.sqrt(squares / _counts(layout)),
         distance=distance.init_distance(len(leaves), initial_distance),
         loss_history=features.init_loss_history(),
         lstm=hypernetwork.init_lstm(theta["hypernetwork"], len(leaves)),
     )
 
 
-def _accumulate(state: State, grad, rate) -> State:
+def _counts(layout: packing.Layout) -> np.ndarray:
+    return np.maximum(layout.sizes, 1).astype(np.float32)
+
+
+def _clean(grad):
+    """A broken entry is no gradient: neither it nor the overflow of its square may reach an average."""
+    return jnp.where(jnp.abs(grad) < MAX_GRADIENT, grad, 0.0)
+
+
+def _accumulate(averages: Averages, grad, estimate, rate) -> Averages:
     """Averages after this gradient, each weighted by the distance estimate of its time (2306.06101, algorithm 4)."""
-    estimate = state.distance.estimate
-    weighted = estimate * grad
-    decays = jnp.array(MOMENTUM_DECAYS)[:, None, None]
-    return state._replace(
-        momenta=decays * state.momenta + (1.0 - decays) * weighted[None],
-        second_moment=SECOND_MOMENT_DECAY * state.second_moment + (1.0 - SECOND_MOMENT_DECAY) * jnp.square(weighted),
-        gradient_sum=distance.DECAY * state.gradient_sum + rate * estimate * grad,
+    weighted = estimate * _clean(grad)
+    return Averages(
+        momenta=tuple(
+            decay * momentum + (1.0 - decay) * weighted
+            for decay, momentum in zip(MOMENTUM_DECAYS, averages.momenta, strict=True)
+        ),
+        second_moment=SECOND_MOMENT_DECAY * averages.second_moment + (1.0 - SECOND_MOMENT_DECAY) * jnp.square(weighted),
+        gradient_sum=distance.DECAY * averages.gradient_sum + rate * weighted,
     )
 
 
-def _parameter_features(state: State, grad, weights, moved) -> Float[jax.Array, "pages inputs width"]:
-    root = jnp.sqrt(state.second_moment)
-    inverse = jax.lax.rsqrt(state.second_moment + TINY)
-    weighted = state.distance.estimate * grad
-    rows = [
-        weighted,
-        weights,
-        moved,
-        *state.momenta,
-        *(m * inverse for m in state.momenta),
-        weighted * inverse,
-        inverse,
-        root,
+def _features(averages: Averages, grad, weights, estimate) -> Features:
+    """All zero where no parameter lies; the inverse root is zero where no gradient has been, too."""
+    weight, initial = weights
+    root = jnp.sqrt(averages.second_moment)
+    inverse = jnp.where(averages.second_moment > 0, 1.0 / root, 0.0)
+    weighted = estimate * _clean(grad)
+    return Features(
+        gradient=weighted,
+        weight=weight,
+        moved=weight - initial,
+        momenta=averages.momenta,
+        normalized_momenta=tuple(momentum * inverse for momentum in averages.momenta),
+        normalized_gradient=weighted * inverse,
+        inverse_root=inverse,
+        root=root,
+    )
+
+
+def _page_sums(averages: Averages, grad, weights, estimate) -> Float[jax.Array, "pages sums"]:
+    """Squares of the features, the means of two of them, |s_k|, and <-g_k, x_k - x_0>.
+
+    The root's squares are summed as the second moment: XLA on a CPU then keeps the latter as an array of its own, and
+    writes it back in place.
+    """
+    columns = _features(averages, grad, weights, estimate)
+    *rows, _ = columns.rows()
+    summands = [
+        *map(jnp.square, rows),
+        averages.second_moment,
+        columns.weight,
+        columns.root,
+        jnp.abs(averages.gradient_sum),
+        -_clean(grad) * columns.moved,
     ]
-    return jnp.stack(rows, axis=1)
+    return jnp.stack([jnp.sum(summand, axis=-1) for summand in summands], axis=-1)
 
 
-def _moments(layout: packing.Layout, columns) -> Moments:
-    counts = np.maximum(layout.sizes, 1).astype(np.float32)[:, None]
-    return Moments(
-        layout.sum_by_tensor(jnp.sum(columns, axis=2)) / counts,
-        layout.sum_by_tensor(jnp.sum(jnp.square(columns), axis=2)) / counts,
-    )
+def _moments(layout: packing.Layout, sums) -> Moments:
+    means = sums / _counts(layout)[:, None]
+    return Moments(means[:, :NUM_PARAMETER_FEATURES], means[:, -2], means[:, -1])
 
 
-def _tensor_statistics(layout, moments: Moments, state: State, per_tensor) -> Float[jax.Array, "tensors statistics"]:
+def tensor_statistics(moments: Moments, initial_size, estimate, per_tensor) -> Float[jax.Array, "tensors statistics"]:
     """Ratios only: unchanged when the loss is rescaled, and when parameters and their distance are."""
-    counts = np.maximum(layout.sizes, 1).astype(np.float32)
-    initial = jnp.sqrt(layout.sum_by_tensor(jnp.sum(jnp.square(state.initial_params), axis=1)) / counts)
-    estimate = state.distance.estimate
-    roots = jnp.sqrt(moments.mean_squares)
-    mean = moments.means[:, WEIGHT]
-    deviation = jnp.sqrt(jnp.maximum(moments.mean_squares[:, WEIGHT] - jnp.square(mean), 0.0))
-    gradient, weight, moved, root = roots[:, GRADIENT], roots[:, WEIGHT], roots[:, MOVED], roots[:, ROOT]
+    sizes = jnp.sqrt(moments.squares)
+    gradient, weight, moved, *momenta = (sizes[:, column] for column in range(NUM_UP_TO_MOMENTA))
+    root = sizes[:, -1]
+    deviation = jnp.sqrt(jnp.maximum(jnp.square(weight) - jnp.square(moments.weight), 0.0))
     ratio = features.log_ratio
-    momenta = [roots[:, MOMENTUM + index] for index in range(len(MOMENTUM_DECAYS))]
     return jnp.stack(
         [
-            mean / (weight + TINY),
+            moments.weight / (weight + TINY),
             ratio(deviation, weight),
-            ratio(weight, initial),
-            *(moments.means[:, MOMENTUM + index] / (m + TINY) for index, m in enumerate(momenta)),
-            *(ratio(m, root) for m in momenta),
+            ratio(weight, initial_size),
+            *(ratio(momentum, root) for momentum in momenta),
             ratio(gradient, root),
-            ratio(jnp.abs(moments.means[:, ROOT]), root),
+            ratio(moments.root, root),
             ratio(moved, estimate),
             ratio(per_tensor, estimate),
-            ratio(estimate, initial + 1e-3),
+            ratio(estimate, initial_size + 1e-3),
             ratio(moved, weight),
         ],
         axis=1,
     )
 
 
-def _hypernetwork_inputs(layout, state: State, fraction, num_steps, statistics) -> Float[jax.Array, "tensors inputs"]:
-    """One row a tensor: the run's features, the same for all, then the tensor's own."""
-    run = jnp.concatenate(
-        [
-            features.fraction_features(fraction),
-            features.loss_features(state.loss_history),
-            0.2 * jnp.log(num_steps / 1000.0)[None],
-        ]
-    )
+def run_features(fraction, loss_history, num_steps) -> Float[jax.Array, " features"]:
+    """The same for all tensors."""
+    length = 0.2 * jnp.log(num_steps / 1000.0)
+    return jnp.concatenate([features.fraction_features(fraction), features.loss_features(loss_history), length[None]])
+
+
+def hypernetwork_inputs(layout: packing.Layout, run, statistics) -> Float[jax.Array, "tensors inputs"]:
+    """One row a tensor: the run's features, then the tensor's own."""
     num_tensors = len(layout.shapes)
     fixed = np.concatenate(
         [

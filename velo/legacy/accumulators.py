@@ -132,7 +132,7 @@ def clean(grads: list[jax.Array], limit: float) -> list[jax.Array]:
 
 def pack_stacks(layout: packing.Layout, stacks: list[jax.Array], depth: int) -> Float[jax.Array, "depth pages width"]:
     """Pages of arrays of shape (depth, *shape)."""
-    return jax.vmap(layout.pack, axis_size=depth)(stacks) if stacks else jnp.zeros((depth, 0, packing.PAGE_SIZE))
+    return jax.vmap(layout.pack, axis_size=depth)(stacks) if stacks else jnp.zeros((depth, *layout.zeros().shape))
 
 
 def safe_rsqrt(x: jax.Array) -> jax.Array:

@@ -93,7 +93,7 @@ class SteeredOptimizer(LearnedOptimizer):
         def init(params):
             leaves = jax.tree.leaves(params)
             shapes = tuple(jnp.shape(leaf) for leaf in leaves)
-            zeros = jnp.zeros((sum(packing.Layout(shapes).pages_per_tensor), packing.PAGE_SIZE))
+            zeros = packing.Layout(shapes).zeros()
             return State(
                 step=jnp.zeros((), jnp.int32),
                 momenta=jnp.zeros((len(MOMENTUM_DECAYS), *zeros.shape)),

@@ -1,0 +1,78 @@
+"""The fast update is the plain one, in the memory and in the compile time that it promises."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from tests.velo.registry import random_tree
+from tests.velo.test_velo import trained_theta
+from velo import VeLO, packing, reference
+
+NUM_STEPS = 20
+SHAPES = {
+    "scalar": (),
+    "small": {"gain": (7,), "kernel": (3, 3, 2, 5)},
+    "several_pages": (40, 33),
+    "several_blocks": (3, packing.BLOCK_SIZE),
+}
+
+
+def tree(seed):
+    flat, treedef = jax.tree.flatten(SHAPES, is_leaf=lambda shape: isinstance(shape, tuple))
+    return treedef.unflatten(random_tree(dict(enumerate(flat)), seed).values())
+
+
+def test_the_fast_update_is_the_reference():
+    architecture = VeLO(lstm_size=3, num_mixtures=2, mlp_width=3, mlp_depth=1)
+    theta = trained_theta(architecture)
+    fast = architecture.bind(theta, NUM_STEPS)
+    slow = reference.bind(architecture, theta, NUM_STEPS)
+    params = tree(0)
+    states = [jax.jit(tx.init)(params) for tx in (fast, slow)]
+    update = [jax.jit(lambda *args, tx=tx: tx.update(*args[:3], value=args[3])) for tx in (fast, slow)]
+    for number in range(5):
+        grads = jax.tree.map(lambda x, y: 0.1 * x + y * (jnp.abs(y) > 0.3), params, tree(number + 1))
+        value = jnp.float32(2.0 - 0.1 * number)
+        results = [one(grads, state, params, value) for one, state in zip(update, states, strict=True)]
+        updates, want = (result[0] for result in results)
+        states = [result[1] for result in results]
+        scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(want))
+        for a, b in zip(jax.tree.leaves(updates), jax.tree.leaves(want), strict=True):
+            np.testing.assert_allclose(a, b, rtol=5e-4, atol=1e-5 * scale)
+        np.testing.assert_allclose(states[0].lstm.hidden, states[1].lstm.hidden, atol=1e-5)
+        np.testing.assert_allclose(states[0].distance.per_tensor, states[1].distance.per_tensor, rtol=1e-3)
+        params = optax.apply_updates(params, updates)
+
+
+def compiled(shapes):
+    architecture = VeLO(lstm_size=64, num_mixtures=16)
+    num_steps = 100 + time.time_ns() % 100_000_000  # no program of a cache has this constant
+    params = {str(index): jax.ShapeDtypeStruct(shape, jnp.float32) for index, shape in enumerate(shapes)}
+    theta = jax.eval_shape(architecture.init, jax.random.key(0))
+    state = jax.eval_shape(lambda theta, params: architecture.bind(theta, num_steps).init(params), theta, params)
+
+    def update(theta, grads, state, params, value):
+        updates, state = architecture.bind(theta, num_steps).update(grads, state, params, value=value)
+        return optax.apply_updates(params, updates), state
+
+    start = time.process_time()
+    program = jax.jit(update, donate_argnums=(2, 3)).lower(theta, params, state, params, jnp.float32(1.0)).compile()
+    return program, time.process_time() - start
+
+
+def test_temporaries_are_two_copies_of_the_parameters():
+    """A copy of a state array in each block, which XLA makes where it can't update in place, would show here."""
+    shapes = [(512, 512)] * 3 + [(512,)] * 4
+    program, _ = compiled(shapes)
+    num_parameters = sum(int(np.prod(shape)) for shape in shapes)
+    assert program.memory_analysis().temp_size_in_bytes < 11 * num_parameters
+
+
+def test_the_number_of_tensors_hardly_shows_in_the_compile_time():
+    """Without the slices at runtime places this takes several times as long."""
+    _, few = compiled([(16, 24), (24,)] * 4)
+    _, many = compiled([(16, 24), (24,)] * 100)
+    assert many < 3 * few

@@ -1,0 +1,51 @@
+"""Work on pages block by block, so that what a pass computes in between stays in the cache."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+PAGE_AXIS = -2
+
+
+def map_blocks(function: Callable[[Any, Any], tuple[Any, Any]], num_blocks: int, updated: Any, read: Any):
+    """`function(updated, read) -> (updated, out)` over all pages: elementwise in the pages, so blocks don't show.
+
+    On a CPU the pages go through in `num_blocks` blocks, `updated` being overwritten in place. An accelerator gets
+    all at once: its kernels want length, and it keeps no cache for us.
+
+    Args:
+        function: called once in the traced program; pages are the axis before the last of all that it takes and gives.
+        num_blocks: divides the number of pages.
+        updated: tree of arrays that `function` returns in a new version.
+        read: tree of arrays.
+
+    Returns:
+        The new `updated`, and `out` for all pages.
+    """
+    if num_blocks == 1 or jax.default_backend() != "cpu":
+        return function(updated, read)
+
+    def block(tree, index):
+        def take(leaf):
+            size = leaf.shape[PAGE_AXIS] // num_blocks
+            return jax.lax.dynamic_slice_in_dim(leaf, index * size, size, leaf.ndim + PAGE_AXIS)
+
+        return jax.tree.map(take, tree)
+
+    def put(tree, pieces, index):
+        def place(leaf, piece):
+            start = index * piece.shape[PAGE_AXIS]
+            return jax.lax.dynamic_update_slice_in_dim(leaf, piece, start, leaf.ndim + PAGE_AXIS)
+
+        return jax.tree.map(place, tree, pieces)
+
+    def step(index, carry):
+        updated, out = carry
+        new, piece = function(block(updated, index), block(read, index))
+        return put(updated, new, index), put(out, piece, index)
+
+    _, shapes = jax.eval_shape(function, updated, read)
+    out = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.fori_loop(0, num_blocks, step, (updated, out))
