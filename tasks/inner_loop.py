@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from tasks.family import Data, Draw, Params, TaskFamily
+from velo import prng
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 
@@ -40,7 +41,7 @@ def train(
     tx = optax.with_extra_args_support(family.wrap_optimizer(draw, tx))
 
     def step(state: InnerState, _):
-        key_batch, key_loss = jax.random.split(jax.random.fold_in(key, state.step))
+        key_batch, key_loss = prng.split(prng.fold_in(key, state.step))
         batch = family.batch(data, key_batch)
         loss, grads = jax.value_and_grad(family.loss, argnums=1)(draw, state.params, batch, key_loss)
         updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)

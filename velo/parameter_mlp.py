@@ -1,5 +1,7 @@
 """The per-parameter MLP: a bank of small networks, mixed into one set of weights a tensor."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -43,7 +45,11 @@ def apply_mlp(layers: Theta, features: list[Float[jax.Array, "pages width"]]) ->
             units = [jax.nn.relu(unit) for unit in units]
         weights = layer["w"] * layer["w"].shape[2] ** -0.5
         units = [
-            sum((weights[:, row, column, None] * unit for column, unit in enumerate(units)), layer["b"][:, row, None])
+            functools.reduce(
+                jnp.add,
+                (weights[:, row, column, None] * unit for column, unit in enumerate(units)),
+                layer["b"][:, row, None],
+            )
             for row in range(weights.shape[1])
         ]
     return units

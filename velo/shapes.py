@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+    from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt
 else:
     try:
-        from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+        from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt
     except ImportError:
         from typing import Any
 
@@ -15,6 +15,6 @@ else:
                 return Any
 
         Array = PRNGKeyArray = Any
-        Bool = Float = Int = PyTree = _Inert()
+        Bool = Float = Int = PyTree = UInt = _Inert()
 
-__all__ = ["Array", "Bool", "Float", "Int", "PRNGKeyArray", "PyTree"]
+__all__ = ["Array", "Bool", "Float", "Int", "PRNGKeyArray", "PyTree", "UInt"]

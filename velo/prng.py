@@ -1,0 +1,65 @@
+"""Some of `jax.random`, to the bit, several times faster inside a training loop on a CPU.
+
+On a CPU, JAX runs the twenty rounds of threefry as a loop over arrays in memory. Written out, they fuse with each other
+and with what reads the numbers.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from velo.shapes import Array, Float, Int, PRNGKeyArray, UInt
+
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+PARITY = np.uint32(0x1BD11BDA)
+
+
+def split(key: PRNGKeyArray, num: int = 2) -> Array:
+    words = _threefry(key, jnp.zeros(num, jnp.uint32), jnp.arange(num, dtype=jnp.uint32))
+    return jax.random.wrap_key_data(jnp.stack(words, axis=-1))
+
+
+def fold_in(key: PRNGKeyArray, data: int | Int[Array, ""]) -> PRNGKeyArray:
+    words = _threefry(key, jnp.zeros((), jnp.uint32), jnp.asarray(data).astype(jnp.uint32))
+    return jax.random.wrap_key_data(jnp.stack(words, axis=-1))
+
+
+def bits(key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> UInt[Array, "..."]:
+    """Uniform 32-bit integers; `shape` has less than 2^32 elements."""
+    if math.prod(shape) >= 1 << 32:
+        raise ValueError(f"prng.bits: shape must have less than 2^32 elements, got {shape}")
+    index = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    x, y = _threefry(key, jnp.zeros(shape, jnp.uint32), index)
+    return x ^ y
+
+
+def uniform(
+    key: PRNGKeyArray, shape: tuple[int, ...] = (), minval: float = 0.0, maxval: float = 1.0
+) -> Float[Array, "..."]:
+    """In [minval, maxval)."""
+    one = np.float32(1.0).view(np.uint32)
+    mantissa = jax.lax.bitcast_convert_type((bits(key, shape) >> np.uint32(9)) | one, jnp.float32) - 1.0
+    low, high = np.float32(minval), np.float32(maxval)
+    return jnp.maximum(low, mantissa * (high - low) + low)
+
+
+def normal(key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+    """Of mean 0 and variance 1."""
+    low = np.nextafter(np.float32(-1.0), np.float32(0.0))
+    return np.float32(np.sqrt(2)) * jax.lax.erf_inv(uniform(key, shape, float(low), 1.0))
+
+
+def _threefry(key: PRNGKeyArray, x: UInt[Array, "..."], y: UInt[Array, "..."]) -> tuple[Array, Array]:
+    """Threefry-2x32 in twenty rounds of the counter (x, y), element by element (Salmon et al., SC 2011)."""
+    words = jax.random.key_data(key)
+    schedule = (words[0], words[1], words[0] ^ words[1] ^ PARITY)
+    x, y = x + schedule[0], y + schedule[1]
+    for group in range(5):
+        for rotation in ROTATIONS[group % 2]:
+            x = x + y
+            y = x ^ ((y << np.uint32(rotation)) | (y >> np.uint32(32 - rotation)))
+        x = x + schedule[(group + 1) % 3]
+        y = y + schedule[(group + 2) % 3] + np.uint32(group + 1)
+    return x, y
