@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from tasks.data import SOURCES
 from tasks.families import draws
+from velo import prng
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 NUM_CLASSES = {name: source.num_classes for name, source in SOURCES.items() if source.kind in ("image", "table")}
@@ -44,9 +45,9 @@ def perturb(
     draw: ClassifierDraw, inputs: Float[Array, "batch ..."], labels: Int[Array, " batch"], num_classes: int,
     key: PRNGKeyArray,
 ) -> tuple[Array, Array]:  # fmt: skip
-    key_input, key_label = jax.random.split(key)
-    inputs = draw.input_scale * (inputs + draw.input_noise * jax.random.normal(key_input, inputs.shape))
+    key_input, key_label = prng.split(key)
+    inputs = draw.input_scale * (inputs + draw.input_noise * prng.normal(key_input, inputs.shape))
     # One uniform number decides whether a label is replaced and by which: below the noise it is uniform again.
-    uniform = jax.random.uniform(key_label, labels.shape)
+    uniform = prng.uniform(key_label, labels.shape)
     random_labels = (uniform / jnp.maximum(draw.label_noise, 1e-6) * num_classes).astype(labels.dtype)
     return inputs, jnp.where(uniform < draw.label_noise, jnp.minimum(random_labels, num_classes - 1), labels)

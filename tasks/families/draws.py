@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from velo import prng
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 
 def integers(key: PRNGKeyArray, shape: tuple[int, ...], limit: int) -> Int[Array, "..."]:
     """Uniform in [0, limit), from one sample of 23 bits (jax.random.randint takes two); limit is at most 2**23."""
-    return (jax.random.uniform(key, shape, jnp.float32) * limit).astype(jnp.int32)
+    return (prng.uniform(key, shape) * limit).astype(jnp.int32)
 
 
 def normals(key: PRNGKeyArray, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:

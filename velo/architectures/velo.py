@@ -176,9 +176,11 @@ class VeLO(LearnedOptimizer):
             tensor = tensor[:, 0]
             columns = _features(averages, grad, weights, estimate)
             outputs = parameter_mlp.apply_mlp(jax.tree.map(lambda leaf: leaf[tensor], networks), columns.rows())
-            nominal = columns.momenta[0] / (columns.root + new_distance.estimate * EPSILON)
-            direction = self._direction(nominal, outputs, correction[tensor][:, None])
-            return -size[tensor][:, None] * direction, ()
+            root = columns.root + new_distance.estimate * EPSILON
+            scaled = self._scaled_direction(columns.momenta[0], root, outputs, correction[tensor][:, None])
+            # XLA never repeats a division; ending in a product, all of this would be computed anew for each tensor that
+            # is cut out of the pages.
+            return -size[tensor][:, None] * scaled / root, ()
 
         tensor_of_page = jnp.asarray(layout.tensor_of_page)[:, None]
         steps, _ = blocks.map_blocks(second_pass, layout.num_blocks, grad, (averages, weights, tensor_of_page))
@@ -195,10 +197,14 @@ class VeLO(LearnedOptimizer):
         cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
         return estimate * correction * (self.final_rate + (1.0 - self.final_rate) * cosine)
 
-    def _direction(self, nominal, outputs, correction) -> Float[jax.Array, "pages width"]:
-        """The nominal direction times exp(magnitude), plus the MLP's times the nominal's size, at most one."""
-        magnitude = jnp.clip(outputs[1], -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE)
-        return self.nominal * nominal * jnp.exp(magnitude) + correction * outputs[0]
+    def _scaled_direction(self, momentum, root, outputs, correction) -> Float[jax.Array, "pages width"]:
+        """Times `root`: the nominal direction times exp(magnitude), plus the MLP's times the nominal's size, at most 1.
+
+        The nominal direction is momentum / root, Adam's.
+        """
+        direction, magnitude = outputs
+        magnitude = jnp.clip(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE)
+        return self.nominal * momentum * jnp.exp(magnitude) + correction * root * direction
 
 
 def _init_state(theta, params, initial_distance: float) -> State:
