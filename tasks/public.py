@@ -4,8 +4,7 @@ Source: learned_optimization/tasks/fixed. Architectures, batch sizes, losses and
 initialisers and the standard deviations of embeddings are ours; images have pixels in [-1, 1], which makes squared
 errors of autoencoders four times theirs; text has no padding, positions are embedded in transformers, and the
 vocabulary of the names with 32k is our own (`tasks.data.downloads.words`); vision transformers average patches in
-place of a token of their own. LOpt_MLPLOpt_* and LOptPES_* are missing: the first architecture isn't ours, and the
-second carry a state from step to step besides the parameters.
+place of a token of their own. LOptPES_* are missing: they carry a state from step to step besides the parameters.
 """
 
 from typing import Any
@@ -21,6 +20,7 @@ from tasks.families.transformer_language_model import TransformerLanguageModel
 from tasks.families.vision_transformer import VisionTransformer
 from tasks.family import TaskFamily
 from tasks.learned_adam import LearnedAdam
+from tasks.learned_mlp import LearnedMLP
 from tasks.wrappers.evolution_gradient import EvolutionGradient
 from tasks.wrappers.undisturbed import Undisturbed
 from velo.architectures import AdafacMLP
@@ -193,12 +193,18 @@ TRANSFORMERS = {f"MultiRuntime_{number}": _transformer(*row) for number, row in 
     f"5layer_{width}width": _transformer(width, 8, 5, 128, 32, 0.1) for width in (32, 128, 256, 512)
 }
 
+# "FahionMnist" is how the reference spells it.
 OPTIMIZER_UNROLLS = {
     "AdafacMLPLOpt_Cifar10_8_10": (CONVS["Cifar10_8_16x32"], AdafacMLP(), 10),
     "AdafacMLPLOpt_FashionMnist_20": (IMAGE_MLPS["FashionMnist8_Relu32"], AdafacMLP(), 20),
     "AdafacMLPLOpt_FashionMnist_50": (IMAGE_MLPS["FashionMnist8_Relu32"], AdafacMLP(), 50),
     "LearnableAdam_Cifar10_8_200": (CONVS["Cifar10_8_16x32"], LearnedAdam(), 200),
     "LearnableAdam_Cifar10_8_50": (CONVS["Cifar10_8_16x32"], LearnedAdam(), 50),
+    "MLPLOpt_Cifar10_16_10": (CONVS["Cifar10_16_32x64x64"], LearnedMLP(), 10),
+    "MLPLOpt_Cifar10_8_50": (CONVS["Cifar10_8_16x32"], LearnedMLP(), 50),
+    "MLPLOpt_FahionMnist_10": (IMAGE_MLPS["FashionMnist8_Relu32"], LearnedMLP(), 10),
+    "MLPLOpt_FahionMnist_100": (IMAGE_MLPS["FashionMnist8_Relu32"], LearnedMLP(), 100),
+    "MLPLOpt_FahionMnist_50": (IMAGE_MLPS["FashionMnist8_Relu32"], LearnedMLP(), 50),
 }
 
 PLAIN = {
@@ -236,6 +242,9 @@ EVOLUTION_ROWS = (
 FAMILIES: dict[str, TaskFamily] = (
     PLAIN
     | {f"ESWrapped_{num}pair_ImageMLP_{name}": _evolution(f"ImageMLP_{name}", num) for num, name in EVOLUTION_ROWS}
-    | {"LOpt_ES4_AdafacMLPLOpt_FashionMnist_20": _evolution("LOpt_AdafacMLPLOpt_FashionMnist_20", 4)}
+    | {
+        f"LOpt_ES4_{name}": _evolution(f"LOpt_{name.removeprefix('LOpt_')}", 4)
+        for name in ("AdafacMLPLOpt_FashionMnist_20", "LOpt_MLPLOpt_Cifar10_16_10", "LOpt_MLPLOpt_FahionMnist_50")
+    }
 )
 """Public name -> family."""

@@ -59,13 +59,13 @@ def _resize(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def images(name: str, shape: tuple[int, int, int]):
-    """At most 50,000 training images of the given shape in [-1, 1], a fifth of them for validation."""
+    """At most 50,000 training images of the given shape as bytes, a fifth of them for validation."""
     inputs, labels = [], []
     for _, example in zip(range(MAX_EXAMPLES), _examples(name, "train"), strict=False):
         image = np.asarray(example["image"])
         inputs.append(image if image.shape == shape else _resize(image, shape))
         labels.append(example["label"])
-    return shuffle_split(np.stack(inputs).astype(np.float32) / 127.5 - 1.0, np.asarray(labels, np.int32))
+    return shuffle_split(np.stack(inputs), np.asarray(labels, np.int32))
 
 
 def _text(name: str) -> bytes:

@@ -17,8 +17,8 @@ class Source:
     """What is known of a data set without loading it."""
 
     kind: str
-    """none, image or table (inputs and labels), target (inputs and real targets), text (one row of tokens), graph
-    (adjacency and labels)."""
+    """none, image or table (inputs, of images perhaps bytes, and labels), target (inputs and real targets), text (one
+    row of tokens), graph (adjacency and labels)."""
     load: Callable[[], Any]
     """Returns (training, validation) NumPy arrays."""
     input_shape: tuple[int, ...] = ()

@@ -44,10 +44,11 @@ def draw_classifier(key: PRNGKeyArray) -> ClassifierDraw:
 
 
 def gather(data: tuple[Array, Array], key: PRNGKeyArray, batch_size: int) -> tuple[Array, Array]:
-    """`batch_size` random examples, with replacement."""
+    """`batch_size` random examples, with replacement; images that are stored as bytes get pixels in [-1, 1]."""
     inputs, targets = data
     rows = draws.integers(key, (batch_size,), len(inputs))
-    return inputs[rows], targets[rows]
+    chosen = inputs[rows]
+    return chosen.astype(jnp.float32) / 127.5 - 1.0 if chosen.dtype == jnp.uint8 else chosen, targets[rows]
 
 
 def perturb(

@@ -4,11 +4,13 @@ import sys
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tasks.data import SOURCES, load
 from tasks.data.missing import MissingDataError
+from tasks.families import classification
 
 PACKAGED = ("astronaut", "cat", "coffee")
 """Photographs of a package that the tests do without."""
@@ -84,7 +86,10 @@ def test_downloaded_sets_become_arrays(monkeypatch):
     assert inputs.shape == (8, 32, 32, 3)
     assert labels.shape == (8,)
     assert len(valid[0]) == 2
-    np.testing.assert_allclose(inputs[:, 0, 0, 0] * 127.5 + 127.5, inputs[:, -1, -1, -1] * 127.5 + 127.5)
+    assert inputs.dtype == np.uint8
+    np.testing.assert_array_equal(inputs[:, 0, 0, 0], inputs[:, -1, -1, -1])
+    batch = classification.gather((jnp.asarray(inputs), jnp.asarray(labels)), jax.random.key(0), 5)[0]
+    assert set(np.round(np.asarray(batch) * 127.5 + 127.5).ravel()) <= set(range(8, 18))
     assert SOURCES["cifar10_grey_8"].load()[0][0].shape == (8, 8, 8, 1)
     tokens, rest = SOURCES["lm1b"].load()
     assert bytes(tokens[:5].astype(np.uint8)) == b"velo\n"

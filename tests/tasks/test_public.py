@@ -26,7 +26,7 @@ def shapes_of(name: str, num_examples: int = 64):
     source = SOURCES[name]
     if source.kind == "text":
         return jax.ShapeDtypeStruct((4096,), jnp.int32)
-    inputs = jax.ShapeDtypeStruct((num_examples, *source.input_shape), jnp.float32)
+    inputs = jax.ShapeDtypeStruct((num_examples, *source.input_shape), jnp.uint8)
     return inputs, jax.ShapeDtypeStruct((num_examples,), jnp.int32)
 
 
@@ -36,7 +36,7 @@ def random_data(name: str):
     def fill(leaf):
         if leaf.dtype == jnp.int32:
             return jnp.asarray(rng.integers(source.num_classes, size=leaf.shape), jnp.int32)
-        return jnp.asarray(rng.uniform(-1, 1, leaf.shape), jnp.float32)
+        return jnp.asarray(rng.integers(256, size=leaf.shape), leaf.dtype)
 
     return jax.tree.map(fill, shapes_of(name))
 
@@ -79,6 +79,7 @@ def test_there_are_more_than_a_hundred_under_their_names():
         ("Conv_Cifar10_8_16x32", 27 * 16 + 16 + 144 * 32 + 32 + 330),
         ("ImageMLPAE_Mnist_128x32x128_bs128", 784 * 128 + 128 + 128 * 32 + 32 + 32 * 128 + 128 + 128 * 784 + 784),
         ("LOpt_LearnableAdam_Cifar10_8_50", 4),
+        ("LOpt_MLPLOpt_FahionMnist_10", 19 * 32 + 32 + 32 * 32 + 32 + 32 * 2 + 2),
     ],
 )
 def test_parameters_are_as_many_as_by_hand(name, expected):
