@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import itertools
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def describe_samples(mixtures: Sequence[str], num: int, seed: int, picture: Path
         family = get_mixture(mixture).sample(np.random.default_rng((seed, index)))
         yield f"{_measures(family)}  {family}"
         if picture:
-            seconds = cost.predict_step_seconds(family)
+            seconds = cost.predict_step_seconds(family) if is_here(family.dataset) else math.nan
             drawn[mixture].append(Sample(type(innermost(family)).__name__, num_params(family), seconds))
     if picture:
         pictures.draw_samples(picture, drawn)

@@ -15,6 +15,7 @@ class Sample(NamedTuple):
     family: str
     num_params: int
     step_seconds: float
+    """Predicted; not a number where it isn't known, since the data set is not here."""
 
 
 def _figure(width: float, height: float) -> Any:
@@ -60,16 +61,17 @@ def draw_samples(path: Path, samples: Mapping[str, Sequence[Sample]]) -> None:
         counts = collections.Counter(sample.family for sample in several)
         label = f"{mixture}, {len(several)} samples"
         top.barh(np.arange(len(names)) + number * height, [counts[name] for name in names], height, label=label)
-        for axes, values in (
-            (middle, [sample.num_params for sample in several]),
-            (bottom, [1e3 * sample.step_seconds for sample in several]),
-        ):
-            axes.hist(np.log10(values), 40, alpha=0.6)
     top.set_yticks(np.arange(len(names)) + 0.4 - height / 2, names)
     top.set(xlabel="samples", title="family")
-    top.legend()
+    figure.legend(loc="outside lower center", ncols=len(samples))
+    for axes, column in ((middle, "num_params"), (bottom, "step_seconds")):
+        values = {mixture: [getattr(sample, column) for sample in several] for mixture, several in samples.items()}
+        logs = [np.log10([value for value in column if value > 0]) for column in values.values()]
+        edges = np.histogram_bin_edges(np.concatenate(logs), 40)
+        for several in logs:
+            axes.hist(several, edges, alpha=0.6)
     middle.set(title="parameters", ylabel="samples")
-    bottom.set(title="predicted time of a step on one core, milliseconds", ylabel="samples")
+    bottom.set(title="predicted seconds of a step on one core", ylabel="samples")
     for axes in (middle, bottom):
         axes.xaxis.set_major_formatter(lambda exponent, _: f"$10^{{{exponent:g}}}$")
     _save(figure, path)
