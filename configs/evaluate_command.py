@@ -12,6 +12,7 @@ from configs import output_folder
 from configs.command_line import CommandLineError, parse
 from configs.exit_code import exit_code
 from meta_train import environment
+from tasks.data.missing import MissingDataError
 
 PROG = "velo-evaluate"
 FEW_OUTER_STEPS = 1000
@@ -82,4 +83,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         out.mkdir(parents=True, exist_ok=True)  # a folder that can't be written to is refused before hours of work
         evaluate(settings, optimizers, out, notes=notes(records), meta_training=curve if len(paths) == 1 else ())
 
-    return exit_code(PROG, command, mistakes=(CommandLineError, velo.WeightsError))
+    return exit_code(PROG, command, mistakes=(CommandLineError, velo.WeightsError, MissingDataError))

@@ -9,6 +9,7 @@ from configs import output_folder
 from configs.command_line import CommandLineError, parse
 from configs.exit_code import exit_code
 from meta_train import environment
+from tasks.data.missing import MissingDataError
 
 PROG = "velo-meta-train"
 
@@ -34,4 +35,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         find = output_folder.latest if options.resume else output_folder.new
         run(settings, out=options.out or find(preset), resume=options.resume)
 
-    return exit_code(PROG, command, mistakes=(CommandLineError, RunFolderError, CheckpointError))
+    return exit_code(PROG, command, mistakes=(CommandLineError, RunFolderError, CheckpointError, MissingDataError))

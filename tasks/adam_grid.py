@@ -1,6 +1,7 @@
 """Adam over a grid of constant rates on one task: shows that a task is neither trivial nor impossible."""
 
 import functools
+import time
 from typing import NamedTuple
 
 import jax
@@ -32,6 +33,21 @@ def curves(task: FixedTask, rates, seeds) -> np.ndarray:
     """Training losses [lanes, steps] of Adam, one lane for each pair of a rate and a seed."""
     rates, seeds = jnp.asarray(rates, jnp.float32), jnp.asarray(seeds, jnp.int32)
     return np.asarray(_curves(task, rates, seeds, task.family.load()[0]))
+
+
+class Timed(NamedTuple):
+    losses: np.ndarray  # [steps]
+    seconds: float  # of a processor, without compiling: the time of the run on one core
+
+
+def time_run(task: FixedTask, rate: float) -> Timed:
+    """One run of Adam on seed 0."""
+    data = task.family.load()[0]
+    arguments = (jnp.asarray([rate], jnp.float32), jnp.zeros(1, jnp.int32), data)
+    compiled = _curves.lower(task, *arguments).compile()
+    started = time.process_time()
+    losses = np.asarray(compiled(*arguments))[0]
+    return Timed(losses, time.process_time() - started)
 
 
 def final_losses(losses: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Random wrappers around a sampled family, with named sets of probabilities."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -13,6 +14,18 @@ from tasks.wrappers.reduced_batch import ReducedBatch
 from tasks.wrappers.reduced_precision import ReducedPrecision
 from tasks.wrappers.reparametrized import Reparametrized
 from tasks.wrappers.subsampled_gradient import SubsampledGradient
+
+PROBABILITIES = (
+    "reparametrize_global",
+    "reparametrize_tensor",
+    "reparametrize_parameter",
+    "evolution_gradient",
+    "reduced_batch",
+    "reduced_precision",
+    "normalized_gradient",
+    "subsampled_gradient",
+    "delayed_gradient",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,17 +43,23 @@ class Augmentation:
     normalized_gradient: float = 0.0
     subsampled_gradient: float = 0.0
     delayed_gradient: float = 0.0
+    evolution_pairs: tuple[int, ...] = (2,)
+    """Antithetic pairs of an estimated gradient, one chosen at random: a pair costs two evaluations of the loss."""
+    min_batch_share: float = 0.1
+    max_directions: int = 8
+    """Of a subsampled gradient, each as long as the parameters."""
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name != "decades" and not 0 <= value <= 1:
-                raise ValueError(f"Augmentation: {field.name} must be in [0, 1], got {value}")
+        for name in PROBABILITIES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"Augmentation: {name} must be in [0, 1], got {getattr(self, name)}")
         total = self.reparametrize_global + self.reparametrize_tensor + self.reparametrize_parameter
         if total > 1 + 1e-9:
             raise ValueError(f"Augmentation: the kinds of reparametrisation must sum to at most 1, got {total}")
         if not self.decades or min(self.decades) <= 0:
             raise ValueError(f"Augmentation: decades must be positive and not empty, got {self.decades}")
+        if not self.evolution_pairs:
+            raise ValueError("Augmentation: evolution_pairs must not be empty")
 
     def apply(self, family: TaskFamily, rng: np.random.Generator) -> TaskFamily:
         """`family` inside the wrappers that chance chose; what changes a single gradient lies inside a delay."""
@@ -51,11 +70,12 @@ class Augmentation:
             if 0 <= kind < probability:
                 family = Reparametrized(family, granularity, decades)
             kind -= probability
+        evolution = functools.partial(EvolutionGradient, num_pairs=choice(rng, self.evolution_pairs))
         wrappers = (
-            (ReducedBatch, self.reduced_batch),
+            (functools.partial(ReducedBatch, min_share=self.min_batch_share), self.reduced_batch),
             (ReducedPrecision, self.reduced_precision),
-            (EvolutionGradient, self.evolution_gradient),
-            (SubsampledGradient, self.subsampled_gradient),
+            (evolution, self.evolution_gradient),
+            (functools.partial(SubsampledGradient, max_directions=self.max_directions), self.subsampled_gradient),
             (NormalizedGradient, self.normalized_gradient),
             (DelayedGradient, self.delayed_gradient),
         )
@@ -65,19 +85,26 @@ class Augmentation:
         return family
 
 
+_VELO = Augmentation(
+    reparametrize_global=2 / 7,
+    reparametrize_tensor=2 / 7,
+    reparametrize_parameter=1 / 7,
+    evolution_gradient=0.08,
+    reduced_batch=0.2,
+    reduced_precision=0.2,
+    normalized_gradient=0.05,
+    subsampled_gradient=0.08,
+    delayed_gradient=0.05,
+)
+
 AUGMENTATIONS = {
     "none": Augmentation(),
     "global_scale": Augmentation(reparametrize_global=1.0, decades=(3.0,)),
-    "velo": Augmentation(
-        reparametrize_global=2 / 7,
-        reparametrize_tensor=2 / 7,
-        reparametrize_parameter=1 / 7,
-        evolution_gradient=0.08,
-        reduced_batch=0.2,
-        reduced_precision=0.2,
-        normalized_gradient=0.05,
-        subsampled_gradient=0.08,
-        delayed_gradient=0.05,
+    "velo": _VELO,
+    "velo_published": dataclasses.replace(
+        _VELO, evolution_pairs=(1, 2, 4, 8, 16), min_batch_share=0.01, max_directions=64
     ),
 }
-"""global_scale is Celo's (2501.12670); velo is VeLO's (2211.09760)."""
+"""global_scale is Celo's (2501.12670); velo has VeLO's probabilities (2211.09760), which are the same in its four
+phases, with strengths that suit a core; velo_published has its strengths too. Deviation: at most 64 directions, not
+1024, since they lie in memory at once."""

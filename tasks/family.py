@@ -58,6 +58,11 @@ class TaskFamily(abc.ABC):
     def reference_loss(self) -> float:
         """The loss of a prediction that ignores its input, for example log(classes): the scale of `normalize`."""
 
+    @property
+    def loss_bound(self) -> float:
+        """A loss that tells no more than any above it: log 2C for a cross-entropy of C classes."""
+        return 2.0 * self.reference_loss
+
     def wrap_optimizer(self, draw: Draw, tx: optax.GradientTransformation) -> optax.GradientTransformation:
         """The optimizer as this task lets it see the gradients: itself, unless they change on their way over steps.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tasks import public
 from tasks.families.autoencoder import Autoencoder
 from tasks.families.click_model import ClickModel
 from tasks.families.conv_classifier import ConvClassifier
@@ -123,7 +124,10 @@ STRETCH = (
 )  # fmt: skip
 """Ten times the steps and widths that are meta-trained."""
 
-TASKS = {task.name: task for task in (*DEMO, *HOLDOUT_SMALL, *META_VALID, *STRETCH)}
+PUBLIC = tuple(FixedTask(name, family, public.NUM_STEPS) for name, family in sorted(public.FAMILIES.items()))
+"""Google's fixed tasks; they need data sets that have to be downloaded."""
+
+TASKS = {task.name: task for task in (*DEMO, *HOLDOUT_SMALL, *META_VALID, *STRETCH, *PUBLIC)}
 
 
 def _names(tasks: tuple[FixedTask, ...]) -> tuple[str, ...]:
@@ -135,6 +139,7 @@ SUITES = {
     "holdout_quick": ("autoencoder_china", "click_rare_tokens", "conv_china", "transformer_source"),
     "holdout_small": _names(HOLDOUT_SMALL),
     "meta_valid": _names(META_VALID),
+    "public": _names(PUBLIC),
     "stretch": _names(STRETCH),
 }
 """Suite -> names of its tasks."""

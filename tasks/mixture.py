@@ -29,6 +29,7 @@ from tasks.families.transformer_language_model import TransformerLanguageModel
 from tasks.families.variational_autoencoder import VariationalAutoencoder
 from tasks.families.vision_transformer import VisionTransformer
 from tasks.family import TaskFamily
+from tasks.wrappers.linearly_normalized import LinearlyNormalized
 
 FAMILIES = {
     family.__name__: family
@@ -55,6 +56,7 @@ FAMILIES = {
 }
 """Families that know how to sample their architecture."""
 
+NORMALIZATIONS = ("linear", "logarithmic")
 MAX_REJECTIONS = 200
 """Samples over the cap before a mixture gives up."""
 
@@ -74,6 +76,10 @@ class TaskMixture:
     """Leaves out data sets that are not on this machine: equal seeds then give equal families where equal sets are."""
     max_step_seconds: float | None = None
     """Cap on the predicted time of a step (`tasks.cost`); none predicts nothing."""
+    scale: int = 1
+    """Factor on the largest widths and batches (and, less, depths and contexts): 1 suits a core, 16 an accelerator."""
+    normalization: str = "logarithmic"
+    """Of losses: `TaskFamily.normalize`, or linear as VeLO's (`LinearlyNormalized`)."""
 
     def __post_init__(self):
         if not self.families:
@@ -88,6 +94,11 @@ class TaskMixture:
             raise ValueError(f"TaskMixture: unknown augmentation {self.augmentation!r}; known: {known}")
         if self.max_step_seconds is not None and not self.max_step_seconds > 0:
             raise ValueError(f"TaskMixture: max_step_seconds must be positive, got {self.max_step_seconds}")
+        if self.scale < 1:
+            raise ValueError(f"TaskMixture: scale must be at least 1, got {self.scale}")
+        if self.normalization not in NORMALIZATIONS:
+            known = ", ".join(NORMALIZATIONS)
+            raise ValueError(f"TaskMixture: normalization must be one of {known}, got {self.normalization!r}")
         for kind, names in (("image", self.image_datasets), ("text", self.text_datasets)):
             for name in names:
                 if name not in SOURCES or SOURCES[name].kind != kind:
@@ -113,8 +124,9 @@ class TaskMixture:
     def _propose(self, rng: np.random.Generator) -> TaskFamily:
         weights = np.array([weight for _, weight in self.families])
         name = self.families[int(rng.choice(len(weights), p=weights / weights.sum()))][0]
-        family = self._choose_data(FAMILIES[name].sample(rng), rng)
-        return AUGMENTATIONS[self.augmentation].apply(family, rng)
+        family = self._choose_data(FAMILIES[name].sample(rng, self.scale), rng)
+        family = AUGMENTATIONS[self.augmentation].apply(family, rng)
+        return LinearlyNormalized(family) if self.normalization == "linear" else family
 
     def _choose_data(self, family: TaskFamily, rng: np.random.Generator) -> TaskFamily:
         by_kind = {"image": self.image_datasets, "text": self.text_datasets}
@@ -128,30 +140,80 @@ class TaskMixture:
         return dataclasses.replace(cast(Any, family), dataset=choice(rng, names))
 
 
+@dataclasses.dataclass(frozen=True)
+class WeightedMixtures:
+    """Mixtures, one of which is chosen for every sample."""
+
+    parts: tuple[tuple[TaskMixture, float], ...]
+    """With their weights."""
+
+    def __post_init__(self):
+        if not self.parts:
+            raise ValueError("WeightedMixtures: parts must not be empty")
+        for _, weight in self.parts:
+            if not weight > 0:
+                raise ValueError(f"WeightedMixtures: weights must be positive, got {weight}")
+
+    def sample(self, rng: np.random.Generator) -> TaskFamily:
+        """As `TaskMixture.sample`."""
+        weights = np.array([weight for _, weight in self.parts])
+        return self.parts[int(rng.choice(len(weights), p=weights / weights.sum()))][0].sample(rng)
+
+
 HELD_OUT_FAMILIES = ("GraphClassifier",)
 """In no default mixture: there is one data set of graphs, and evaluation reports on it."""
 _ANALYTIC_FAMILIES = ("ClassicalFunction", "Quadratic")
+_IMAGES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "food101", "imagenet16")
+_TEXTS = ("python_help", "lm1b")
 
 _BROAD = tuple(
     (name, 0.5 if name in _ANALYTIC_FAMILIES else 1.0) for name in sorted(FAMILIES) if name not in HELD_OUT_FAMILIES
 )
+_CHEAP = ("MLPClassifier", "ConvClassifier", "Autoencoder", "VariationalAutoencoder", "VisionTransformer")
+_COSTLY = ("RNNLanguageModel", "TransformerLanguageModel", "ResNetClassifier", "LearnedOptimizerTraining")
 
-MIXTURES = {
+
+def _velo_phase(caps: tuple[tuple[float, float], ...]) -> WeightedMixtures:
+    """VeLO's families under one of the caps (seconds a step, weight); recurrent ones and the like only above .0001."""
+    base = TaskMixture(
+        tuple((name, 1.0) for name in (*_CHEAP, *_COSTLY)),
+        augmentation="velo_published",
+        image_datasets=_IMAGES,
+        text_datasets=_TEXTS,
+        skip_missing=True,
+        normalization="linear",
+    )
+    cheap = base.families[: len(_CHEAP)]
+    parts = [
+        (dataclasses.replace(base, families=cheap if cap < 1e-4 else base.families, max_step_seconds=cap), weight)
+        for cap, weight in caps
+    ]
+    return WeightedMixtures(tuple(parts))
+
+
+_FIRST_PHASE = _velo_phase(((2e-5, 0.65), (1e-4, 0.3), (4e-4, 0.1), (1e-3, 0.05)))
+_LATER_PHASES = _velo_phase(((1e-4, 0.4), (4e-4, 0.2), (1e-3, 0.2), (3e-3, 0.2)))
+_BROAD_DOWNLOADED = TaskMixture(
+    _BROAD, augmentation="velo", image_datasets=_IMAGES, text_datasets=_TEXTS, skip_missing=True
+)
+
+MIXTURES: dict[str, TaskMixture | WeightedMixtures] = {
     "broad": TaskMixture(_BROAD),
     "broad_augmented": TaskMixture(_BROAD, augmentation="velo"),
-    "broad_downloaded": TaskMixture(
-        _BROAD,
-        augmentation="velo",
-        image_datasets=("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "food101", "imagenet16"),
-        text_datasets=("python_help", "lm1b"),
-        skip_missing=True,
-    ),
+    "broad_downloaded": _BROAD_DOWNLOADED,
+    "broad_cluster": dataclasses.replace(_BROAD_DOWNLOADED, augmentation="velo_published", scale=16),
     "small": TaskMixture((("MLPClassifier", 3.0), ("ConvClassifier", 1.0), ("MLPLanguageModel", 2.0))),
+    "velo_phase_1": _FIRST_PHASE,
+    "velo_phase_2": _LATER_PHASES,
+    "velo_phase_3": _LATER_PHASES,
+    "velo_phase_4": _LATER_PHASES,
 }
-"""Named mixtures."""
+"""Named mixtures. broad and small suit a core; broad_cluster has up to ten million parameters; velo_phase_* are the
+families, caps, augmentations and normalisation of VeLO's phases, of which the last three differ only in how the
+optimizer is trained on them. Deviation: the caps hold for the machine for which `tasks.cost` is calibrated."""
 
 
-def get_mixture(name: str) -> TaskMixture:
+def get_mixture(name: str) -> TaskMixture | WeightedMixtures:
     if name not in MIXTURES:
         raise ValueError(f"unknown mixture {name!r}; known: {', '.join(sorted(MIXTURES))}")
     return MIXTURES[name]

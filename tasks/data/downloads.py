@@ -1,10 +1,13 @@
-"""Real data sets through tensorflow-datasets (the extra `data`): read from its folder, never downloaded unasked."""
+"""Real data sets through tensorflow-datasets (the extra `datasets`): read from its folder, never downloaded unasked."""
 
+import collections
 import importlib
 import os
+import re
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from tasks.data import text
 from tasks.data.missing import MissingDataError
@@ -14,6 +17,7 @@ MAX_EXAMPLES = 50_000
 """Images that are kept; all live on the device."""
 MAX_BYTES = 20_000_000
 """Bytes of text that are kept."""
+NUM_WORDS = 32_000
 
 
 def folder() -> str:
@@ -47,29 +51,45 @@ def _examples(name: str, split: str):
 
 
 def _resize(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Pixels of the nearest positions; only sets whose images differ in size need it."""
-    height, width, _ = shape
-    rows = (np.arange(height) + 0.5) * image.shape[0] // height
-    columns = (np.arange(width) + 0.5) * image.shape[1] // width
-    return image[rows.astype(int)[:, None], columns.astype(int)[None]]
+    """The image in another size, smoothed where it shrinks, and in grey if `shape` has one channel."""
+    height, width, num_channels = shape
+    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    picture = picture.convert("L" if num_channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(picture).reshape(shape)
 
 
 def images(name: str, shape: tuple[int, int, int]):
-    """At most 50,000 training images of the given shape in [-1, 1], a fifth of them for validation."""
+    """At most 50,000 training images of the given shape as bytes, a fifth of them for validation."""
     inputs, labels = [], []
     for _, example in zip(range(MAX_EXAMPLES), _examples(name, "train"), strict=False):
-        inputs.append(_resize(example["image"], shape))
+        image = np.asarray(example["image"])
+        inputs.append(image if image.shape == shape else _resize(image, shape))
         labels.append(example["label"])
-    return shuffle_split(np.stack(inputs).astype(np.float32) / 127.5 - 1.0, np.asarray(labels, np.int32))
+    return shuffle_split(np.stack(inputs), np.asarray(labels, np.int32))
 
 
-def articles(name: str):
-    """The first 20 million bytes of text, 256 tokens; the last tenth validates."""
+def _text(name: str) -> bytes:
+    """The first 20 million bytes, articles on lines of their own."""
     pieces, size = [], 0
     for example in _examples(name, "train"):
         pieces.append(bytes(example["text"]))
         size += len(pieces[-1]) + 1
         if size >= MAX_BYTES:
             break
-    tokens = np.frombuffer(b"\n".join(pieces)[:MAX_BYTES], np.uint8).astype(np.int32)
-    return text.split_tail(tokens)
+    return b"\n".join(pieces)[:MAX_BYTES]
+
+
+def articles(name: str):
+    """Text as bytes, 256 tokens; the last tenth validates."""
+    return text.split_tail(np.frombuffer(_text(name), np.uint8).astype(np.int32))
+
+
+def words(name: str):
+    """Text as words and punctuation, 32,000 tokens, numbered by frequency; rarer ones share the last number.
+
+    Deviation: learned_optimization cuts rare words into pieces by a vocabulary that has to be downloaded apart.
+    """
+    pieces = re.findall(rb"\w+|[^\w\s]|\n", _text(name))
+    common = collections.Counter(pieces).most_common(NUM_WORDS - 1)
+    numbers = {piece: number for number, (piece, _) in enumerate(common)}
+    return text.split_tail(np.array([numbers.get(piece, NUM_WORDS - 1) for piece in pieces], np.int32))

@@ -17,8 +17,8 @@ class Source:
     """What is known of a data set without loading it."""
 
     kind: str
-    """none, image or table (inputs and labels), target (inputs and real targets), text (one row of tokens), graph
-    (adjacency and labels)."""
+    """none, image or table (inputs, of images perhaps bytes, and labels), target (inputs and real targets), text (one
+    row of tokens), graph (adjacency and labels)."""
     load: Callable[[], Any]
     """Returns (training, validation) NumPy arrays."""
     input_shape: tuple[int, ...] = ()
@@ -26,6 +26,8 @@ class Source:
     """Classes, or the size of the vocabulary."""
     variance: float = 1.0
     """Mean variance of an input around its mean over the data set: the squared error of the best constant."""
+    is_downloaded: bool = False
+    """Whether it comes from tensorflow-datasets."""
 
 
 def _photograph(load: Callable[[str, int], Any], name: str, size: int) -> Source:
@@ -34,11 +36,17 @@ def _photograph(load: Callable[[str, int], Any], name: str, size: int) -> Source
 
 
 def _download(name: str, shape: tuple[int, int, int], num_classes: int, variance: float) -> Source:
-    return Source("image", functools.partial(downloads.images, name, shape), shape, num_classes, variance)
+    return Source(
+        "image", functools.partial(downloads.images, name, shape), shape, num_classes, variance, is_downloaded=True
+    )
 
 
 def _articles(name: str) -> Source:
-    return Source("text", functools.partial(downloads.articles, name), num_classes=text.NUM_BYTES)
+    return Source("text", functools.partial(downloads.articles, name), num_classes=text.NUM_BYTES, is_downloaded=True)
+
+
+def _words(name: str) -> Source:
+    return Source("text", functools.partial(downloads.words, name), num_classes=downloads.NUM_WORDS, is_downloaded=True)
 
 
 SOURCES = {
@@ -63,16 +71,25 @@ SOURCES = {
     "wine": Source("table", tabular.wine, (13,), 3),
     # Not here unless downloaded; variances are estimates, for pixels in [-1, 1].
     "cifar10": _download("cifar10", (32, 32, 3), 10, 0.25),
+    "cifar10_16": _download("cifar10", (16, 16, 3), 10, 0.23),
+    "cifar10_8": _download("cifar10", (8, 8, 3), 10, 0.21),
+    "cifar10_grey_8": _download("cifar10", (8, 8, 1), 10, 0.2),
     "cifar100": _download("cifar100", (32, 32, 3), 100, 0.28),
     "fashion_mnist": _download("fashion_mnist", (28, 28, 1), 10, 0.34),
+    "fashion_mnist_16": _download("fashion_mnist", (16, 16, 1), 10, 0.31),
+    "fashion_mnist_32": _download("fashion_mnist", (32, 32, 1), 10, 0.34),
+    "fashion_mnist_8": _download("fashion_mnist", (8, 8, 1), 10, 0.27),
     "food101": _download("food101", (32, 32, 3), 101, 0.3),
+    "food101_64": _download("food101", (64, 64, 3), 101, 0.3),
     "imagenet16": _download("imagenet_resized/16x16", (16, 16, 3), 1000, 0.25),
     "imagenet32": _download("imagenet_resized/32x32", (32, 32, 3), 1000, 0.27),
     "imagenet64": _download("imagenet_resized/64x64", (64, 64, 3), 1000, 0.29),
     "lm1b": _articles("lm1b"),
+    "lm1b_words": _words("lm1b"),
     "mnist": _download("mnist", (28, 28, 1), 10, 0.27),
     "svhn": _download("svhn_cropped", (32, 32, 3), 10, 0.15),
     "wikipedia": _articles("wikipedia/20230601.en"),
+    "wikipedia_words": _words("wikipedia/20230601.en"),
 }
 
 

@@ -4,21 +4,32 @@ import jax
 import jax.numpy as jnp
 
 from tasks.families import layers
-from velo.shapes import Array, Float
+from velo.shapes import Array, Float, PRNGKeyArray
 
 
-def block_shapes(name: str, width: int, expansion: int = 4) -> dict[str, tuple[int, ...]]:
-    """Dense layers of a block, for `layers.init_layers`."""
-    return {
-        f"{name}_qkv": (width, 3 * width),
-        f"{name}_mix": (width, width),
+def block_layers(
+    name: str, width: int, expansion: int = 4, inner_width: int | None = None
+) -> tuple[dict[str, tuple[int, ...]], dict[str, dict[str, Array]]]:
+    """(shapes of the dense layers, norms) of a block whose heads have `inner_width` entries together (or `width`)."""
+    inner_width = inner_width or width
+    shapes = {
+        f"{name}_qkv": (width, 3 * inner_width),
+        f"{name}_mix": (inner_width, width),
         f"{name}_up": (width, expansion * width),
         f"{name}_down": (expansion * width, width),
     }
+    return shapes, {f"{name}_norm_{half}": layers.init_norm(width) for half in ("attention", "mlp")}
 
 
-def block_norms(name: str, width: int) -> dict[str, dict[str, Array]]:
-    return {f"{name}_norm_attention": layers.init_norm(width), f"{name}_norm_mlp": layers.init_norm(width)}
+def stack_layers(
+    depth: int, width: int, inner_width: int | None = None
+) -> tuple[dict[str, tuple[int, ...]], dict[str, dict[str, Array]]]:
+    """(shapes of the dense layers, norms) of the blocks block_0, block_1, ..."""
+    shapes, norms = {}, {}
+    for index in range(depth):
+        more_shapes, more_norms = block_layers(f"block_{index}", width, inner_width=inner_width)
+        shapes, norms = shapes | more_shapes, norms | more_norms
+    return shapes, norms
 
 
 def attend(
@@ -36,14 +47,15 @@ def attend(
 
 
 def block(
-    params: dict, name: str, x: Float[Array, "batch length width"], num_heads: int, causal: bool = False
-) -> Float[Array, "batch length width"]:
-    """Self-attention and a gelu MLP, each added to its input."""
-    qkv = layers.dense(params[f"{name}_qkv"], layers.layer_norm(params[f"{name}_norm_attention"], x))
+    params: dict, name: str, x: Float[Array, "batch length width"], num_heads: int, causal: bool = False,
+    dropout: float = 0.0, key: PRNGKeyArray | None = None,
+) -> Float[Array, "batch length width"]:  # fmt: skip
+    """Self-attention and a gelu MLP, each added to its input, after dropout."""
+    qkv = layers.dense(params[f"{name}_qkv"], layers.normalize(params[f"{name}_norm_attention"], x))
     mixed = attend(*jnp.split(qkv, 3, axis=-1), num_heads=num_heads, causal=causal)
-    x = x + layers.dense(params[f"{name}_mix"], mixed)
-    hidden = layers.dense(params[f"{name}_up"], layers.layer_norm(params[f"{name}_norm_mlp"], x))
-    return x + layers.dense(params[f"{name}_down"], jax.nn.gelu(hidden))
+    x = x + layers.drop_out(layers.dense(params[f"{name}_mix"], mixed), dropout, key, 0)
+    hidden = layers.dense(params[f"{name}_up"], layers.normalize(params[f"{name}_norm_mlp"], x))
+    return x + layers.drop_out(layers.dense(params[f"{name}_down"], jax.nn.gelu(hidden)), dropout, key, 1)
 
 
 def check_heads(family, width: int, num_heads: int) -> None:

@@ -19,6 +19,10 @@ class AutoencoderDraw(NamedTuple):
     input_noise: Float[Array, ""]  # standard deviation; the target is the clean image
     init_scale: Float[Array, ""]
 
+    def undisturbed(self) -> "AutoencoderDraw":
+        """The data as they are stored, initial weights of their usual scale."""
+        return self._replace(input_noise=None, init_scale=jnp.ones(()))
+
 
 @dataclasses.dataclass(frozen=True)
 class Autoencoder(TaskFamily):
@@ -29,21 +33,20 @@ class Autoencoder(TaskFamily):
     activation: str = "relu"
     initializer: str = "glorot_normal"
     batch_size: int = 64
+    bounded: bool = False
+    """Whether a tanh bounds the output, as suits pixels in [-1, 1]."""
 
     def __post_init__(self):
-        layers.check_positive(self, "widths", "batch_size")
-        layers.check_choice("Autoencoder", "dataset", self.dataset, classification.INPUT_SHAPES)
-        layers.check_choice("Autoencoder", "activation", self.activation, layers.ACTIVATIONS)
-        layers.check_choice("Autoencoder", "initializer", self.initializer, layers.INITIALIZERS)
+        layers.check_fields(self, "widths", "batch_size", dataset=classification.INPUT_SHAPES)
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "Autoencoder":
-        width = log_uniform_power(rng, 16, 64)
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "Autoencoder":
+        width = log_uniform_power(rng, 16, 64 * scale)
         return cls(
             widths=tuple(width // 2**index for index in range(int(rng.integers(1, 4)))),
             activation=choice(rng, sorted(layers.ACTIVATIONS)),
             initializer=choice(rng, sorted(layers.INITIALIZERS)),
-            batch_size=log_uniform_power(rng, 16, 64),
+            batch_size=log_uniform_power(rng, 16, 64 * scale),
         )
 
     @property
@@ -67,6 +70,8 @@ class Autoencoder(TaskFamily):
 
     def loss(self, draw, params, batch, key):
         target = batch.reshape(len(batch), -1)
-        x = target + draw.input_noise * jax.random.normal(key, target.shape)
+        x = target
+        if draw.input_noise is not None:
+            x = x + draw.input_noise * jax.random.normal(key, target.shape)
         decoded = layers.mlp(params, "dense", len(self.sizes) - 1, x, self.activation)
-        return jnp.mean(jnp.square(decoded - target))
+        return jnp.mean(jnp.square((jnp.tanh(decoded) if self.bounded else decoded) - target))

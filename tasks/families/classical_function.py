@@ -81,8 +81,8 @@ class ClassicalFunction(TaskFamily):
         layers.check_choice("ClassicalFunction", "function", self.function, FUNCTIONS)
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "ClassicalFunction":
-        return cls(function=choice(rng, sorted(FUNCTIONS)), size=log_uniform_power(rng, 2, 256))
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "ClassicalFunction":
+        return cls(function=choice(rng, sorted(FUNCTIONS)), size=log_uniform_power(rng, 2, 256 * scale))
 
     @property
     def reference_loss(self) -> float:

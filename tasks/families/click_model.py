@@ -43,22 +43,19 @@ class ClickModel(TaskFamily):
 
     def __post_init__(self):
         sizes = ("num_fields", "vocabulary_size", "embedding_size", "dense_size", "width", "batch_size")
-        layers.check_positive(self, *sizes)
-        layers.check_choice("ClickModel", "dataset", self.dataset, ("none",))
-        layers.check_choice("ClickModel", "activation", self.activation, layers.ACTIVATIONS)
-        layers.check_choice("ClickModel", "initializer", self.initializer, layers.INITIALIZERS)
+        layers.check_fields(self, *sizes, dataset=("none",))
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "ClickModel":
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "ClickModel":
         return cls(
             num_fields=choice(rng, (2, 4, 8)),
-            vocabulary_size=log_uniform_power(rng, 64, 256),
-            embedding_size=choice(rng, (2, 4, 8)),
+            vocabulary_size=log_uniform_power(rng, 64, 256 * scale),
+            embedding_size=log_uniform_power(rng, 2, 8 * scale),
             dense_size=choice(rng, (4, 8)),
-            width=log_uniform_power(rng, 8, 32),
+            width=log_uniform_power(rng, 8, 32 * scale),
             activation=choice(rng, sorted(layers.ACTIVATIONS)),
             initializer=choice(rng, sorted(layers.INITIALIZERS)),
-            batch_size=log_uniform_power(rng, 16, 64),
+            batch_size=log_uniform_power(rng, 16, 64 * scale),
         )
 
     @property

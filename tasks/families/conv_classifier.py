@@ -1,68 +1,58 @@
 """Convolutional classifiers."""
 
 import dataclasses
-import math
 
 import jax.numpy as jnp
 import numpy as np
 
 from tasks.families import classification, layers
-from tasks.families.sampling import choice, log_uniform_power
-from tasks.family import TaskFamily
+from tasks.families.sampling import SAMPLED_NORMS, choice, log_uniform_power
 
 
 @dataclasses.dataclass(frozen=True)
-class ConvClassifier(TaskFamily):
-    """Convolutions of stride `stride` at the first layer and 2 after, a mean over positions, softmax regression."""
+class ConvClassifier(classification.Classifier):
+    """Convolutions, each with an activation and then a norm, and a dense layer of the mean over positions."""
 
     dataset: str = "digits"
     channels: tuple[int, ...] = (8, 16)
     kernel_size: int = 3
     stride: int = 1
+    """Of the first convolution."""
+    later_stride: int = 2
     activation: str = "relu"
     initializer: str = "he_normal"
+    norm: str = "none"
     batch_size: int = 32
+    objective: str = "cross_entropy"
 
     def __post_init__(self):
-        layers.check_positive(self, "channels", "kernel_size", "stride", "batch_size")
-        layers.check_choice("ConvClassifier", "dataset", self.dataset, classification.IMAGES)
-        layers.check_choice("ConvClassifier", "activation", self.activation, layers.ACTIVATIONS)
-        layers.check_choice("ConvClassifier", "initializer", self.initializer, layers.INITIALIZERS)
+        self.check("channels", "kernel_size", "stride", "later_stride", datasets=classification.IMAGES)
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "ConvClassifier":
-        width = log_uniform_power(rng, 4, 16)
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "ConvClassifier":
+        width = log_uniform_power(rng, 4, 16 * scale)
         return cls(
             channels=tuple(width * min(2**index, 2) for index in range(int(rng.integers(1, 4)))),
             stride=choice(rng, (1, 2)),
             activation=choice(rng, sorted(layers.ACTIVATIONS)),
             initializer=choice(rng, sorted(layers.INITIALIZERS)),
-            batch_size=log_uniform_power(rng, 16, 32),
+            batch_size=log_uniform_power(rng, 16, 32 * scale),
+            norm=choice(rng, SAMPLED_NORMS),
+            objective=choice(rng, classification.SAMPLED_OBJECTIVES),
         )
-
-    @property
-    def num_classes(self) -> int:
-        return classification.NUM_CLASSES[self.dataset]
-
-    @property
-    def reference_loss(self) -> float:
-        return math.log(self.num_classes)
-
-    def draw(self, key):
-        return classification.draw_classifier(key)
 
     def init(self, draw, key):
         sizes = [classification.INPUT_SHAPES[self.dataset][-1], *self.channels]
         shapes = layers.stack("conv", sizes, (self.kernel_size, self.kernel_size))
         shapes["output"] = (sizes[-1], self.num_classes)
-        return layers.init_layers(key, shapes, self.initializer, draw.init_scale)
+        params = layers.init_layers(key, shapes, self.initializer, draw.init_scale)
+        return params | layers.init_norms(self.norm, self.channels)
 
-    def batch(self, data, key):
-        return classification.gather(data, key, self.batch_size)
-
-    def loss(self, draw, params, batch, key):
-        x, labels = classification.perturb(draw, *batch, num_classes=self.num_classes, key=key)
+    def logits(self, params, inputs, key):
+        x = inputs
         for index in range(len(self.channels)):
-            x = layers.conv(params[f"conv_{index}"], x, self.stride if index == 0 else 2)
+            x = layers.conv(params[f"conv_{index}"], x, self.later_stride if index else self.stride)
             x = layers.ACTIVATIONS[self.activation](x)
-        return layers.cross_entropy(layers.dense(params["output"], jnp.mean(x, axis=(1, 2))), labels)
+            if self.norm != "none":
+                x = layers.normalize(params[f"norm_{index}"], x, self.norm)
+        return layers.dense(params["output"], jnp.mean(x, axis=(1, 2)))

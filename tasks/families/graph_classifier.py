@@ -39,24 +39,25 @@ class GraphClassifier(TaskFamily):
     batch_size: int = 16
 
     def __post_init__(self):
-        layers.check_positive(self, "width", "num_rounds", "batch_size")
-        layers.check_choice("GraphClassifier", "dataset", self.dataset, GRAPHS)
-        layers.check_choice("GraphClassifier", "activation", self.activation, layers.ACTIVATIONS)
-        layers.check_choice("GraphClassifier", "initializer", self.initializer, layers.INITIALIZERS)
+        layers.check_fields(self, "width", "num_rounds", "batch_size", dataset=GRAPHS)
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "GraphClassifier":
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "GraphClassifier":
         return cls(
-            width=log_uniform_power(rng, 8, 32),
+            width=log_uniform_power(rng, 8, 32 * scale),
             num_rounds=int(rng.integers(1, 4)),
             activation=choice(rng, sorted(layers.ACTIVATIONS)),
             initializer=choice(rng, sorted(layers.INITIALIZERS)),
-            batch_size=log_uniform_power(rng, 8, 32),
+            batch_size=log_uniform_power(rng, 8, 32 * scale),
         )
 
     @property
     def reference_loss(self) -> float:
         return math.log(SOURCES[self.dataset].num_classes)
+
+    @property
+    def loss_bound(self) -> float:
+        return math.log(2 * SOURCES[self.dataset].num_classes)
 
     def draw(self, key):
         uniform = jax.random.uniform(key, (2,))
@@ -84,7 +85,7 @@ class GraphClassifier(TaskFamily):
         activation = layers.ACTIVATIONS[self.activation]
         x = activation(layers.dense(params["enter"], 3.0 * features))
         for index in range(self.num_rounds):
-            normed = layers.layer_norm(params[f"norm_{index}"], x)
+            normed = layers.normalize(params[f"norm_{index}"], x)
             messages = layers.dense(params[f"round_{index}"], jnp.concatenate([normed, means @ normed], axis=-1))
             x = x + activation(messages)
         pooled = jnp.concatenate([jnp.mean(x, axis=1), jnp.max(x, axis=1)], axis=-1)

@@ -1,5 +1,6 @@
-"""What language models share: windows of text, the draw, and the noise."""
+"""What language models share: windows of text, the draw, the noise, and the loss."""
 
+import abc
 import math
 from typing import NamedTuple
 
@@ -7,11 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from tasks.data import SOURCES
-from tasks.families import draws
+from tasks.families import draws, layers
+from tasks.family import Params, TaskFamily
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 VOCABULARY_SIZES = {name: source.num_classes for name, source in SOURCES.items() if source.kind == "text"}
 MAX_TOKEN_NOISE = 0.2
+MAX_ONE_HOT = 1024
+"""Vocabulary above which embeddings are gathered."""
 
 
 class LanguageDraw(NamedTuple):
@@ -19,9 +23,9 @@ class LanguageDraw(NamedTuple):
     init_scale: Float[Array, ""]
     relabelling: Int[Array, " vocabulary"]  # a permutation of the tokens
 
-
-def reference_loss(dataset: str) -> float:
-    return math.log(VOCABULARY_SIZES[dataset])
+    def undisturbed(self) -> "LanguageDraw":
+        """The data as they are stored, initial weights of their usual scale."""
+        return self._replace(token_noise=None, relabelling=None, init_scale=jnp.ones(()))
 
 
 def draw_language(key: PRNGKeyArray, vocabulary_size: int) -> LanguageDraw:
@@ -40,10 +44,62 @@ def windows(tokens: Int[Array, " length"], key: PRNGKeyArray, batch_size: int, s
 
 
 def corrupt(draw: LanguageDraw, tokens: Int[Array, "batch size"], key: PRNGKeyArray) -> tuple[Array, Array]:
-    """(inputs with noise, clean targets), both relabelled."""
+    """(inputs with noise, clean targets), both relabelled; both as they are if the draw has no noise at all."""
+    if draw.token_noise is None:
+        return tokens, tokens
     vocabulary_size = len(draw.relabelling)
     # One uniform number decides whether a token is replaced and by which: below the noise it is uniform again.
     uniform = jax.random.uniform(key, tokens.shape)
     random_tokens = (uniform / jnp.maximum(draw.token_noise, 1e-6) * vocabulary_size).astype(tokens.dtype)
     clean = draw.relabelling[tokens]
     return jnp.where(uniform < draw.token_noise, jnp.minimum(random_tokens, vocabulary_size - 1), clean), clean
+
+
+def embed(table: Float[Array, "vocabulary width"], tokens: Int[Array, "..."]) -> Float[Array, "... width"]:
+    """Rows of the table.
+
+    Few rows are read by one-hot products: the gradient of a gather is a scatter, which a CPU runs slowly under vmap.
+    """
+    if len(table) > MAX_ONE_HOT:
+        return table[tokens]
+    return jax.nn.one_hot(tokens, len(table), dtype=table.dtype) @ table
+
+
+class LanguageModel(TaskFamily):
+    """A network of a window of text that predicts one or all of the next tokens."""
+
+    batch_size: int
+    context: int
+
+    def check(self, *sizes: str, **choices) -> None:
+        """Raises a ValueError unless all fields make sense; `sizes` names those that must be positive."""
+        layers.check_fields(self, *sizes, "context", "batch_size", dataset=VOCABULARY_SIZES, **choices)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return VOCABULARY_SIZES[self.dataset]
+
+    @property
+    def reference_loss(self) -> float:
+        return math.log(self.vocabulary_size)
+
+    @property
+    def loss_bound(self) -> float:
+        return math.log(2 * self.vocabulary_size)
+
+    def draw(self, key):
+        return draw_language(key, self.vocabulary_size)
+
+    def batch(self, data, key):
+        return windows(data, key, self.batch_size, self.context + 1)
+
+    @abc.abstractmethod
+    def logits(
+        self, params: Params, tokens: Int[Array, "batch context"], key: PRNGKeyArray
+    ) -> Float[Array, "batch outputs vocabulary"]:
+        """Of the token after each of the last `outputs` places; `key` drives dropout."""
+
+    def loss(self, draw, params, batch, key):
+        inputs, targets = corrupt(draw, batch, key)
+        logits = self.logits(params, inputs[:, :-1], jax.random.fold_in(key, 1))
+        return layers.cross_entropy(logits, targets[:, -logits.shape[1] :])

@@ -1,8 +1,9 @@
 """Layers that the families share: plain functions on dictionaries of arrays."""
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -27,6 +28,29 @@ INITIALIZERS = {
     "small_normal": lambda fan_in, fan_out: 0.05,
 }
 """Standard deviation of a kernel's entries from its numbers of inputs and outputs."""
+NORMS = {
+    "layer": lambda x: standardize(x),
+    "rms": lambda x: x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-5),
+    "batch": lambda x: standardize(x, tuple(range(x.ndim - 1))),
+}
+"""Before a scale and an offset: layer norm (Ba et al. 2016), its form without a mean (Zhang and Sennrich 2019), batch
+norm (Ioffe and Szegedy 2015) by the batch at hand, since training doesn't read its running averages."""
+CHOICES = {"activation": ACTIVATIONS, "initializer": INITIALIZERS, "norm": ("none", *NORMS)}
+"""Fields that mean the same in every family, and their values."""
+
+
+def check_fields(family: Any, *sizes: str, **choices: Iterable[str]) -> None:
+    """Raises a ValueError that names the field unless `sizes` are positive and each field is one of its `choices`.
+
+    The fields of `CHOICES` are checked wherever a family has them.
+    """
+    check_positive(family, *sizes)
+    for field, known in (CHOICES | choices).items():
+        if hasattr(family, field):
+            check_choice(type(family).__name__, field, getattr(family, field), known)
+    dropout = getattr(family, "dropout", 0.0)
+    if not 0 <= dropout < 1:
+        raise ValueError(f"{type(family).__name__}: dropout must be in [0, 1), got {dropout}")
 
 
 def check_choice(family: str, field: str, value: str, known) -> None:
@@ -110,40 +134,57 @@ def init_norm(size: int) -> dict[str, Array]:
     return {"scale": jnp.ones(size), "offset": jnp.zeros(size)}
 
 
-def standardize(x: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
-    """Mean zero and variance one over the last axis."""
-    centered = x - jnp.mean(x, axis=-1, keepdims=True)
-    return centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True) + 1e-5)
+def init_norms(norm: str, sizes: Sequence[int]) -> dict[str, dict[str, Array]]:
+    """The norms norm_0, norm_1, ... of layers of the given sizes; nothing where `norm` is none."""
+    return {} if norm == "none" else {f"norm_{index}": init_norm(size) for index, size in enumerate(sizes)}
 
 
-def layer_norm(layer: dict[str, Array], x: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
+def standardize(x: Float[Array, "*batch size"], axes: int | tuple[int, ...] = -1) -> Float[Array, "*batch size"]:
+    """Mean zero and variance one over the axes."""
+    centered = x - jnp.mean(x, axis=axes, keepdims=True)
+    return centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=axes, keepdims=True) + 1e-5)
+
+
+def normalize(
+    layer: dict[str, Array], x: Float[Array, "*batch size"], norm: str = "layer"
+) -> Float[Array, "*batch size"]:
+    """A norm of `NORMS`, then a scale and an offset for each entry of the last axis."""
     shape = (1,) * (x.ndim - 1) + (-1,)
-    return standardize(x) * layer["scale"].reshape(shape) + layer["offset"].reshape(shape)
+    return NORMS[norm](x) * layer["scale"].reshape(shape) + layer["offset"].reshape(shape)
+
+
+def drop_out(x: Float[Array, "..."], rate: float, key: PRNGKeyArray | None, place: int) -> Float[Array, "..."]:
+    """Entries replaced by zero with a probability of `rate`, the others scaled up (Srivastava et al. 2014).
+
+    `place` makes the noise differ between the layers that share `key`; a rate of zero needs no key.
+    """
+    if not rate:
+        return x
+    assert key is not None
+    uniform = jax.random.uniform(jax.random.fold_in(key, place), x.shape)
+    return jnp.where(uniform < rate, 0.0, x / (1.0 - rate))
 
 
 def mlp(
-    params: dict, name: str, num_layers: int, x: Float[Array, "*batch inputs"], activation: str, use_norm: bool = False
-) -> Float[Array, "*batch outputs"]:
-    """Dense layers name_0, name_1, ... with an activation (after a layer norm norm_0, ...) on all but the last."""
+    params: dict, name: str, num_layers: int, x: Float[Array, "*batch inputs"], activation: str, norm: str = "none",
+    dropout: float = 0.0, key: PRNGKeyArray | None = None,
+) -> Float[Array, "*batch outputs"]:  # fmt: skip
+    """Dense layers name_0, name_1, ...; all but the last with a norm norm_0, ..., an activation and dropout."""
     for index in range(num_layers - 1):
         x = dense(params[f"{name}_{index}"], x)
-        if use_norm:
-            x = layer_norm(params[f"norm_{index}"], x)
-        x = ACTIVATIONS[activation](x)
+        if norm != "none":
+            x = normalize(params[f"norm_{index}"], x, norm)
+        x = drop_out(ACTIVATIONS[activation](x), dropout, key, index)
     return dense(params[f"{name}_{num_layers - 1}"], x)
 
 
-def cut_patches(images: Float[Array, "batch height width channels"], size: int) -> Float[Array, "batch patches pixels"]:
-    """Square patches of an image that they tile, row by row."""
-    batch, height, width, num_channels = images.shape
-    tiles = images.reshape(batch, height // size, size, width // size, size, num_channels)
-    return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, size * size * num_channels)
-
-
-def check_patches(family: Any, input_shape: tuple[int, ...], size: int) -> None:
-    height, width = input_shape[:2]
-    if height % size or width % size:
-        raise ValueError(f"{type(family).__name__}: patch_size must divide the image's {height} x {width}, got {size}")
+def max_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch half_height half_width channels"]:
+    """Maximum of 3 x 3 neighbours at every second position, by slices as in `conv_by_slices`."""
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-1e30)
+    return functools.reduce(
+        jnp.maximum, [padded[:, i : i + height : 2, j : j + width : 2] for i, j in np.ndindex(3, 3)]
+    )
 
 
 def cross_entropy(logits: Float[Array, "*batch classes"], labels: Array) -> Float[Array, ""]:

@@ -41,20 +41,18 @@ class LearnedOptimizerTraining(TaskFamily):
     batch_size: int = 8
 
     def __post_init__(self):
-        layers.check_positive(self, "width", "depth", "problem_size", "unroll_steps", "batch_size")
-        layers.check_choice("LearnedOptimizerTraining", "activation", self.activation, layers.ACTIVATIONS)
-        layers.check_choice("LearnedOptimizerTraining", "initializer", self.initializer, layers.INITIALIZERS)
+        layers.check_fields(self, "width", "depth", "problem_size", "unroll_steps", "batch_size")
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "LearnedOptimizerTraining":
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "LearnedOptimizerTraining":
         return cls(
-            width=log_uniform_power(rng, 8, 32),
+            width=log_uniform_power(rng, 8, 32 * scale),
             depth=int(rng.integers(1, 3)),
             activation=choice(rng, sorted(layers.ACTIVATIONS)),
             initializer=choice(rng, sorted(layers.INITIALIZERS)),
-            problem_size=log_uniform_power(rng, 4, 16),
+            problem_size=log_uniform_power(rng, 4, 16 * scale),
             unroll_steps=choice(rng, (4, 8, 16)),
-            batch_size=choice(rng, (4, 8)),
+            batch_size=log_uniform_power(rng, 4, 8 * scale),
         )
 
     @property

@@ -37,8 +37,8 @@ class Quadratic(TaskFamily):
             raise ValueError(f"Quadratic: num_reflections must be at least 0, got {self.num_reflections}")
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "Quadratic":
-        return cls(size=log_uniform_power(rng, 16, 1024), num_reflections=int(rng.integers(0, 4)))
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "Quadratic":
+        return cls(size=log_uniform_power(rng, 16, 1024 * scale), num_reflections=int(rng.integers(0, 4)))
 
     @property
     def reference_loss(self) -> float:

@@ -31,9 +31,9 @@ def adjust_init(params: dict, name: str, cell: str) -> dict:
 
 
 def run(
-    params: dict, name: str, cell: str, inputs: Float[Array, "time batch inputs"]
+    params: dict, name: str, cell: str, inputs: Float[Array, "time batch inputs"], start: dict[str, Array] | None = None
 ) -> Float[Array, "time batch width"]:
-    """States after every input, from a state of zeros."""
+    """States after every input, from the vectors `hidden` and `memory` of `start` or from zeros."""
     width = len(params[f"{name}_state"]["w"])
     projected = layers.dense(params[f"{name}_input"], inputs)
     zeros = jnp.zeros((inputs.shape[1], width), projected.dtype)
@@ -55,4 +55,5 @@ def run(
             hidden = jnp.tanh(x + state)
         return (hidden, memory), hidden
 
-    return jax.lax.scan(step, (zeros, zeros), projected)[1]
+    carry = (zeros, zeros) if start is None else (zeros + start["hidden"][None], zeros + start["memory"][None])
+    return jax.lax.scan(step, carry, projected)[1]

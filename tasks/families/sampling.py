@@ -17,3 +17,7 @@ def log_uniform_power(rng: np.random.Generator, low: int, high: int) -> int:
     """A power of two in [low, high], uniform in the exponent; sizes are quantised so that programs are shared."""
     exponents = range(int(np.ceil(np.log2(low))), int(np.floor(np.log2(high))) + 1)
     return 2 ** choice(rng, exponents)
+
+
+SAMPLED_NORMS = ("none", "none", "none", "layer", "rms", "batch")
+"""Norms of `layers.NORMS`, as often as families sample them."""

@@ -40,25 +40,28 @@ class SequenceLabeller(TaskFamily):
     batch_size: int = 16
 
     def __post_init__(self):
-        layers.check_positive(self, "num_frames", "frame_size", "num_classes", "width", "batch_size")
-        layers.check_choice("SequenceLabeller", "cell", self.cell, recurrence.CELLS)
-        layers.check_choice("SequenceLabeller", "initializer", self.initializer, layers.INITIALIZERS)
+        sizes = ("num_frames", "frame_size", "num_classes", "width", "batch_size")
+        layers.check_fields(self, *sizes, cell=recurrence.CELLS)
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "SequenceLabeller":
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "SequenceLabeller":
         return cls(
             cell=choice(rng, sorted(recurrence.CELLS)),
-            num_frames=choice(rng, (8, 16)),
-            frame_size=log_uniform_power(rng, 4, 16),
-            num_classes=log_uniform_power(rng, 2, 16),
-            width=log_uniform_power(rng, 16, 32),
+            num_frames=log_uniform_power(rng, 8, 16 * min(scale, 4)),
+            frame_size=log_uniform_power(rng, 4, 16 * scale),
+            num_classes=log_uniform_power(rng, 2, 16 * scale),
+            width=log_uniform_power(rng, 16, 32 * scale),
             initializer=choice(rng, sorted(layers.INITIALIZERS)),
-            batch_size=choice(rng, (8, 16)),
+            batch_size=log_uniform_power(rng, 8, 16 * scale),
         )
 
     @property
     def reference_loss(self) -> float:
         return math.log(self.num_classes)
+
+    @property
+    def loss_bound(self) -> float:
+        return math.log(2 * self.num_classes)
 
     def draw(self, key):
         key_uniform, key_teacher = jax.random.split(key)

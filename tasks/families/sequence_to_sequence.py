@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.families import attention, draws, layers
-from tasks.families.sampling import choice
+from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
 from velo.shapes import Array, Float, Int
 
@@ -38,24 +38,27 @@ class SequenceToSequence(TaskFamily):
     batch_size: int = 16
 
     def __post_init__(self):
-        layers.check_positive(self, "vocabulary_size", "length", "width", "num_heads", "batch_size")
-        layers.check_choice("SequenceToSequence", "initializer", self.initializer, layers.INITIALIZERS)
+        layers.check_fields(self, "vocabulary_size", "length", "width", "num_heads", "batch_size")
         attention.check_heads(self, self.width, self.num_heads)
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "SequenceToSequence":
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "SequenceToSequence":
         return cls(
-            vocabulary_size=choice(rng, (16, 32, 64)),
-            length=choice(rng, (4, 8)),
-            width=choice(rng, (16, 32)),
+            vocabulary_size=log_uniform_power(rng, 16, 64 * scale),
+            length=log_uniform_power(rng, 4, 8 * min(scale, 4)),
+            width=log_uniform_power(rng, 16, 32 * scale),
             num_heads=choice(rng, (1, 2, 4)),
             initializer=choice(rng, sorted(layers.INITIALIZERS)),
-            batch_size=choice(rng, (8, 16)),
+            batch_size=log_uniform_power(rng, 8, 16 * scale),
         )
 
     @property
     def reference_loss(self) -> float:
         return math.log(self.vocabulary_size)
+
+    @property
+    def loss_bound(self) -> float:
+        return math.log(2 * self.vocabulary_size)
 
     def draw(self, key):
         sizes = [self.vocabulary_size, self.vocabulary_size, self.length]
@@ -70,10 +73,13 @@ class SequenceToSequence(TaskFamily):
 
     def init(self, draw, key):
         width = self.width
-        shapes = attention.block_shapes("encoder", width) | attention.block_shapes("decoder", width)
+        (encoder, encoder_norms), (decoder, decoder_norms) = (
+            attention.block_layers(name, width) for name in ("encoder", "decoder")
+        )
+        shapes = encoder | decoder
         shapes |= {"look": (width, width), "memory": (width, 2 * width), "bring": (width, width)}
         shapes["output"] = (width, self.vocabulary_size)
-        norms = attention.block_norms("encoder", width) | attention.block_norms("decoder", width)
+        norms = encoder_norms | decoder_norms
         norms |= {name: layers.init_norm(width) for name in ("norm_look", "norm_memory", "norm_output")}
         tables = {
             "source": (self.vocabulary_size, width),
@@ -100,13 +106,13 @@ class SequenceToSequence(TaskFamily):
     def loss(self, draw, params, batch, key):
         source, target = self._sentences(draw, batch)
         read = params["source"][source] + params["source_position"][None]
-        read = layers.layer_norm(params["norm_memory"], attention.block(params, "encoder", read, self.num_heads))
+        read = layers.normalize(params["norm_memory"], attention.block(params, "encoder", read, self.num_heads))
         # Each target word is predicted from those before it; the first stands for the start as well.
         shifted = jnp.pad(target[:, :-1], ((0, 0), (1, 0)))
         x = params["target"][shifted] + params["target_position"][None]
-        queries = layers.dense(params["look"], layers.layer_norm(params["norm_look"], x))
+        queries = layers.dense(params["look"], layers.normalize(params["norm_look"], x))
         keys, values = jnp.split(layers.dense(params["memory"], read), 2, axis=-1)
         x = x + layers.dense(params["bring"], attention.attend(queries, keys, values, self.num_heads))
         x = attention.block(params, "decoder", x, self.num_heads, causal=True)
-        logits = layers.dense(params["output"], layers.layer_norm(params["norm_output"], x))
+        logits = layers.dense(params["output"], layers.normalize(params["norm_output"], x))
         return layers.cross_entropy(logits, target)

@@ -6,11 +6,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from tasks.families import draws, layers
-from tasks.families.sampling import choice, log_uniform_power
+from tasks.families.sampling import SAMPLED_NORMS, choice, log_uniform_power
 from tasks.family import TaskFamily
 from velo.shapes import Array, Float
+
+OBJECTIVES = ("squared_error", "huber")
+"""The second is linear beyond an error of one (Huber 1964)."""
+SAMPLED_OBJECTIVES = ("squared_error", "squared_error", "squared_error", "huber")
+HUBER_REFERENCE = 0.425
+"""Mean Huber loss of a standard normal error."""
 
 
 class TeacherDraw(NamedTuple):
@@ -22,7 +29,7 @@ class TeacherDraw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TeacherRegression(TaskFamily):
-    """A student of hidden layers `widths` under mean squared error; inputs are normal, targets come from a teacher.
+    """A student of hidden layers `widths` under squared error; inputs are normal, targets come from a teacher.
 
     The teacher's kernels are in the draw. With `teacher_norm` its hidden layers are normalised, which makes targets
     that vary on a finer scale.
@@ -38,36 +45,35 @@ class TeacherRegression(TaskFamily):
     widths: tuple[int, ...] = (32,)
     activation: str = "relu"
     initializer: str = "lecun_normal"
-    use_norm: bool = False
+    norm: str = "none"
     batch_size: int = 64
+    objective: str = "squared_error"
 
     def __post_init__(self):
         sizes = ("input_size", "output_size", "teacher_width", "teacher_depth", "widths", "batch_size")
-        layers.check_positive(self, *sizes)
-        layers.check_choice("TeacherRegression", "dataset", self.dataset, ("none",))
-        layers.check_choice("TeacherRegression", "teacher_activation", self.teacher_activation, layers.ACTIVATIONS)
-        layers.check_choice("TeacherRegression", "activation", self.activation, layers.ACTIVATIONS)
-        layers.check_choice("TeacherRegression", "initializer", self.initializer, layers.INITIALIZERS)
+        activations = layers.ACTIVATIONS
+        layers.check_fields(self, *sizes, dataset=("none",), objective=OBJECTIVES, teacher_activation=activations)
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "TeacherRegression":
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "TeacherRegression":
         return cls(
-            input_size=log_uniform_power(rng, 4, 64),
-            output_size=log_uniform_power(rng, 1, 16),
-            teacher_width=log_uniform_power(rng, 8, 64),
+            input_size=log_uniform_power(rng, 4, 64 * scale),
+            output_size=log_uniform_power(rng, 1, 16 * scale),
+            teacher_width=log_uniform_power(rng, 8, 64 * scale),
             teacher_depth=int(rng.integers(1, 4)),
             teacher_activation=choice(rng, sorted(layers.ACTIVATIONS)),
             teacher_norm=bool(rng.integers(2)),
-            widths=(log_uniform_power(rng, 8, 64),) * int(rng.integers(1, 5)),
+            widths=(log_uniform_power(rng, 8, 64 * scale),) * int(rng.integers(1, 5)),
             activation=choice(rng, sorted(layers.ACTIVATIONS)),
             initializer=choice(rng, sorted(layers.INITIALIZERS)),
-            use_norm=bool(rng.integers(2)),
-            batch_size=log_uniform_power(rng, 16, 64),
+            norm=choice(rng, SAMPLED_NORMS),
+            batch_size=log_uniform_power(rng, 16, 64 * scale),
+            objective=choice(rng, SAMPLED_OBJECTIVES),
         )
 
     @property
     def reference_loss(self) -> float:
-        return 1.0
+        return 1.0 if self.objective == "squared_error" else HUBER_REFERENCE
 
     def draw(self, key):
         key_uniform, key_teacher = jax.random.split(key)
@@ -87,9 +93,7 @@ class TeacherRegression(TaskFamily):
     def init(self, draw, key):
         shapes = layers.stack("dense", [self.input_size, *self.widths, self.output_size])
         params = layers.init_layers(key, shapes, self.initializer, draw.init_scale)
-        if self.use_norm:
-            params |= {f"norm_{index}": layers.init_norm(width) for index, width in enumerate(self.widths)}
-        return params
+        return params | layers.init_norms(self.norm, self.widths)
 
     def batch(self, data, key):
         return draws.normals(
@@ -108,5 +112,7 @@ class TeacherRegression(TaskFamily):
     def loss(self, draw, params, batch, key):
         x = draw.input_deviations[None] * batch["x"]
         target = self._teach(draw, x) + draw.target_noise * batch["noise"]
-        predicted = layers.mlp(params, "dense", len(self.widths) + 1, x, self.activation, self.use_norm)
-        return jnp.mean(jnp.square(predicted - target))
+        predicted = layers.mlp(params, "dense", len(self.widths) + 1, x, self.activation, self.norm)
+        if self.objective == "squared_error":
+            return jnp.mean(jnp.square(predicted - target))
+        return jnp.mean(optax.losses.huber_loss(predicted, target))

@@ -2,15 +2,15 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 
 from tasks.families import attention, language, layers
-from tasks.families.sampling import choice
-from tasks.family import TaskFamily
+from tasks.families.sampling import choice, log_uniform_power
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformerLanguageModel(TaskFamily):
+class TransformerLanguageModel(language.LanguageModel):
     """`depth` blocks of attention and a gelu MLP, learned positions; predicts every token of a window."""
 
     dataset: str = "python_help"
@@ -20,53 +20,39 @@ class TransformerLanguageModel(TaskFamily):
     depth: int = 1
     initializer: str = "lecun_normal"
     batch_size: int = 8
+    head_size: int | None = None
+    """Entries of a head; none is the width over the number of heads."""
+    dropout: float = 0.0
 
     def __post_init__(self):
-        layers.check_positive(self, "context", "width", "num_heads", "depth", "batch_size")
-        layers.check_choice("TransformerLanguageModel", "dataset", self.dataset, language.VOCABULARY_SIZES)
-        layers.check_choice("TransformerLanguageModel", "initializer", self.initializer, layers.INITIALIZERS)
-        attention.check_heads(self, self.width, self.num_heads)
+        self.check("width", "num_heads", "depth")
+        if self.head_size is None:
+            attention.check_heads(self, self.width, self.num_heads)
+        else:
+            layers.check_positive(self, "head_size")
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "TransformerLanguageModel":
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "TransformerLanguageModel":
         return cls(
-            context=choice(rng, (8, 16)),
-            width=choice(rng, (16, 32)),
+            context=log_uniform_power(rng, 8, 16 * min(scale, 4)),
+            width=log_uniform_power(rng, 16, 32 * scale),
             num_heads=choice(rng, (1, 2, 4)),
-            depth=int(rng.integers(1, 3)),
+            depth=int(rng.integers(1, 3 + scale // 4)),
             initializer=choice(rng, sorted(layers.INITIALIZERS)),
-            batch_size=choice(rng, (4, 8)),
+            batch_size=log_uniform_power(rng, 4, 8 * scale),
         )
 
-    @property
-    def vocabulary_size(self) -> int:
-        return language.VOCABULARY_SIZES[self.dataset]
-
-    @property
-    def reference_loss(self) -> float:
-        return language.reference_loss(self.dataset)
-
-    def draw(self, key):
-        return language.draw_language(key, self.vocabulary_size)
-
     def init(self, draw, key):
-        names = [f"block_{index}" for index in range(self.depth)]
-        shapes = {}
-        norms = {"norm_output": layers.init_norm(self.width)}
-        for name in names:
-            shapes |= attention.block_shapes(name, self.width)
-            norms |= attention.block_norms(name, self.width)
+        inner_width = None if self.head_size is None else self.num_heads * self.head_size
+        shapes, norms = attention.stack_layers(self.depth, self.width, inner_width)
         shapes["output"] = (self.width, self.vocabulary_size)
+        norms["norm_output"] = layers.init_norm(self.width)
         tables = {"token": (self.vocabulary_size, self.width), "position": (self.context, self.width)}
         return layers.init_layers(key, shapes, self.initializer, draw.init_scale, tables, table_deviation=0.3) | norms
 
-    def batch(self, data, key):
-        return language.windows(data, key, self.batch_size, self.context + 1)
-
-    def loss(self, draw, params, batch, key):
-        inputs, targets = language.corrupt(draw, batch, key)
-        x = params["token"][inputs[:, :-1]] + params["position"][None]
+    def logits(self, params, tokens, key):
+        x = params["token"][tokens] + params["position"][None]
         for index in range(self.depth):
-            x = attention.block(params, f"block_{index}", x, self.num_heads, causal=True)
-        logits = layers.dense(params["output"], layers.layer_norm(params["norm_output"], x))
-        return layers.cross_entropy(logits, targets[:, 1:])
+            key_block = jax.random.fold_in(key, index)
+            x = attention.block(params, f"block_{index}", x, self.num_heads, True, self.dropout, key_block)
+        return layers.dense(params["output"], layers.normalize(params["norm_output"], x))

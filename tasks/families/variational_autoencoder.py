@@ -34,19 +34,16 @@ class VariationalAutoencoder(TaskFamily):
     batch_size: int = 64
 
     def __post_init__(self):
-        layers.check_positive(self, "widths", "latent_size", "batch_size")
-        layers.check_choice("VariationalAutoencoder", "dataset", self.dataset, classification.INPUT_SHAPES)
-        layers.check_choice("VariationalAutoencoder", "activation", self.activation, layers.ACTIVATIONS)
-        layers.check_choice("VariationalAutoencoder", "initializer", self.initializer, layers.INITIALIZERS)
+        layers.check_fields(self, "widths", "latent_size", "batch_size", dataset=classification.INPUT_SHAPES)
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "VariationalAutoencoder":
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "VariationalAutoencoder":
         return cls(
-            widths=(log_uniform_power(rng, 16, 64),) * int(rng.integers(1, 3)),
-            latent_size=log_uniform_power(rng, 2, 16),
+            widths=(log_uniform_power(rng, 16, 64 * scale),) * int(rng.integers(1, 3)),
+            latent_size=log_uniform_power(rng, 2, 16 * scale),
             activation=choice(rng, sorted(layers.ACTIVATIONS)),
             initializer=choice(rng, sorted(layers.INITIALIZERS)),
-            batch_size=log_uniform_power(rng, 16, 64),
+            batch_size=log_uniform_power(rng, 16, 64 * scale),
         )
 
     @property

@@ -12,17 +12,22 @@ from tasks.wrappers.wrapper import Wrapper, with_gradient
 
 @dataclasses.dataclass(frozen=True)
 class EvolutionGradient(Wrapper):
-    """The mean over antithetic pairs of (L(w + s e) - L(w - s e)) / (2 s) e, with s log-uniform in [.001, .1]."""
+    """The mean over antithetic pairs of (L(w + s e) - L(w - s e)) / (2 s) e, with s log-uniform in a range."""
 
     num_pairs: int = 2
+    min_deviation: float = 1e-3
+    max_deviation: float = 1e-1
 
     def __post_init__(self):
+        if not 0 < self.min_deviation <= self.max_deviation:
+            low, high = self.min_deviation, self.max_deviation
+            raise ValueError(f"EvolutionGradient: need 0 < min_deviation <= max_deviation, got {low} and {high}")
         if self.num_pairs < 1:
             raise ValueError(f"EvolutionGradient: num_pairs must be at least 1, got {self.num_pairs}")
 
     def draw_strength(self, key):
         """s."""
-        return log_uniform(jax.random.uniform(key), 1e-3, 1e-1)
+        return log_uniform(jax.random.uniform(key), self.min_deviation, self.max_deviation)
 
     def loss(self, draw, params, batch, key):
         key_loss, key_directions = jax.random.split(key)

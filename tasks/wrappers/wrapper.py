@@ -30,6 +30,10 @@ class Wrapper(TaskFamily):
     def reference_loss(self) -> float:
         return self.family.reference_loss
 
+    @property
+    def loss_bound(self) -> float:
+        return self.family.loss_bound
+
     @abc.abstractmethod
     def draw_strength(self, key: PRNGKeyArray) -> Any:
         """The wrapper's own part of the draw."""

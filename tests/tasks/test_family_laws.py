@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks import mixture
+from tasks import mixture, public
 from tasks.family import NORMALIZED_RANGE
+from tasks.wrappers.linearly_normalized import LinearlyNormalized
+from tasks.wrappers.undisturbed import Undisturbed
 from tests.tasks.tiny_families import CUSTOM_GRADIENTS, FAMILIES, SLOW, WRAPPERS
 
 INSTANCES = FAMILIES | WRAPPERS
@@ -70,6 +72,8 @@ def jitted(family):
 
 def test_registry_is_covered():
     assert {type(family) for family in FAMILIES.values()} >= set(mixture.FAMILIES.values())
+    inner = {type(family.family) for family in public.FAMILIES.values() if isinstance(family, Undisturbed)}
+    assert {type(family) for family in FAMILIES.values()} >= inner
 
 
 @pytest.mark.usefixtures("x64")
@@ -145,8 +149,8 @@ def test_normalize_is_finite_bounded_and_monotone(family):
     reference = family.reference_loss
     losses = jnp.array([-1.0, 0.0, 1e-9, 0.5 * reference, reference, 2 * reference, 1e30, jnp.inf, jnp.nan])
     values = np.asarray(normalize(family, losses))
-    low, high = NORMALIZED_RANGE
+    low, high = (-10.0, 10.0) if isinstance(family, LinearlyNormalized) else NORMALIZED_RANGE
     assert np.all((values >= low) & (values <= high))
     assert np.all(np.diff(values[:-1]) >= 0)
-    assert values[-1] == high
+    assert values[-1] == values[-2] == values.max()
     np.testing.assert_allclose(values[4], 0.0, atol=1e-6)

@@ -1,15 +1,20 @@
 """Suites: their names, and that their tasks build."""
 
+import dataclasses
+from typing import Any, cast
+
 import jax
+import numpy as np
 import pytest
 
+from configs import meta_training
 from tasks import adam_grid, fixed
 from tasks.families.quadratic import Quadratic
 from tasks.family import num_params
 
 
 def test_names_are_unique_and_known():
-    all_tasks = (*fixed.DEMO, *fixed.HOLDOUT_SMALL, *fixed.META_VALID, *fixed.STRETCH)
+    all_tasks = (*fixed.DEMO, *fixed.HOLDOUT_SMALL, *fixed.META_VALID, *fixed.STRETCH, *fixed.PUBLIC)
     assert len({task.name for task in all_tasks}) == len(all_tasks)
     assert {name for suite in fixed.SUITES.values() for name in suite} <= fixed.TASKS.keys()
 
@@ -25,7 +30,35 @@ def test_holdout_and_meta_valid_are_apart():
     assert not datasets[0] & datasets[1]
 
 
-@pytest.mark.parametrize("name", sorted(fixed.TASKS))
+WIDTHS = ("channels", "embedding_size", "vocabulary_size", "width", "widths")
+
+
+def widths(family):
+    """The largest of every width of a family, by its name."""
+    values = {name: getattr(family, name) for name in WIDTHS if hasattr(family, name)}
+    if "dataset" in vars(family) and family.dataset != "none":
+        values.pop("vocabulary_size", None)  # of the data set, not chosen
+    return {name: max(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def test_stretch_is_ten_times_as_long_and_wide_as_anything_that_the_laptop_preset_trains_on():
+    preset = meta_training.PRESETS["laptop"].settings
+    for task in fixed.STRETCH:
+        assert task.num_steps >= 10 * preset.episodes.max_steps
+        sampled = [cast(Any, type(task.family)).sample(np.random.default_rng(seed)) for seed in range(200)]
+        for name, width in widths(task.family).items():
+            assert width >= 10 * max(widths(family)[name] for family in sampled), (task.name, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", fixed.STRETCH, ids=lambda task: task.name)
+def test_adam_trains_on_the_first_steps_of_stretch(task):
+    losses, _ = adam_grid.time_run(dataclasses.replace(task, num_steps=300), 1e-3)
+    assert np.all(np.isfinite(losses))
+    assert losses[-20:].mean() < 0.8 * losses[:5].mean()
+
+
+@pytest.mark.parametrize("name", sorted(set(fixed.TASKS) - set(fixed.SUITES["public"])))
 def test_task_builds(name):
     family = fixed.TASKS[name].family
     assert num_params(family) > 100

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.families import attention, draws, layers
+from tasks.families import attention, draws, layers, patches
 from tasks.families.classical_function import FUNCTIONS
 
 
@@ -38,7 +38,7 @@ def test_attention_sees_no_later_inputs():
 
 def test_patches_tile_the_image():
     image = jnp.arange(16.0).reshape(1, 4, 4, 1)
-    np.testing.assert_array_equal(layers.cut_patches(image, 2)[0, 1], [2.0, 3.0, 6.0, 7.0])
+    np.testing.assert_array_equal(patches.cut(image, 2)[0, 1], [2.0, 3.0, 6.0, 7.0])
 
 
 def test_zipf_tokens_halve_with_the_rank():

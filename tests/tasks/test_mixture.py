@@ -1,14 +1,18 @@
 """Mixtures: reproducible, varied, buildable, and apart from what evaluation reports on."""
 
 import collections
+import functools
 
+import jax
 import numpy as np
+import optax
 import pytest
 
-from tasks import fixed, mixture
+from tasks import fixed, inner_loop, mixture
 from tasks.data.missing import MissingDataError
 from tasks.family import num_params
-from tasks.mixture import FAMILIES, HELD_OUT_FAMILIES, MIXTURES, TaskMixture, get_mixture
+from tasks.mixture import FAMILIES, HELD_OUT_FAMILIES, MIXTURES, TaskMixture, WeightedMixtures, get_mixture
+from tasks.wrappers.linearly_normalized import LinearlyNormalized
 from tasks.wrappers.wrapper import Wrapper
 
 
@@ -22,7 +26,7 @@ def innermost(family):
     return family
 
 
-@pytest.mark.parametrize("name", sorted(MIXTURES))
+@pytest.mark.parametrize("name", ["broad", "broad_augmented", "broad_cluster", "small"])
 def test_equal_seeds_give_equal_families(name):
     assert sample(name, 20) == sample(name, 20)
     assert len(set(sample(name, 20))) > 10
@@ -37,10 +41,48 @@ def test_every_family_samples_architectures_that_build():
 
 
 @pytest.mark.slow
-def test_a_thousand_samples_build():
-    sizes = [num_params(family) for family in set(sample("broad_augmented", 1000))]
+@pytest.mark.parametrize(("name", "largest"), [("broad_augmented", 1e5), ("broad_cluster", 1e8)])
+def test_a_thousand_samples_build(name, largest):
+    sizes = []
+    for family in set(sample(name, 1000)):
+        key = jax.random.key(0)
+        assert jax.eval_shape(functools.partial(first_loss, family), family.load()[0], key).shape == (), family
+        sizes.append(num_params(family))
     assert min(sizes) >= 2
-    assert max(sizes) <= 100_000
+    assert largest / 10 < max(sizes) <= largest
+
+
+def first_loss(family, data, key):
+    draw = family.draw(key)
+    return family.loss(draw, family.init(draw, key), family.batch(data, key), key)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def adam_losses(family, data, keys):
+    """Losses [lanes, steps] of 20 steps; every lane on fresh batches of its own task, after the same batch."""
+
+    def lane(key):
+        key_draw, key_init, key_train = jax.random.split(key, 3)
+        tx = optax.adam(3e-3)
+        draw = family.draw(key_draw)
+        state = inner_loop.start(family, tx, draw, key_init)
+        before = inner_loop.mean_loss(family, draw, state.params, data, key_train, num_batches=8)
+        state, losses = inner_loop.train(family, tx, draw, state, data, key_train, num_steps=20)
+        return before, losses, inner_loop.mean_loss(family, draw, state.params, data, key_train, num_batches=8)
+
+    return jax.vmap(lane)(keys)
+
+
+@pytest.mark.slow
+def test_a_hundred_samples_learn_in_twenty_steps_of_adam():
+    """Over four tasks of a family the loss on the same batches falls; a sigmoid's or a flat start may stall a few."""
+    stalled = []
+    for family in sample("broad", 100):
+        before, losses, after = adam_losses(family, family.load()[0], jax.random.split(jax.random.key(0), 4))
+        assert np.all(np.isfinite(losses)), family
+        if np.mean(after) >= np.mean(before):
+            stalled.append(family)
+    assert len(stalled) <= 3, stalled
 
 
 def test_broad_draws_every_family_but_those_held_out():
@@ -71,6 +113,44 @@ def test_suites_share_no_task_with_the_mixtures():
 def test_errors_name_the_value(families, augmentation, message):
     with pytest.raises(ValueError, match=message):
         TaskMixture(families, augmentation)
+
+
+def test_errors_of_scale_normalization_and_weights():
+    with pytest.raises(ValueError, match="scale must be at least 1, got 0"):
+        TaskMixture((("Quadratic", 1.0),), scale=0)
+    with pytest.raises(ValueError, match="normalization must be one of linear, logarithmic, got 'log'"):
+        TaskMixture((("Quadratic", 1.0),), normalization="log")
+    with pytest.raises(ValueError, match="weights must be positive, got -1"):
+        WeightedMixtures(((MIXTURES["small"], -1.0),))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="parts must not be empty"):
+        WeightedMixtures(())
+
+
+def test_phases_of_velo_draw_a_cap_and_then_families_that_meet_it(monkeypatch):
+    """Costs are made up: 30 microseconds for whatever may be costly, ten for the others."""
+    costly = {"RNNLanguageModel", "TransformerLanguageModel", "ResNetClassifier", "LearnedOptimizerTraining"}
+
+    def predict(family):
+        return 3e-5 if type(innermost(family)).__name__ in costly else 1e-5
+
+    monkeypatch.setattr(mixture.cost, "predict_step_seconds", predict)
+    monkeypatch.setattr(mixture, "is_here", lambda name: name in ("digits", "python_help"))
+    shares = []
+    for name in ("velo_phase_1", "velo_phase_2"):
+        families = sample(name, 300)
+        assert all(isinstance(family, LinearlyNormalized) for family in families)
+        shares.append(np.mean([type(innermost(family)).__name__ in costly for family in families]))
+    # Four of nine families are costly, where the cap lets them be: in .45 / 1.1 of the first phase, always later.
+    np.testing.assert_allclose(shares, [4 / 9 * 0.45 / 1.1, 4 / 9], atol=0.08)
+
+
+def test_scale_reaches_ten_million_parameters_and_keeps_small_ones():
+    for name, cls in FAMILIES.items():
+        families = [cls.sample(np.random.default_rng(seed), scale) for seed in range(3) for scale in (1, 16)]
+        assert [type(family) for family in families] == [cls] * 6, name
+    sizes = [num_params(family) for family in sample("broad_cluster", 60)]
+    assert min(sizes) < 1e4
+    assert max(sizes) > 1e6
 
 
 def test_unknown_mixture():

@@ -12,6 +12,7 @@ from tasks.augmentation import AUGMENTATIONS, Augmentation
 from tasks.families.quadratic import Quadratic
 from tasks.wrappers.delayed_gradient import DelayedGradient, delay
 from tasks.wrappers.evolution_gradient import EvolutionGradient
+from tasks.wrappers.linearly_normalized import LinearlyNormalized
 from tasks.wrappers.normalized_gradient import NormalizedGradient
 from tasks.wrappers.reduced_batch import ReducedBatch
 from tasks.wrappers.reduced_precision import ReducedPrecision, round_mantissa
@@ -129,6 +130,7 @@ def test_round_mantissa_matches_bfloat16():
         (lambda: Reparametrized(STUDENT, "row"), "granularity must be one of global, parameter, tensor, got 'row'"),
         (lambda: Reparametrized(STUDENT, "global", 0.0), r"decades must be in \(0, 6\], got 0.0"),
         (lambda: ReducedBatch(STUDENT, 0.0), r"min_share must be in \(0, 1\], got 0.0"),
+        (lambda: EvolutionGradient(STUDENT, 2, 0.0), "need 0 < min_deviation <= max_deviation, got 0.0 and 0.1"),
         (lambda: EvolutionGradient(STUDENT, 0), "num_pairs must be at least 1, got 0"),
         (lambda: SubsampledGradient(STUDENT, 0), "max_directions must be at least 1, got 0"),
         (lambda: DelayedGradient(STUDENT, 0), "max_steps must be at least 1, got 0"),
@@ -141,6 +143,33 @@ def test_round_mantissa_matches_bfloat16():
 def test_errors_name_the_value_and_its_range(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_linear_normalization_is_the_clipped_loss_in_units_of_a_guess():
+    """Ten classes: log 20 is the bound, log 10 has zero, and VeLO's form differs by a constant alone."""
+    family = LinearlyNormalized(FAMILIES["mlp_classifier"])
+    losses = np.array([0.0, 1.0, np.log(10.0), 2.9, 9.0, np.inf, np.nan], np.float32)
+    values = np.array([family.normalize(jnp.asarray(loss)) for loss in losses])
+    clipped = np.minimum(np.nan_to_num(losses, nan=np.inf), np.log(20.0))
+    velo = (clipped - np.log(10 / 5)) * 10 / np.log(10)
+    np.testing.assert_allclose(values, velo - 10 * np.log(5) / np.log(10), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(values[2], 0.0, atol=1e-5)
+
+
+def test_published_strengths_reach_the_wrappers():
+    rng = np.random.default_rng(0)
+    found = set()
+    for _ in range(2000):
+        family = AUGMENTATIONS["velo_published"].apply(STUDENT, rng)
+        while isinstance(family, Wrapper):
+            if isinstance(family, EvolutionGradient):
+                found.add(family.num_pairs)
+            if isinstance(family, ReducedBatch):
+                assert family.min_share == 0.01
+            if isinstance(family, SubsampledGradient):
+                assert family.max_directions == 64
+            family = family.family
+    assert found == {1, 2, 4, 8, 16}
 
 
 def test_augmentation_wraps_as_often_as_it_says():

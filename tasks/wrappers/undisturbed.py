@@ -1,0 +1,19 @@
+"""A task as published: no noise, rescaling or relabelling of the data."""
+
+import dataclasses
+
+from tasks.wrappers.wrapper import Wrapper, WrapperDraw
+
+
+@dataclasses.dataclass(frozen=True)
+class Undisturbed(Wrapper):
+    """The family with the data as they are stored and initial weights of their usual scale."""
+
+    def draw_strength(self, key):
+        return ()
+
+    def draw(self, key):
+        inner = self.family.draw(key)
+        if not hasattr(inner, "undisturbed"):
+            raise ValueError(f"Undisturbed: nothing disturbs a {type(self.family).__name__} that could be left out")
+        return WrapperDraw(inner.undisturbed(), self.draw_strength(key))
