@@ -16,12 +16,16 @@ class Entry:
     task: str
     optimizer: str
     is_learned: bool
+    tuning: str
+    """How hyperparameters were chosen, in words; empty where there are none."""
     trials: tuple[tuple[Curve, ...], ...]
-    """[settings][tuning seeds], in the order of the grid."""
+    """[settings][tuning seeds], in the order in which they were tried."""
     chosen: int
     """Index of the setting that is reported."""
     reported: tuple[Curve, ...]
     """[reporting seeds], in the order of the seeds."""
+    stretched: tuple[tuple[Curve, ...], ...] = ()
+    """[best settings][reporting seeds], of the reference: several times longer runs."""
 
     @property
     def is_tuned(self) -> bool:
@@ -133,5 +137,5 @@ def _row(entry: Entry, reference: Entry) -> Row:
         envelope_speed_up=scores.envelope_speed_up(entry.tuning_loss[entry.chosen], reference.tuning_loss),
         num_diverged=int(scores.diverged(losses).sum()),
         num_diverged_trials=int(scores.diverged(entry.tuning_loss).sum()) if entry.is_tuned else 0,
-        seconds=float(np.mean([curve.seconds for curve in entry.reported])),
+        seconds=float(np.mean([curve.cost.seconds for curve in entry.reported])),
     )

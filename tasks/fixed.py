@@ -5,6 +5,7 @@ import dataclasses
 from tasks.families.autoencoder import Autoencoder
 from tasks.families.click_model import ClickModel
 from tasks.families.conv_classifier import ConvClassifier
+from tasks.families.crowded_valley_quadratic import CrowdedValleyQuadratic
 from tasks.families.graph_classifier import GraphClassifier
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.families.mlp_mixer import MLPMixer
@@ -123,7 +124,10 @@ STRETCH = (
 )  # fmt: skip
 """Ten times the steps and widths that are meta-trained."""
 
-TASKS = {task.name: task for task in (*DEMO, *HOLDOUT_SMALL, *META_VALID, *STRETCH)}
+CROWDED_VALLEY = (FixedTask("crowded_valley_quadratic", CrowdedValleyQuadratic(), 700),)
+"""Problems of 2007.01547 with the published number of steps: those that need no download."""
+
+TASKS = {task.name: task for task in (*DEMO, *HOLDOUT_SMALL, *META_VALID, *STRETCH, *CROWDED_VALLEY)}
 
 
 def _names(tasks: tuple[FixedTask, ...]) -> tuple[str, ...]:
@@ -131,6 +135,7 @@ def _names(tasks: tuple[FixedTask, ...]) -> tuple[str, ...]:
 
 
 SUITES = {
+    "crowded_valley": _names(CROWDED_VALLEY),
     "demo": _names(DEMO),
     "holdout_quick": ("autoencoder_china", "click_rare_tokens", "conv_china", "transformer_source"),
     "holdout_small": _names(HOLDOUT_SMALL),

@@ -100,7 +100,7 @@ def _cost(results: Results, optimizer: str) -> dict[str, Any]:
             int(scores.diverged(entry.tuning_loss).sum()) for entry in entries if entry.is_tuned
         ),
         "tuning_steps": sum(curve.num_steps for curve in tuning),
-        "tuning_seconds": sum(curve.seconds for curve in tuning),
-        "milliseconds_per_step": 1e3 * sum(curve.seconds for curve in reported) / sum(c.num_steps for c in reported),
-        "compile_seconds": sum(entry.reported[0].compile_seconds for entry in entries),
+        "tuning_seconds": sum(curve.cost.seconds for curve in tuning),
+        "milliseconds_per_step": 1e3 * sum(curve.cost.seconds for curve in reported) / sum(c.num_steps for c in reported),
+        "compile_seconds": sum(entry.reported[0].cost.compile_seconds for entry in entries),
     }

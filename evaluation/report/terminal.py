@@ -5,7 +5,8 @@ from rich.table import Table
 
 from evaluation.report import words
 from evaluation.results import Row
-from evaluation.settings import REFERENCE, Evaluation
+from evaluation.settings import Evaluation
+from evaluation.specification import REFERENCE
 
 
 def table(rows: list[Row], settings: Evaluation) -> Table:
