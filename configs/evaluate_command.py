@@ -16,7 +16,7 @@ from meta_train import environment
 PROG = "velo-evaluate"
 FEW_OUTER_STEPS = 1000
 """Below this number of outer steps a report says what so short a meta-training can't show."""
-SHORT = {"--seeds": "--num-seeds", "--trials": "--num-rates"}
+SHORT = {"--seeds": "--num-seeds", "--baselines": "--optimizers"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +70,9 @@ def expand(argv: Sequence[str], default: str) -> list[str]:
     for word in argv:
         flag, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
         if word.startswith("--"):
+            flag = SHORT.get(flag, flag)
             in_optimizers = flag == "--optimizers"
-            words.append(SHORT.get(flag, flag) + equals * (not in_optimizers) + value * (not in_optimizers))
+            words.append(flag if in_optimizers else flag + equals + value)
             if not (in_optimizers and equals):
                 continue
             word = value

@@ -34,7 +34,7 @@ PRESETS = {
         ),
     ),
     "crowded_valley": Preset(
-        "2007.01547's protocol on its quadratic: fourteen optimizers untuned, ten seeds; append @25, @50 or @75 to tune.",
+        "2007.01547 on its quadratic: fourteen optimizers untuned, ten seeds; @25, @50 or @75 tunes one.",
         Evaluation(
             suite="crowded_valley",
             optimizers=tuple(

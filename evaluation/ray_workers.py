@@ -4,6 +4,7 @@ The workers have to see the folder of the caller: one machine, or a shared file 
 once under its key, it doesn't matter who runs what, and a lost worker costs its unfinished curves only.
 """
 
+import logging
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -25,7 +26,7 @@ def fill(sweep: Sweep, pairs: Sequence[tuple[FixedTask, Contender]], console: Co
         raise ValueError("num_workers needs Ray: pip install 'velo[meta-train]'") from None
     started = not ray.is_initialized()
     if started:
-        ray.init(num_cpus=sweep.settings.num_workers, include_dashboard=False, logging_level="warning")
+        ray.init(num_cpus=sweep.settings.num_workers, include_dashboard=False, logging_level=logging.WARNING)
     try:
         remote = ray.remote(num_cpus=1, max_retries=2)(_fill_one)
         waiting = {remote.remote(sweep, task, contender): f"{task.name}: {contender.name}" for task, contender in pairs}

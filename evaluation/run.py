@@ -56,7 +56,9 @@ def evaluate(
     reference = next(contender.name for contender in contenders if specification.is_reference(contender))
 
     def record(entries: list[Entry]) -> Manifest:
-        done = {entry.task for entry in entries if sum(other.task == entry.task for other in entries) == len(contenders)}
+        done = {
+            entry.task for entry in entries if sum(other.task == entry.task for other in entries) == len(contenders)
+        }
         results = Results(
             tasks=tuple(task.name for task in tasks if task.name in done),
             optimizers=tuple(contender.name for contender in contenders),

@@ -1,7 +1,8 @@
 """Trains one optimizer on one task in the lanes of one compiled program.
 
-A lane is a run with its own hyperparameters and seed; a program of one lane is not vectorised. The seed alone gives the task's draw, the initial parameters,
-the order of the data and the validation batches, so that every optimizer faces the same problem under a seed.
+A lane is a run with its own hyperparameters and seed; a program of one lane is not vectorised. The seed alone gives
+the task's draw, the initial parameters, the order of the data and the validation batches, so that every optimizer
+faces the same problem under a seed.
 """
 
 import dataclasses
@@ -39,7 +40,6 @@ class Program:
     family: TaskFamily
     rule: Rule
     num_steps: int
-
 
     watch: bool = False
     """Whether the sizes of the steps are recorded."""
@@ -227,7 +227,7 @@ def run(
         seconds=stopwatch.seconds / num_lanes,
         cpu_seconds=stopwatch.cpu_seconds / num_lanes,
         compile_seconds=sum(stopwatch.compile_seconds.values()),
-        state_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(states.opt_state)) // num_lanes,
+        state_bytes=step_sizes.state_bytes(states.opt_state) // num_lanes,
         memory_bytes=None if memory_bytes is None else memory_bytes // num_lanes,
         num_lanes=num_lanes,
     )

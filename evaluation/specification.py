@@ -53,6 +53,8 @@ def parse(text: str, *, num_rates: int = 15) -> Contender:
     body, at, budget = rest.rpartition("@")
     if not at:
         body, budget = rest, ""
+    if at and not budget:
+        raise ValueError(f"optimizer {text!r} has an empty budget; use {BUDGETS}")
     if not body:
         raise ValueError(f"optimizer {text!r} is empty; use {GRAMMAR}")
     base, colon, place = body.partition(":")
@@ -105,6 +107,7 @@ def _imported(module: str, attribute: str) -> Baseline:
     value = load_attribute("optimizer", module, attribute)
     if isinstance(value, Baseline):
         return value
+    function: Any = value
     if not callable(value):
         raise ValueError(f"optimizer {module}:{attribute} is a {type(value).__name__}, no function and no Baseline")
     parameters = inspect.signature(value).parameters
@@ -113,11 +116,13 @@ def _imported(module: str, attribute: str) -> Baseline:
     defaults = {
         name: float(parameter.default)
         for name, parameter in parameters.items()
-        if name != "num_steps" and isinstance(parameter.default, int | float) and parameter.default is not True
+        if name != "num_steps"
+        and isinstance(parameter.default, int | float)
+        and not isinstance(parameter.default, bool)
     }
 
     def factory(hyperparameters, num_steps):
-        return value(num_steps=num_steps, **{name: hyperparameters[name] for name in defaults})
+        return function(num_steps=num_steps, **{name: hyperparameters[name] for name in defaults})
 
     factory.__module__ = module  # whose source is part of what determines a curve
     space = (("learning_rate", RATES),) if "learning_rate" in defaults else ()

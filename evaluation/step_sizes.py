@@ -49,6 +49,13 @@ def _rms(tensor) -> jax.Array:
     return jnp.sqrt(jnp.mean(jnp.square(tensor.astype(jnp.float32))))
 
 
+def state_bytes(opt_state: Any) -> int:
+    """Of the optimizer's state without the record."""
+    kinds = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, WatchedState))
+    own = [node.inner if isinstance(node, WatchedState) else node for node in kinds]
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(own))
+
+
 def collect(opt_state: Any, params: Any, num_steps: int) -> list[StepSizes] | None:
     """One record a lane (the leading axis of all leaves); None if nothing was watched."""
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, WatchedState))
@@ -56,7 +63,8 @@ def collect(opt_state: Any, params: Any, num_steps: int) -> list[StepSizes] | No
     if not states:
         return None
     names = tuple(
-        jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree_util.tree_leaves_with_path(params)
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
     )
     steps = np.arange(0, num_steps, interval(num_steps))
     return [StepSizes(names, steps, values) for values in np.asarray(states[0].values, np.float32)]

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 from evaluation.specification import load_attribute
 from tasks.fixed import SUITES, TASKS, FixedTask, get_suite
@@ -33,10 +34,12 @@ def resolve(suite: str) -> list[FixedTask]:
 
 
 def _imported(module: str, attribute: str) -> list[FixedTask]:
-    value = load_attribute("task", module, attribute)
+    value: Any = load_attribute("task", module, attribute)
     if callable(value) and not isinstance(value, FixedTask):
         value = value()
-    tasks = [value] if isinstance(value, FixedTask) else list(value) if isinstance(value, Iterable) else [value]
+    tasks: list[Any] = (
+        [value] if isinstance(value, FixedTask) else list(value) if isinstance(value, Iterable) else [value]
+    )
     for task in tasks:
         if not isinstance(task, FixedTask):
             raise ValueError(f"task {module}:{attribute} must be a FixedTask or several, got {type(task).__name__}")

@@ -28,7 +28,7 @@ def averaged(tx: optax.GradientTransformation, gamma: float = GAMMA) -> optax.Gr
     def init(params):
         return AveragedState(tx.init(params), params, jnp.zeros((), jnp.int32))
 
-    def update(updates, state, params=None, **extra_args):
+    def update(updates, state, params: Any = None, **extra_args):
         updates, inner = tx.update(updates, state.inner, params, **extra_args)
         count = state.count + 1
         weight = (1.0 + gamma) / (count + gamma)
@@ -55,9 +55,11 @@ def lookahead(
     def init(params):
         return SlowState(pair.init(optax.LookaheadParams.init_synced(params)), params)
 
-    def update(updates, state, params=None, **extra_args):
+    def update(updates, state, params: Any = None, **extra_args):
         del extra_args
-        both, inner = pair.update(updates, state.inner, optax.LookaheadParams(fast=params, slow=state.slow))
+        params = optax.LookaheadParams(fast=params, slow=state.slow)
+        both: Any
+        both, inner = pair.update(updates, state.inner, params)
         return both.fast, SlowState(inner, optax.apply_updates(state.slow, both.slow))
 
     return optax.GradientTransformationExtraArgs(init, update)

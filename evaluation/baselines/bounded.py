@@ -15,7 +15,7 @@ class BoundedState(NamedTuple):
 
 
 def adabound(
-    learning_rate, *, peak_rate, b1=0.9, b2=0.999, final_rate=0.1, gamma=1e-3, eps=1e-8, amsbound: bool = False
+    learning_rate: Any, *, peak_rate, b1=0.9, b2=0.999, final_rate=0.1, gamma=1e-3, eps=1e-8, amsbound: bool = False
 ) -> optax.GradientTransformation:
     """Algorithm 2 with the bounds of the authors' code.
 
@@ -37,7 +37,7 @@ def adabound(
     def update(updates, state, params=None):
         del params
         count = state.count + 1
-        rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+        rate: Any = learning_rate(state.count) if callable(learning_rate) else learning_rate
         final = final_rate * rate / peak_rate
         mean = jax.tree.map(lambda m, g: b1 * m + (1.0 - b1) * g, state.mean, updates)
         square = jax.tree.map(lambda v, g: b2 * v + (1.0 - b2) * jnp.square(g), state.square, updates)

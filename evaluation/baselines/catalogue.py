@@ -139,9 +139,9 @@ _TABLE = (
               defaults={**_ADAM, RATE: 1e-2, "weight_decay": 1e-4}),
     _baseline("lars", _with(optax.lars, "momentum", "weight_decay"), "1708.03888", (RATE, LogUniform(1e-3, 100.0)),
               ("momentum", FIRST_DECAYS), _WEIGHT_DECAY,
-              defaults={RATE: 1.0, "momentum": 0.9, "weight_decay": 1e-4}),
-    _baseline("novograd", _with(optax.novograd, "b1", "b2"), "1905.11286", _RATE, *_MOMENTS[:1], ("b2", Decay(0.1, 0.99)),
-              defaults={RATE: 1e-2, "b1": 0.9, "b2": 0.25}),
+              defaults={RATE: 0.1, "momentum": 0.9, "weight_decay": 1e-4}),
+    _baseline("novograd", _with(optax.novograd, "b1", "b2"), "1905.11286", _RATE, ("b1", FIRST_DECAYS),
+              ("b2", Decay(0.1, 0.99)), defaults={RATE: 1e-2, "b1": 0.9, "b2": 0.25}),
     # One rate for matrices and the rest: updates of matrices get the root mean square of Adam's (2502.16982).
     _baseline("muon", _with(contrib.muon, "beta", "weight_decay", consistent_rms=0.2), "Jordan et al. 2024, 2502.16982",
               _RATE, ("beta", FIRST_DECAYS), _WEIGHT_DECAY,

@@ -47,9 +47,7 @@ def _cosine_restarts(num_steps: int) -> optax.Schedule:
     unit = num_steps / (2**NUM_RESTARTS - 1)
     ends = [round(unit * (2 ** (index + 1) - 1)) for index in range(NUM_RESTARTS)]
     starts = [0, *ends[:-1]]
-    cycles = [
-        optax.cosine_decay_schedule(1.0, max(1, end - start)) for start, end in zip(starts, ends, strict=True)
-    ]
+    cycles = [optax.cosine_decay_schedule(1.0, max(1, end - start)) for start, end in zip(starts, ends, strict=True)]
     return optax.join_schedules(cycles, ends[:-1])
 
 
