@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from optax import contrib
 
 RELATIVE_DISTANCE = 1e-6
 """First distance estimate over 1 + |x_0|."""
@@ -12,15 +13,22 @@ TINY = 1e-30
 
 
 def layerwise(learning_rate) -> optax.GradientTransformation:
-    """L-DoG: DoG with distances and gradient sums of each tensor for itself.
+    """L-DoG: optax's DoG with distances and gradient sums of each tensor for itself.
 
-    optax's transformation, whose updates of scalars have to be brought back to their shape.
+    Deviation: not optax's `scale_by_distance_over_gradients`, whose accumulators give scalars updates of shape (1,).
     """
-    return optax.chain(
-        optax.scale_by_distance_over_gradients(reps_rel=RELATIVE_DISTANCE),
-        optax.stateless(lambda updates, params: jax.tree.map(lambda u, p: u.reshape(jnp.shape(p)), updates, params)),
-        optax.scale_by_learning_rate(learning_rate),
-    )
+    tx = contrib.dog(learning_rate)
+
+    def init(params):
+        return [tx.init(leaf) for leaf in jax.tree.leaves(params)]
+
+    def update(updates, state, params=None):
+        gradients, treedef = jax.tree.flatten(updates)
+        triples = zip(gradients, state, jax.tree.leaves(params), strict=True)
+        steps, states = zip(*(tx.update(*triple) for triple in triples), strict=True)
+        return treedef.unflatten(steps), list(states)
+
+    return optax.GradientTransformation(init, update)
 
 
 class StableState(NamedTuple):

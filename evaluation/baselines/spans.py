@@ -17,6 +17,7 @@ class Span(abc.ABC):
         """The value below which a share `quantile` in [0, 1] lies; six significant digits."""
 
 
+@dataclasses.dataclass(frozen=True)
 class LogUniform(Span):
     """A positive number whose logarithm is uniform in [log(low), log(high)]."""
 
@@ -28,6 +29,7 @@ class LogUniform(Span):
         return float(f"{self.low * (self.high / self.low) ** quantile:.6g}")
 
 
+@dataclasses.dataclass(frozen=True)
 class Decay(Span):
     """The decay of a moving average: 1 - value is log-uniform, so that horizons of all lengths are tried."""
 

@@ -76,13 +76,10 @@ def sensitivity(results: Results, task: str) -> Drawing:
                 continue
             order = np.argsort(rates)
             shown = order[finite[order]]
-            one_dimensional = len({trial[0].hyperparameters for trial in entry.trials}) == len(set(rates))
-            others = [dict(trial[0].hyperparameters) for trial in entry.trials]
-            is_grid = one_dimensional and all(
-                {k: v for k, v in setting.items() if k != "learning_rate"}
-                == {k: v for k, v in others[0].items() if k != "learning_rate"}
-                for setting in others
-            )
+            fixed = {
+                tuple(pair for pair in trial[0].hyperparameters if pair[0] != "learning_rate") for trial in entry.trials
+            }
+            is_grid = len(fixed) == 1
             line = stroke.line if is_grid else {"color": stroke.color, "linestyle": "none", "alpha": 0.6}
             axes.plot(rates[shown], final[shown], **line, marker="o", markersize=2.5)
             axes.plot(

@@ -104,11 +104,8 @@ def test_a_killed_evaluation_goes_on_loses_nothing_and_gives_the_same_report(fin
     assert not manifest.is_unfinished(tmp_path, SETTINGS)
     assert _without_times(tmp_path) == _without_times(finished[0])
 
-    num_ran = len(ran)
     reports = [(tmp_path / name).read_bytes() for name in REPORTS]
-    _evaluate(tmp_path)  # nothing is left to run: the same to the byte, times included
-    assert evaluate_command.main(["--report", str(tmp_path)]) == 0
-    assert len(ran) == num_ran
+    assert evaluate_command.main(["--report", str(tmp_path)]) == 0  # the same to the byte, times included
     assert [(tmp_path / name).read_bytes() for name in REPORTS] == reports
 
 

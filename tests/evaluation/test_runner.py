@@ -61,9 +61,7 @@ def test_adam_sgd_and_momentum_equal_a_plain_loop(task):
     draw = family.draw(keys[0])
     gradient = jax.jit(jax.value_and_grad(family.loss, argnums=1))
     for name, rate in (("adam", 0.01), ("sgd", 0.02), ("sgd_momentum", 0.02)):
-        (curve,) = runner.run(
-            fixed, Contender(name, BASELINES[name]), [_lane(rate, 1)], **{**SIZES, "num_checkpoints": 1}
-        )
+        (curve,) = runner.run(fixed, Contender(name, BASELINES[name]), [_lane(rate, 1)], **SIZES)
         params = family.init(draw, keys[1])
         leaves, treedef = jax.tree.flatten(params)
         leaves = [np.asarray(leaf, np.float64) for leaf in leaves]
@@ -148,9 +146,8 @@ def test_a_diverged_run_is_kept_and_leaves_its_neighbour_alone(curves):
 
 def test_an_averaged_optimizer_is_measured_at_its_average():
     """The second loss is still that of the first iterate, on its own batch; the end is the average's."""
-    sizes = {**SIZES, "num_checkpoints": 1}
     plain, averaged = (
-        runner.run(TASKS["quadratic"], Contender(name, BASELINES[name]), [Lane((), 3)], **sizes)[0]
+        runner.run(TASKS["quadratic"], Contender(name, BASELINES[name]), [Lane((), 3)], **SIZES)[0]
         for name in ("dog", "dog_averaged")
     )
     np.testing.assert_allclose(plain.train_loss[:2], averaged.train_loss[:2], rtol=1e-5)
@@ -160,7 +157,7 @@ def test_an_averaged_optimizer_is_measured_at_its_average():
 
 def test_a_users_own_optimizer_runs():
     contender = specification.parse("tests.evaluation.runs:own_sgd")
-    (curve,) = runner.run(TASKS["quadratic"], contender, [_lane(0.01, 0)], **{**SIZES, "num_checkpoints": 1})
+    (curve,) = runner.run(TASKS["quadratic"], contender, [_lane(0.01, 0)], **SIZES)
     assert np.isfinite(curve.train_loss).all()
     assert len(set(curve.train_loss)) == TASK.num_steps
     assert curve.optimizer == "tests.evaluation.runs:own_sgd"
