@@ -9,7 +9,7 @@ from typing import Any
 from tyro.conf import UseAppendAction
 
 from configs import output_folder
-from configs.command_line import CommandLineError, parse
+from configs.command_line import HELP, CommandLineError, parse
 from configs.exit_code import exit_code
 from meta_train import environment
 from tasks.data.missing import MissingDataError
@@ -17,16 +17,22 @@ from tasks.data.missing import MissingDataError
 PROG = "velo-evaluate"
 FEW_OUTER_STEPS = 1000
 """Below this number of outer steps a report says what so short a meta-training can't show."""
+SHORT = {"--seeds": "--num-seeds", "--baselines": "--optimizers"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     weights: UseAppendAction[tuple[Path, ...]] = ()
-    """Weights file of an optimizer to evaluate beside the baselines; may be given several times."""
+    """Weights file of an optimizer to evaluate beside the others; may be given several times."""
     untrained: bool = False
-    """Also evaluate each optimizer with an untrained theta: what meta-training has to beat."""
+    """Also evaluate each optimizer of --weights with an untrained theta: what meta-training has to beat."""
     out: Path | None = None
-    """Folder of the curves and the report; none takes the first of runs/evaluate-PRESET, ... that doesn't exist."""
+    """Folder of the curves and the report; none goes on with an unfinished runs/evaluate-PRESET of the same settings,
+    or takes the first that doesn't exist."""
+    report: Path | None = None
+    """Runs nothing: writes the report of this folder again, of all tasks that are finished."""
+    compare: tuple[Path, Path] | None = None
+    """Runs nothing: reports on the optimizers of two folders together, on the tasks that both have."""
 
 
 def notes(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -56,31 +62,75 @@ def names(paths: Sequence[Path]) -> list[str]:
     return chosen
 
 
+def expand(argv: Sequence[str], default: str) -> list[str]:
+    """The words with the short forms spelled out: no preset, `--seeds`, `--optimizers a,b`."""
+    words: list[str] = []
+    if argv and argv[0].startswith("-") and argv[0] not in HELP:
+        words.append(default)
+    in_optimizers = False
+    for word in argv:
+        flag, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        if word.startswith("--"):
+            flag = SHORT.get(flag, flag)
+            in_optimizers = flag == "--optimizers"
+            words.append(flag if in_optimizers else flag + equals + value)
+            if not (in_optimizers and equals):
+                continue
+            word = value
+        words += [part for part in word.split(",") if part] if in_optimizers else [word]
+    return words
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     environment.apply()
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a user's own module lies where the command is typed
+
     import jax  # the environment has to stand before JAX is imported
 
     import velo
-    from configs.evaluation import PRESETS
+    from configs.evaluation import DEFAULT, PRESETS
+    from evaluation import comparison, manifest
+    from evaluation.report import writer
     from evaluation.run import evaluate
     from meta_train.run_log import read_metrics
 
     def command() -> None:
-        preset, settings, options = parse(PRESETS, argv, prog=PROG, options=Options())
-        if not options.weights:
-            raise CommandLineError("needs at least one --weights PATH, a file that velo-meta-train wrote")
+        preset, settings, options = parse(PRESETS, expand(argv, DEFAULT), prog=PROG, options=Options())
+        if options.report is not None:
+            writer.write(options.report, mistaken(manifest.read, options.report))
+            return
+        if options.compare is not None:
+            found = mistaken(comparison.merge, *options.compare)
+            writer.write(options.out or output_folder.new("compare"), found)
+            return
         paths = dict(zip(names(options.weights), options.weights, strict=True))
-        for name in paths.keys() & set(settings.baselines):
+        for name in paths.keys() & {word.partition("@")[0] for word in settings.optimizers}:
             raise CommandLineError(f"{paths[name]} would be reported as {name!r}, the name of a baseline: rename it")
         optimizers = {name: velo.load_weights(path) for name, path in paths.items()}
         if options.untrained:
             key = jax.random.key(0)
             optimizers |= {f"{name} untrained": (opt, opt.init(key)) for name, (opt, _) in optimizers.items()}
         records = {name: velo.weights_info(path).record for name, path in paths.items()}
-        curve = [(line["step"], line["loss"]) for line in read_metrics(options.weights[0].parent)]
-        out = options.out or output_folder.new(f"evaluate-{preset}")
+        curve = [(line["step"], line["loss"]) for path in paths.values() for line in read_metrics(path.parent)]
+        out = options.out or _folder(f"evaluate-{preset}", lambda folder: manifest.is_unfinished(folder, settings))
         out.mkdir(parents=True, exist_ok=True)  # a folder that can't be written to is refused before hours of work
         evaluate(settings, optimizers, out, notes=notes(records), meta_training=curve if len(paths) == 1 else ())
 
+    def mistaken(function, *arguments):
+        try:
+            return function(*arguments)
+        except ValueError as error:
+            raise CommandLineError(str(error)) from None
+
     return exit_code(PROG, command, mistakes=(CommandLineError, velo.WeightsError, MissingDataError))
+
+
+def _folder(name: str, is_unfinished) -> Path:
+    """The last folder of this name if it waits to be gone on with, otherwise a new one."""
+    try:
+        latest = output_folder.latest(name)
+    except CommandLineError:
+        return output_folder.new(name)
+    return latest if is_unfinished(latest) else output_folder.new(name)

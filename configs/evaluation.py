@@ -3,13 +3,49 @@
 from configs.command_line import Preset
 from evaluation.settings import Evaluation
 
+DEFAULT = "standard"
+"""What is meant where no preset is named."""
+
 PRESETS = {
     "demo": Preset(
         "Minutes on two cores: the demo suite against tuned baselines, two seeds.",
-        Evaluation(suite="demo", num_seeds=2),
+        Evaluation(suite="demo", num_seeds=2, stretch=2),
     ),
     "laptop": Preset(
         "Tens of minutes on two cores: the demo suite with five seeds.",
         Evaluation(suite="demo", num_seeds=5, num_tuning_seeds=2),
     ),
-}
+    DEFAULT: Preset(
+        "The default without a name: three seeds, adam at 15 rates; choose --optimizers and --suite.",
+        Evaluation(),
+    ),
+    "holdout": Preset(
+        "Hours on two cores: the strongest baselines on holdout_small, three seeds.",
+        Evaluation(
+            suite="holdout_small",
+            optimizers=(
+                "adam",
+                "nadamw_cosine@25",
+                "schedule_free_adamw",
+                "prodigy",
+                "prodigy_cosine",
+                "dog_averaged",
+            ),
+        ),
+    ),
+    "crowded_valley": Preset(
+        "2007.01547 on its quadratic: fourteen optimizers untuned, ten seeds; @25, @50 or @75 tunes one.",
+        Evaluation(
+            suite="crowded_valley",
+            optimizers=tuple(
+                f"{name}@1"
+                for name in (
+                    "adam", "amsbound", "amsgrad", "adabound", "adadelta", "adagrad", "lookahead_sgd",
+                    "lookahead_radam", "sgd_momentum", "sgd_nesterov", "nadamw", "radam", "rmsprop", "sgd",
+                )
+            ),
+            num_seeds=10,
+            stretch=1,
+        ),
+    ),
+}  # fmt: skip

@@ -1,10 +1,13 @@
 """One name for baselines and learned optimizers: what an evaluation compares."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import optax
 
 from evaluation.baselines import Baseline, Hyperparameters
+from evaluation.tuning import LogGrid, Tuner
 from velo.learned_optimizer import LearnedOptimizer, Theta
 
 Rule = Baseline | LearnedOptimizer
@@ -19,10 +22,17 @@ class Contender:
     rule: Rule
     theta: Theta = None
     """Weights of a learned optimizer; None for a baseline."""
+    tuner: Tuner = LogGrid()
+    """How a baseline's hyperparameters are chosen."""
 
     @property
     def is_learned(self) -> bool:
         return isinstance(self.rule, LearnedOptimizer)
+
+    @property
+    def label(self) -> str:
+        """What stored curves call it: the same however a baseline is tuned."""
+        return self.rule.name if isinstance(self.rule, Baseline) else self.name
 
 
 def bind(rule: Rule, theta: Theta, hyperparameters: Hyperparameters, num_steps: int) -> optax.GradientTransformation:
@@ -30,3 +40,8 @@ def bind(rule: Rule, theta: Theta, hyperparameters: Hyperparameters, num_steps: 
     if isinstance(rule, LearnedOptimizer):
         return rule.bind(theta, num_steps)
     return rule.bind(hyperparameters, num_steps)
+
+
+def evaluation_params(rule: Rule) -> Callable[[Any, Any], Any] | None:
+    """(optimizer state, parameters) -> the point that the optimizer would return, where it isn't the parameters."""
+    return rule.evaluation_params if isinstance(rule, Baseline) else None

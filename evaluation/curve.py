@@ -6,6 +6,36 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class StepSizes:
+    """Root mean square of a learned optimizer's update over that of the weights, tensor by tensor."""
+
+    tensors: tuple[str, ...]
+    steps: np.ndarray
+    """[points] int, numbers of steps taken before."""
+    values: np.ndarray
+    """[points, tensors] float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a run took."""
+
+    seconds: float
+    """Wall-clock of the run without compilation, divided by the lanes that shared it."""
+    cpu_seconds: float
+    """Processor time of the same, over all threads; on an accelerator, the host's share."""
+    compile_seconds: float
+    """Wall-clock of the compilation of the programs that it ran in, whole, however many runs shared them."""
+    state_bytes: int
+    """Of the optimizer's state."""
+    memory_bytes: int | None
+    """Arguments, results and temporaries of the training program by XLA's account, divided by the lanes; None where
+    the backend keeps none."""
+    num_lanes: int
+    """Runs that shared the program."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
     """One run of one optimizer on one task with one seed; diverged runs are kept as they are."""
 
@@ -15,17 +45,17 @@ class Curve:
     """Sorted by name; empty where nothing is tuned."""
     seed: int
     train_loss: np.ndarray
-    """[num_steps] float32, each the mean over the batch whose gradient the step took."""
+    """[num_steps] float32, each the mean over the batch whose gradient the step took, at the point that the optimizer
+    would return (an average, for some)."""
     valid_steps: np.ndarray
     """[checkpoints] int, numbers of steps taken; the last is num_steps."""
     valid_loss: np.ndarray
     """[checkpoints] float32, over the same batches of the validation split at every checkpoint."""
-    seconds: float
-    """Wall-clock of the run without compilation, divided by the lanes that shared it."""
-    compile_seconds: float
-    """Wall-clock of the compilation of the programs that it ran in, whole, however many runs shared them."""
-    num_lanes: int
-    """Runs that shared the program."""
+    cost: Cost
+    step_sizes: StepSizes | None = None
+    """Of learned optimizers."""
+    key: str = ""
+    """Under which it is stored (`evaluation.identity`)."""
 
     def __post_init__(self):
         if tuple(sorted(self.hyperparameters)) != self.hyperparameters:

@@ -10,12 +10,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from evaluation.baselines import Baseline
 from evaluation.contender import Contender
 from evaluation.runner import Lane
 from tasks.family import TaskFamily
 from tasks.fixed import FixedTask
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when what a stored curve means changes."""
 DISTRIBUTIONS = ("jax", "jaxlib", "optax", "velo")
 
@@ -53,9 +54,33 @@ def _data_digest(family: TaskFamily) -> str:
     return tree_digest(family.load())
 
 
+def _module(kind: object) -> str:
+    """Of a class or function."""
+    return getattr(kind, "__module__", "") or ""
+
+
+def _sources(task: FixedTask, contender: Contender) -> list[str]:
+    """Modules and packages whose code makes a curve: ours, and the user's own where task or optimizer are."""
+    rule = contender.rule
+    own = {_module(type(task.family)), _module(rule.factory if isinstance(rule, Baseline) else type(rule))}
+    own = {name for name in own if name.partition(".")[0] not in ("tasks", "velo", "evaluation", "optax", "")}
+    rules = "velo" if contender.is_learned else "evaluation.baselines"
+    return [
+        "tasks",
+        "evaluation.runner",
+        "evaluation.contender",
+        "evaluation.step_sizes",
+        rules,
+        *sorted(own),
+    ]
+
+
 def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_valid_batches: int) -> dict:
-    """The part of a key that all runs of an optimizer on a task share, as something that JSON can write."""
-    sources = ("tasks", "evaluation.runner", "evaluation.contender")
+    """The part of a key that all runs of an optimizer on a task share, as something that JSON can write.
+
+    Neither the name in the report nor how settings are chosen is part of it.
+    """
+    rule = contender.rule
     return {
         "format": FORMAT,
         "task": task.name,
@@ -64,12 +89,11 @@ def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_v
         "num_steps": task.num_steps,
         "num_checkpoints": num_checkpoints,
         "num_valid_batches": num_valid_batches,
-        "optimizer": contender.name,
-        "rule": repr(contender.rule) if contender.is_learned else contender.name,
+        "rule": rule.name if isinstance(rule, Baseline) else f"{_module(type(rule))} {rule!r}",
         "theta": tree_digest(contender.theta),
         "versions": versions(),
         "backend": jax.default_backend(),
-        "source": _source_digest(*sources, "velo" if contender.is_learned else "evaluation.baselines"),
+        "source": _source_digest(*_sources(task, contender)),
     }
 
 

@@ -8,18 +8,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from evaluation.baselines import BASELINES
+from evaluation import manifest, ray_workers, specification, suites
+from evaluation.baselines import names as baseline_names
 from evaluation.contender import Contender
-from evaluation.report import page, terminal
-from evaluation.results import Results
-from evaluation.settings import REFERENCE, Evaluation
+from evaluation.manifest import CURVES_FOLDER, Manifest
+from evaluation.report import writer
+from evaluation.results import Entry, Results
+from evaluation.settings import Evaluation
 from evaluation.store import Store
 from evaluation.sweep import Sweep
-from tasks.fixed import get_suite
+from tasks.fixed import FixedTask
 from velo.learned_optimizer import LearnedOptimizer, Theta
-
-CURVES_FOLDER = "curves"
-PAGE_NAME = "report.html"
 
 
 def evaluate(
@@ -31,13 +30,14 @@ def evaluate(
     meta_training: Sequence[tuple[int, float]] = (),
     console: Console | None = None,
 ) -> Path:
-    """Runs every optimizer and baseline on every task of the suite; prints the table; returns the report's path.
+    """Runs every optimizer on every task; prints the table; returns the path of the page.
 
-    Writes `out/curves/*.parquet` and `out/report.html`. Curves that are in `out/curves` already are used as they are,
-    so an interrupted evaluation goes on where it was, and evaluations into one folder share their baselines.
+    Writes `out/curves/*.parquet`, `out/evaluation.json` and the report (`evaluation.report.writer`). Curves that are
+    in `out/curves` already are used as they are, so an interrupted evaluation goes on where it was, and evaluations
+    into one folder share what they have in common.
 
     Args:
-        optimizers: name -> (optimizer, weights), in the order of the report.
+        optimizers: name -> (optimizer, weights), reported before those that the settings name.
         notes: paragraphs for the report on what these optimizers can and can't do.
         meta_training: (outer step, meta-loss) pairs to draw above the results.
 
@@ -46,45 +46,62 @@ def evaluate(
         OSError: in one line, on a folder that can't be written.
     """
     console = console or Console()
+    out = Path(out)
     contenders = _contenders(settings, optimizers)
     tasks = [
-        dataclasses.replace(task, num_steps=settings.scale_steps(task.num_steps)) for task in get_suite(settings.suite)
+        dataclasses.replace(task, num_steps=settings.scale_steps(task.num_steps))
+        for task in suites.resolve(settings.suite)
     ]
-    sweep = Sweep(settings, Store(Path(out) / CURVES_FOLDER))
+    sweep = Sweep(settings, Store(out / CURVES_FOLDER))
+    reference = next(contender.name for contender in contenders if specification.is_reference(contender))
+
+    def record(entries: list[Entry]) -> Manifest:
+        done = {
+            entry.task for entry in entries if sum(other.task == entry.task for other in entries) == len(contenders)
+        }
+        results = Results(
+            tasks=tuple(task.name for task in tasks if task.name in done),
+            optimizers=tuple(contender.name for contender in contenders),
+            reference=reference,
+            entries=tuple(entries),
+        )
+        found = Manifest(settings, results, tuple(notes), tuple(meta_training))
+        manifest.write(out, found, [task.name for task in tasks])
+        return found
+
+    pairs = [(task, contender) for task in tasks for contender in contenders]
+    if settings.num_workers:
+        ray_workers.fill(sweep, pairs, console)
+    entries: list[Entry] = []
+    record(entries)
+    for entry in _entries(sweep, pairs, console):
+        entries.append(entry)
+        record(entries)
+    return writer.write(out, record(entries), console)
+
+
+def _entries(sweep: Sweep, pairs: Sequence[tuple[FixedTask, Contender]], console: Console):
+    """One entry a pair, with a bar that counts training steps."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     )  # fmt: skip
-    entries = []
     with Progress(*columns, console=console) as progress:
-        total = sum(sweep.num_steps(task, contender) for task in tasks for contender in contenders)
-        bar = progress.add_task("evaluating", total=total)
-        for task in tasks:
-            for contender in contenders:
-                progress.update(bar, description=f"{task.name}: {contender.name}")
-                begin = time.perf_counter()
-                entries.append(sweep.entry(task, contender, lambda num_steps: progress.advance(bar, num_steps)))
-                seconds = time.perf_counter() - begin
-                progress.console.print(f"{task.name}: {contender.name} done in {seconds:.1f} s", style="dim")
+        bar = progress.add_task("evaluating", total=sum(sweep.num_steps(task, contender) for task, contender in pairs))
+        for task, contender in pairs:
+            progress.update(bar, description=f"{task.name}: {contender.name}")
+            begin = time.perf_counter()
+            yield sweep.entry(task, contender, lambda num_steps: progress.advance(bar, num_steps))
+            seconds = time.perf_counter() - begin
+            progress.console.print(f"{task.name}: {contender.name} done in {seconds:.1f} s", style="dim")
         progress.update(bar, description="all curves on disk")
-    results = Results(
-        tasks=tuple(task.name for task in tasks),
-        optimizers=tuple(contender.name for contender in contenders),
-        reference=REFERENCE,
-        entries=tuple(entries),
-    )
-    rows = results.rows()
-    console.print(terminal.table(rows, settings))
-    path = Path(out) / PAGE_NAME
-    page.write(path, settings, results, rows, notes=notes, meta_training=meta_training)
-    console.print(f"report: {path}", soft_wrap=True)
-    return path
 
 
 def _contenders(settings: Evaluation, optimizers: Mapping[str, tuple[LearnedOptimizer, Theta]]) -> list[Contender]:
+    known = specification.contenders(settings.optimizers, num_rates=settings.num_rates)
+    taken = {contender.name for contender in known} | set(baseline_names())
     for name in optimizers:
-        if name in settings.baselines:
-            raise ValueError(f"optimizer {name!r} has the name of a baseline: give it another")
+        if name in taken:
+            raise ValueError(f"optimizer {name!r} has the name of another: give it its own")
         if not name:
             raise ValueError("an optimizer needs a name that isn't empty")
-    learned = [Contender(name, optimizer, theta) for name, (optimizer, theta) in optimizers.items()]
-    return [*learned, *(Contender(name, BASELINES[name]) for name in settings.baselines)]
+    return [*(Contender(name, optimizer, theta) for name, (optimizer, theta) in optimizers.items()), *known]

@@ -1,7 +1,8 @@
 """Trains one optimizer on one task in the lanes of one compiled program.
 
-A lane is a run with its own hyperparameters and seed. The seed alone gives the task's draw, the initial parameters,
-the order of the data and the validation batches, so that every optimizer faces the same problem under a seed.
+A lane is a run with its own hyperparameters and seed; a program of one lane is not vectorised. The seed alone gives
+the task's draw, the initial parameters, the order of the data and the validation batches, so that every optimizer
+faces the same problem under a seed.
 """
 
 import dataclasses
@@ -14,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from evaluation import contender as contenders
+from evaluation import step_sizes
 from evaluation.contender import Contender, Rule
-from evaluation.curve import Curve
+from evaluation.curve import Cost, Curve
 from tasks import inner_loop
 from tasks.family import TaskFamily
 from tasks.fixed import FixedTask
@@ -39,34 +41,73 @@ class Program:
     rule: Rule
     num_steps: int
 
+    watch: bool = False
+    """Whether the sizes of the steps are recorded."""
+
+    def bind(self, theta, hyperparameters):
+        tx = contenders.bind(self.rule, theta, hyperparameters, self.num_steps)
+        return step_sizes.watched(tx, self.num_steps) if self.watch else tx
+
+
+def automatic_num_lanes() -> int:
+    """Lanes of a program where the settings leave it open.
+
+    One on a CPU, where lanes gain little on the smallest tasks and cost a third of the speed on larger ones (measured
+    on the tasks of `holdout_small`); on an accelerator, which small networks leave idle, sixteen.
+    """
+    return 1 if jax.default_backend() == "cpu" else 16
+
 
 def _key(seed, purpose: str):
     return jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
+
+
+def _over_lanes(function, *arguments):
+    """vmap, or the plain function in a program of one lane."""
+    if len(jax.tree.leaves(arguments)[0]) > 1:
+        return jax.vmap(function)(*arguments)
+    result = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
+    return jax.tree.map(lambda leaf: leaf[None], result)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _start(program: Program, theta, hyperparameters, seeds):
     """(draws, states), each with a leading axis of lanes."""
 
-    def lane(hyperparameters, seed):
-        tx = contenders.bind(program.rule, theta, hyperparameters, program.num_steps)
+    def lane(seed, hyperparameters):
         draw = program.family.draw(_key(seed, "draw"))
-        return draw, inner_loop.start(program.family, tx, draw, _key(seed, "init"))
+        return draw, inner_loop.start(
+            program.family, program.bind(theta, hyperparameters), draw, _key(seed, "init")
+        )  # fmt: skip
 
-    return jax.vmap(lane)(hyperparameters, seeds)
+    return _over_lanes(lane, seeds, hyperparameters)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _advance(program: Program, segment_steps: int, theta, hyperparameters, seeds, draws, states, train):
     """(states, training losses [lanes, segment_steps]) after `segment_steps` more steps."""
 
-    def lane(hyperparameters, seed, draw, state):
-        tx = contenders.bind(program.rule, theta, hyperparameters, program.num_steps)
+    def lane(seed, hyperparameters, draw, state):
         return inner_loop.train(
-            program.family, tx, draw, state, train, _key(seed, "train"), num_steps=segment_steps
-        )  # fmt: skip
+            program.family,
+            program.bind(theta, hyperparameters),
+            draw,
+            state,
+            train,
+            _key(seed, "train"),
+            num_steps=segment_steps,
+            evaluation_params=contenders.evaluation_params(program.rule),
+        )
 
-    return jax.vmap(lane)(hyperparameters, seeds, draws, states)
+    return _over_lanes(lane, seeds, hyperparameters, draws, states)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _returned(rule: Rule, states):
+    """The parameters that the optimizer returns."""
+    evaluation_params = contenders.evaluation_params(rule)
+    assert evaluation_params is not None
+    return jax.vmap(evaluation_params)(states.opt_state, states.params)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -76,7 +117,7 @@ def _validate(family: TaskFamily, num_batches: int, seeds, draws, params, valid)
     def lane(seed, draw, params):
         return inner_loop.mean_loss(family, draw, params, valid, _key(seed, "valid"), num_batches=num_batches)
 
-    return jax.vmap(lane)(seeds, draws, params)
+    return _over_lanes(lane, seeds, draws, params)
 
 
 @functools.lru_cache(maxsize=64)
@@ -96,15 +137,37 @@ class _Stopwatch:
     def __init__(self):
         self.compile_seconds = {}
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
 
     def call(self, function, static: tuple, *arguments):
         leaves, treedef = jax.tree.flatten(arguments)
         executable, compile_seconds = _compile(function, static, treedef, tuple(jax.typeof(leaf) for leaf in leaves))
         self.compile_seconds[executable] = compile_seconds
-        begin = time.perf_counter()
+        begin, cpu_begin = time.perf_counter(), time.process_time()
         result = jax.block_until_ready(executable(*arguments))
         self.seconds += time.perf_counter() - begin
+        self.cpu_seconds += time.process_time() - cpu_begin
         return result
+
+    def memory_bytes(self) -> int | None:
+        """The greatest of the programs that ran."""
+        sizes = [_memory_bytes(executable) for executable in self.compile_seconds]
+        return max((size for size in sizes if size is not None), default=None)
+
+
+def _memory_bytes(executable) -> int | None:
+    try:
+        memory = executable.memory_analysis()
+    except (RuntimeError, NotImplementedError):  # not every backend keeps the account
+        return None
+    if memory is None:
+        return None
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
 
 
 def segments(num_steps: int, num_checkpoints: int) -> list[int]:
@@ -132,7 +195,7 @@ def run(
     if not 1 <= len(lanes) <= num_lanes:
         raise ValueError(f"run: the number of lanes must be in [1, {num_lanes}], got {len(lanes)}")
     padded = [*lanes, *(lanes[-1] for _ in range(num_lanes - len(lanes)))]
-    program = Program(task.family, contender.rule, task.num_steps)
+    program = Program(task.family, contender.rule, task.num_steps, watch=contender.is_learned)
     train, valid = task.family.load()
     theta = jax.tree.map(jnp.asarray, contender.theta)
     hyperparameters = {
@@ -149,24 +212,36 @@ def run(
         states, segment_loss = stopwatch.call(
             _advance, (program, size), theta, hyperparameters, seeds, draws, states, train
         )
-        valid_loss = stopwatch.call(_validate, (task.family, num_valid_batches), seeds, draws, states.params, valid)
+        params = states.params
+        if contenders.evaluation_params(contender.rule) is not None:
+            params = stopwatch.call(_returned, (contender.rule,), states)
+        valid_loss = stopwatch.call(_validate, (task.family, num_valid_batches), seeds, draws, params, valid)
         train_losses.append(np.asarray(segment_loss))
         valid_losses.append(np.asarray(valid_loss))
         on_steps(size * len(lanes))
     train_loss = np.concatenate(train_losses, axis=1).astype(np.float32)
     valid_loss = np.stack(valid_losses, axis=1).astype(np.float32)
+    watched = step_sizes.collect(states.opt_state, states.params, task.num_steps)
+    memory_bytes = stopwatch.memory_bytes()
+    cost = Cost(
+        seconds=stopwatch.seconds / num_lanes,
+        cpu_seconds=stopwatch.cpu_seconds / num_lanes,
+        compile_seconds=sum(stopwatch.compile_seconds.values()),
+        state_bytes=step_sizes.state_bytes(states.opt_state) // num_lanes,
+        memory_bytes=None if memory_bytes is None else memory_bytes // num_lanes,
+        num_lanes=num_lanes,
+    )
     return [
         Curve(
             task=task.name,
-            optimizer=contender.name,
+            optimizer=contender.label,
             hyperparameters=lane.hyperparameters,
             seed=lane.seed,
             train_loss=train_loss[index],
             valid_steps=np.cumsum(sizes),
             valid_loss=valid_loss[index],
-            seconds=stopwatch.seconds / num_lanes,
-            compile_seconds=sum(stopwatch.compile_seconds.values()),
-            num_lanes=num_lanes,
+            cost=cost,
+            step_sizes=watched[index] if watched else None,
         )
         for index, lane in enumerate(lanes)
     ]

@@ -2,9 +2,11 @@
 
 One row a training step: columns `key`, `task`, `optimizer`, `hyperparameters` (JSON), `seed`, `num_steps`, `step`
 (from 1), `train_loss` (at which that step's gradient was taken), `valid_loss` (after that step; null where none was
-taken), `seconds`, `compile_seconds`, `num_lanes` (see `Curve`) and `versions` (JSON).
+taken), `step_sizes` (a list, one a tensor, null where none were taken), `tensors` (JSON: their names), `seconds`,
+`cpu_seconds`, `compile_seconds`, `state_bytes`, `memory_bytes`, `num_lanes` (see `Cost`) and `versions` (JSON).
 """
 
+import dataclasses
 import json
 import logging
 import os
@@ -15,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from evaluation.curve import Curve
+from evaluation.curve import Cost, Curve, StepSizes
 from evaluation.identity import versions
 
 logger = logging.getLogger(__name__)
@@ -31,8 +33,13 @@ SCHEMA = pa.schema(
         ("step", pa.int64()),
         ("train_loss", pa.float32()),
         ("valid_loss", pa.float32()),
+        ("step_sizes", pa.list_(pa.float32())),
+        ("tensors", pa.string()),
         ("seconds", pa.float64()),
+        ("cpu_seconds", pa.float64()),
         ("compile_seconds", pa.float64()),
+        ("state_bytes", pa.int64()),
+        ("memory_bytes", pa.int64()),
         ("num_lanes", pa.int64()),
         ("versions", pa.string()),
     ]
@@ -54,20 +61,21 @@ class Store:
             raise OSError(f"can't write curves to {self.folder}: {error.strerror or error}") from None
 
     def path(self, key: str, curve: Curve) -> Path:
-        return self._path(key, curve.task, curve.optimizer)
-
-    def _path(self, key: str, task: str, optimizer: str) -> Path:
-        readable = re.sub(r"[^A-Za-z0-9_]+", "_", f"{task}-{optimizer}".lstrip("_.")).strip("_")
+        """Where a curve is written; the name says what it is, the key alone finds it again."""
+        readable = re.sub(r"[^A-Za-z0-9_]+", "_", f"{curve.task}-{curve.optimizer}".lstrip("_.")).strip("_")
         return self.folder / f"{readable or 'curve'}-{key}.parquet"
 
-    def get(self, key: str, task: str, optimizer: str) -> Curve | None:
+    def find(self, key: str) -> Path | None:
+        return next(self.folder.glob(f"[!.]*-{key}.parquet"), None)
+
+    def get(self, key: str) -> Curve | None:
         """The stored curve, or None if there is none.
 
         A file that can't be read (cut off, say) is moved aside to a name with a leading dot, with a line in the log,
         and counts as missing.
         """
-        path = self._path(key, task, optimizer)
-        if not path.exists():
+        path = self.find(key)
+        if path is None:
             return None
         try:
             return _from_table(parquet.read_table(path, schema=SCHEMA), key)
@@ -80,9 +88,10 @@ class Store:
 
     def put(self, key: str, curve: Curve) -> Path:
         """Writes a curve, whole or not at all; a curve that is there already stays as it is."""
-        path = self.path(key, curve)
-        if path.exists():
+        path = self.find(key)
+        if path is not None:
             return path
+        path = self.path(key, curve)
         temporary = path.with_name(f".{path.name}-{os.getpid()}")
         try:
             parquet.write_table(_to_table(curve, key), temporary)
@@ -99,6 +108,11 @@ def _to_table(curve: Curve, key: str) -> pa.Table:
     valid_loss[curve.valid_steps - 1] = curve.valid_loss
     missing = np.ones(num_steps, bool)
     missing[curve.valid_steps - 1] = False
+    step_sizes = curve.step_sizes
+    sizes: list[np.ndarray | None] = [None] * num_steps
+    if step_sizes is not None:
+        for step, values in zip(step_sizes.steps, step_sizes.values, strict=True):
+            sizes[step] = values
     constants = {
         "key": key,
         "task": curve.task,
@@ -106,15 +120,15 @@ def _to_table(curve: Curve, key: str) -> pa.Table:
         "hyperparameters": json.dumps(dict(curve.hyperparameters)),
         "seed": curve.seed,
         "num_steps": num_steps,
-        "seconds": curve.seconds,
-        "compile_seconds": curve.compile_seconds,
-        "num_lanes": curve.num_lanes,
+        "tensors": json.dumps(step_sizes.tensors if step_sizes else []),
         "versions": json.dumps(versions(), sort_keys=True),
+        **dataclasses.asdict(curve.cost),
     }
     columns = {name: pa.array([value] * num_steps, SCHEMA.field(name).type) for name, value in constants.items()}
     columns["step"] = pa.array(np.arange(1, num_steps + 1))
     columns["train_loss"] = pa.array(curve.train_loss)  # NaN stays NaN: only "not taken" is null
     columns["valid_loss"] = pa.array(valid_loss, mask=missing)
+    columns["step_sizes"] = pa.array(sizes, SCHEMA.field("step_sizes").type)
     return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
@@ -132,7 +146,15 @@ def _from_table(table: pa.Table, key: str) -> Curve:
         train_loss=table["train_loss"].to_numpy(),
         valid_steps=np.flatnonzero(taken) + 1,
         valid_loss=valid_loss.to_numpy(zero_copy_only=False)[taken],
-        seconds=first["seconds"],
-        compile_seconds=first["compile_seconds"],
-        num_lanes=first["num_lanes"],
+        cost=Cost(**{field.name: first[field.name] for field in dataclasses.fields(Cost)}),
+        step_sizes=_step_sizes(table["step_sizes"].combine_chunks(), tuple(json.loads(first["tensors"]))),
+        key=key,
     )
+
+
+def _step_sizes(column: pa.ListArray, tensors: tuple[str, ...]) -> StepSizes | None:
+    if not tensors:
+        return None
+    taken = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(taken), len(tensors))
+    return StepSizes(tensors, taken, values)

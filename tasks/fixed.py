@@ -6,6 +6,7 @@ from tasks import public
 from tasks.families.autoencoder import Autoencoder
 from tasks.families.click_model import ClickModel
 from tasks.families.conv_classifier import ConvClassifier
+from tasks.families.crowded_valley_quadratic import CrowdedValleyQuadratic
 from tasks.families.graph_classifier import GraphClassifier
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.families.mlp_mixer import MLPMixer
@@ -127,7 +128,10 @@ STRETCH = (
 PUBLIC = tuple(FixedTask(name, family, public.NUM_STEPS) for name, family in sorted(public.FAMILIES.items()))
 """Google's fixed tasks; they need data sets that have to be downloaded."""
 
-TASKS = {task.name: task for task in (*DEMO, *HOLDOUT_SMALL, *META_VALID, *STRETCH, *PUBLIC)}
+CROWDED_VALLEY = (FixedTask("crowded_valley_quadratic", CrowdedValleyQuadratic(), 700),)
+"""Problems of 2007.01547 with the published number of steps: those that need no download."""
+
+TASKS = {task.name: task for task in (*DEMO, *HOLDOUT_SMALL, *META_VALID, *STRETCH, *PUBLIC, *CROWDED_VALLEY)}
 
 
 def _names(tasks: tuple[FixedTask, ...]) -> tuple[str, ...]:
@@ -135,6 +139,7 @@ def _names(tasks: tuple[FixedTask, ...]) -> tuple[str, ...]:
 
 
 SUITES = {
+    "crowded_valley": _names(CROWDED_VALLEY),
     "demo": _names(DEMO),
     "holdout_quick": ("autoencoder_china", "click_rare_tokens", "conv_china", "transformer_source"),
     "holdout_small": _names(HOLDOUT_SMALL),

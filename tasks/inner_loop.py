@@ -1,5 +1,6 @@
 """The one inner training loop, shared by meta-training and evaluation; not jitted itself."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -32,20 +33,32 @@ def train(
     key: PRNGKeyArray,
     *,
     num_steps: int,
+    evaluation_params: Callable[[Any, Params], Params] | None = None,
 ) -> tuple[InnerState, Float[Array, " num_steps"]]:
     """`num_steps` further inner steps and the training loss before each.
 
     The batch and the noise of a step depend on `key` and the step's number only, so that a run in segments equals
-    one run to the bit.
+    one run to the bit. The optimizer is told the loss (`value`) and may ask for it elsewhere (`obj_fn`, as optax's
+    second-order methods do).
+
+    Args:
+        evaluation_params: (optimizer state, parameters) -> the point that the optimizer would return, for those that
+            take gradients elsewhere. The losses that come back are then those of this point, on the step's batch.
     """
     tx = optax.with_extra_args_support(family.wrap_optimizer(draw, tx))
 
     def step(state: InnerState, _):
         key_batch, key_loss = prng.split(prng.fold_in(key, state.step))
         batch = family.batch(data, key_batch)
-        loss, grads = jax.value_and_grad(family.loss, argnums=1)(draw, state.params, batch, key_loss)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss)
+
+        def objective(params):
+            return family.loss(draw, params, batch, key_loss)
+
+        loss, grads = jax.value_and_grad(objective)(state.params)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss, obj_fn=objective)
         params = optax.apply_updates(state.params, updates)
+        if evaluation_params is not None:
+            loss = objective(evaluation_params(state.opt_state, state.params))
         return InnerState(params, opt_state, state.step + 1), loss
 
     return jax.lax.scan(step, state, length=num_steps)

@@ -4,17 +4,17 @@ from rich import box
 from rich.table import Table
 
 from evaluation.report import words
-from evaluation.results import Row
-from evaluation.settings import REFERENCE, Evaluation
+from evaluation.settings import Evaluation
+from evaluation.summary import Row, Summary
 
 
-def table(rows: list[Row], settings: Evaluation) -> Table:
+def task_table(rows: list[Row], settings: Evaluation, reference: str) -> Table:
     """A section a task, a line an optimizer, learned ones in bold; narrow enough for 80 columns."""
     seeds = words.count(settings.num_seeds, "seed")
     result = Table(title=f"{settings.suite}: final losses, mean of {seeds}", box=box.SIMPLE_HEAD, pad_edge=False)
-    result.add_column("optimizer", overflow="fold")
+    result.add_column("optimizer", overflow="fold", min_width=18)
     any_diverged = any(row.num_diverged for row in rows)
-    for name in ("rate", "train", "valid", f"/ {REFERENCE}", "speed-up", *(["diverged"] if any_diverged else [])):
+    for name in ("rate", "train", "valid", f"/ {reference}", "speed-up", *(["diverged"] if any_diverged else [])):
         result.add_column(name, justify="right", no_wrap=True)
     task = None
     for row in rows:
@@ -23,14 +23,37 @@ def table(rows: list[Row], settings: Evaluation) -> Table:
                 result.add_section()
             result.add_row(row.task, style="italic")
             task = row.task
+        rate = dict(row.hyperparameters).get("learning_rate")
         cells = [
             f"  {row.optimizer}",
-            ", ".join(words.rate(value) for _, value in row.hyperparameters) or "none",
+            "none" if rate is None else words.rate(rate),
             words.number(row.train_loss),
             words.number(row.valid_loss),
             words.ratio(row.ratio),
-            "never" if row.speed_up == 0 else words.ratio(row.speed_up),
+            words.envelope_speed_up(row.envelope_speed_up, settings.stretch),
             *([str(row.num_diverged) if row.num_diverged else ""] if any_diverged else []),
         ]
         result.add_row(*cells, style="bold" if row.is_learned else None)
+    return result
+
+
+def summary_table(summaries: list[Summary], settings: Evaluation, reference: str) -> Table:
+    """A line an optimizer, over all tasks."""
+    result = Table(title=f"{settings.suite}: against tuned {reference}", box=box.SIMPLE_HEAD, pad_edge=False)
+    result.add_column("optimizer", overflow="fold", min_width=18)
+    for name in ("trials", "final loss", "95 %", "w-t-l", "p", "speed-up", "worth"):
+        result.add_column(name, justify="right", no_wrap=True)
+    num_trials = next(found.num_trials for found in summaries if found.optimizer == reference)
+    for found in summaries:
+        result.add_row(
+            found.optimizer,
+            str(found.num_trials or "none"),
+            words.ratio(found.ratio),
+            words.interval(found.ratio_interval),
+            words.record(found.record),
+            words.p_value(found.p_value),
+            words.envelope_speed_up(found.envelope_speed_up, settings.stretch),
+            words.trials(found.worth_trials, num_trials),
+            style="bold" if found.is_learned else None,
+        )
     return result

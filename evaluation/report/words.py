@@ -5,8 +5,9 @@ import math
 import numpy as np
 
 from evaluation import scores
-from evaluation.results import Results, Row
+from evaluation.results import Results
 from evaluation.scores import Interval, Record
+from evaluation.summary import Row, Summary
 
 NEVER = "not reached"
 
@@ -44,10 +45,38 @@ def speed_up_interval(value: Interval) -> str:
     return f"{'never' if value.low == 0 else number(value.low)} to {number(value.high)}"
 
 
-def envelope_speed_up(value: float) -> str:
+def envelope_speed_up(value: float, stretch: int) -> str:
+    """A speed-up that was measured in runs up to `stretch` times longer."""
     if math.isinf(value):
-        return "> 1x"
+        return f"> {stretch}x"
     return "diverged" if value == 0 else ratio(value)
+
+
+def trials(value: float, num_trials: int) -> str:
+    """How many trials an optimizer is worth, of `num_trials` that were made."""
+    if math.isinf(value):
+        return f"> {num_trials}"
+    return "diverged" if value == 0 else f"{value:.0f}"
+
+
+def p_value(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return "< 0.001" if value < 0.001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+
+
+def percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def percent_interval(value: Interval) -> str:
+    if math.isnan(value.low) or math.isnan(value.high):
+        return ""
+    return f"{100 * value.low:.0f} to {100 * value.high:.0f} %"
+
+
+def record(value: Record) -> str:
+    return f"{value.wins}-{value.ties}-{value.losses}"
 
 
 def rate(value: float) -> str:
@@ -57,37 +86,66 @@ def rate(value: float) -> str:
 
 
 def hyperparameters(row: Row) -> str:
+    """The learning rate alone where it alone was tuned; what was chosen among many otherwise."""
     if not row.hyperparameters:
         return "none"
-    return ", ".join(f"{rate(value)}{' (edge of the grid)' if row.at_edge else ''}" for _, value in row.hyperparameters)
+    values = dict(row.hyperparameters)
+    if "rates" in row.tuning and "learning_rate" in values:
+        values = {"learning_rate": values["learning_rate"]}
+    text = ", ".join(f"{_short(name)}{rate(value)}" for name, value in values.items())
+    return f"{text} (edge)" if row.at_edge else text
+
+
+def _short(name: str) -> str:
+    return "" if name == "learning_rate" else f"{name} "
 
 
 def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def finding(rows: list[Row], optimizer: str, reference: str) -> str:
-    """How a learned optimizer did against the tuned reference, without its name."""
-    mine = [row for row in rows if row.optimizer == optimizer]
-    theirs = [row for row in rows if row.optimizer == reference]
-    record = scores.compare(
-        np.array([row.train_loss for row in mine]), np.array([row.train_loss for row in theirs])
-    )  # fmt: skip
+def finding(found: Summary, rows: list[Row], reference: str, stretch: int) -> str:
+    """How an optimizer did against the tuned reference, without its name."""
+    mine = [row for row in rows if row.optimizer == found.optimizer]
+    wins, ties, losses = found.record
     text = (
-        f"ended below tuned {reference}'s final training loss on {record.wins} of {count(len(mine), 'task')}, "
-        f"within 1 % of it on {record.ties}, above it on {record.losses}"
+        f"ended below tuned {reference}'s final training loss on {wins} of {count(len(mine), 'task')}, "
+        f"within 1 % of it on {ties}, above it on {losses}"
     )
     reached = [row.speed_up for row in mine if row.speed_up > 0]
     if reached:
         text += f". It got to that loss at some time on {len(reached)}, there with a median speed-up of "
         text += f"{np.median(reached):.2f}x in steps"
-    ratios = np.array([row.ratio for row in mine])
-    if np.isfinite(ratios).all():
-        change = 100 * (float(np.exp(np.mean(np.log(ratios)))) - 1)
+    if math.isfinite(found.geometric_ratio):
+        change = 100 * (found.geometric_ratio - 1)
         size = f"{abs(change):.1f} % {'below' if change < 0 else 'above'}" if abs(change) >= 0.05 else "level with"
         text += f". Its final loss was {size} tuned {reference}'s on average (geometric mean over tasks)"
-    num_diverged = sum(row.num_diverged for row in mine)
-    return f"{text}. {count(num_diverged, 'run').capitalize() if num_diverged else 'No run'} diverged."
+    diverged = count(found.num_diverged, "run").capitalize() if found.num_diverged else "No run"
+    return f"{text}. {diverged} diverged."
+
+
+def failures(results: Results, rows: list[Row]) -> list[str]:
+    """What went wrong, a line each."""
+    lines = []
+    for row in rows:
+        entry = results.entry(row.task, row.optimizer)
+        for curve in entry.reported:
+            if scores.diverged(curve.train_loss):
+                broken = np.flatnonzero(~np.isfinite(curve.train_loss))
+                how = (
+                    f"its loss was no number from step {broken[0] + 1}"
+                    if len(broken)
+                    else f"it ended at {number(float(scores.final_loss(curve.train_loss)))}, "
+                    f"from {number(float(curve.train_loss[0]))}"
+                )
+                lines.append(f"{row.task}, {row.optimizer}, seed {curve.seed}: {how}.")
+        if row.at_edge:
+            best = rate(dict(row.hyperparameters)["learning_rate"])
+            lines.append(
+                f"{row.task}, {row.optimizer}: the best learning rate, {best}, is the last that was tried; a better "
+                "one may lie outside."
+            )
+    return lines
 
 
 def duels(results: Results) -> list[tuple[str, list[Record | None]]]:

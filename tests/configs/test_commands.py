@@ -54,13 +54,18 @@ META_TRAIN = [
 
 EVALUATE = [
     (["dmo"], "did you mean 'demo'?"),
-    (["demo"], "needs at least one --weights PATH"),
     (["demo", "--weights", "nowhere.velo"], "nowhere.velo"),
     (["demo", "--weights", "broken.velo"], "broken.velo"),
     (["demo", "--weights", "adam.velo"], "would be reported as 'adam', the name of a baseline"),
     (["demo", "--weights", "good.velo", "--out", "file"], "file"),
     (["demo", "--num-seeds", "0", "--weights", "broken.velo"], "num_seeds must be in [1, 10000], got 0"),
     (["demo", "--suite", "demmo", "--weights", "broken.velo"], "did you mean 'demo'?"),
+    (["--suite", "nowhere:TASKS"], "there is no module nowhere"),
+    (["--optimizers", "adam,adm"], "unknown baseline 'adm'; did you mean 'adam'"),
+    (["--optimizers", "celo:nowhere.state"], "there is no weights file nowhere.state"),
+    (["--optimizers=adam@lots", "--seeds", "2"], "unknown budget @lots"),
+    (["--compare", "taken", "other"], "taken holds no evaluation"),
+    (["--report", "taken"], "taken holds no evaluation"),
 ]
 
 
@@ -105,6 +110,20 @@ def test_default_folder_is_the_first_free_one():
     Path("runs/demo-2").mkdir()
     assert output_folder.new("demo") == Path("runs/demo-3")
     assert output_folder.latest("demo") == Path("runs/demo-2")
+
+
+def test_short_forms_are_spelled_out():
+    assert evaluate_command.expand(["--optimizers", "velo,adam@25", "--seeds", "5"], "standard") == [
+        "standard", "--optimizers", "velo", "adam@25", "--num-seeds", "5"
+    ]  # fmt: skip
+    assert evaluate_command.expand(["demo", "--optimizers=adam,sgd", "--out", "a,b"], "standard") == [
+        "demo", "--optimizers", "adam", "sgd", "--out", "a,b"
+    ]  # fmt: skip
+    assert evaluate_command.expand(["demo", "--baselines", "adam", "--untrained"], "standard") == [
+        "demo", "--optimizers", "adam", "--untrained"
+    ]  # fmt: skip
+    assert evaluate_command.expand([], "standard") == []
+    assert evaluate_command.expand(["--help"], "standard") == ["--help"]
 
 
 def test_weights_have_short_names_that_differ():

@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import optax
 
-from evaluation.curve import Curve
+from evaluation.curve import Cost, Curve
 from evaluation.results import Entry
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.fixed import FixedTask
 from velo.learned_optimizer import LearnedOptimizer
 
 TASK = FixedTask("tiny", MLPClassifier(dataset="breast_cancer", widths=(4,), batch_size=8), 12)
+SUITE = f"{__name__}:TASK"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,19 @@ class ScaledSGD(LearnedOptimizer):
         return optax.with_extra_args_support(optax.sgd(theta["rate"]))
 
 
+def own_sgd(num_steps, learning_rate=0.1, nesterov=False):
+    """What a user writes."""
+    return optax.sgd(optax.linear_schedule(learning_rate, 0.0, num_steps), momentum=0.5, nesterov=nesterov)
+
+
+def own_task():
+    return [TASK]
+
+
+def no_rule(learning_rate=0.1):
+    return optax.sgd(learning_rate)
+
+
 def curve(losses, *, optimizer="adam", seed=0, rate=None, task="tiny") -> Curve:
     losses = np.asarray(losses, np.float32)
     return Curve(
@@ -35,13 +49,12 @@ def curve(losses, *, optimizer="adam", seed=0, rate=None, task="tiny") -> Curve:
         train_loss=losses,
         valid_steps=np.array([len(losses)]),
         valid_loss=losses[-1:],
-        seconds=0.5,
-        compile_seconds=1.5,
-        num_lanes=2,
+        cost=Cost(0.5, 0.25, 1.5, 800, 4000, 2),
+        key=f"{task} {optimizer} {seed} {rate}",
     )
 
 
-def entry(losses, *, optimizer="adam", is_learned=False, rates=(None,), chosen=0, task="tiny") -> Entry:
+def entry(losses, *, optimizer="adam", is_learned=False, rates=(None,), chosen=0, task="tiny", stretched=()) -> Entry:
     """The same `losses` [seeds, steps] on tuning and reporting seeds, at every rate."""
     trials = [
         tuple(
@@ -52,4 +65,11 @@ def entry(losses, *, optimizer="adam", is_learned=False, rates=(None,), chosen=0
     reported = tuple(
         curve(row, optimizer=optimizer, seed=seed, rate=rates[chosen], task=task) for seed, row in enumerate(losses)
     )
-    return Entry(task, optimizer, is_learned, tuple(trials), chosen, reported)
+    longer = tuple(
+        tuple(
+            curve(row, optimizer=optimizer, seed=seed, rate=rates[chosen], task=task) for seed, row in enumerate(rows)
+        )
+        for rows in stretched
+    )
+    tuning = f"{len(rates)} rates" if len(rates) > 1 else ""
+    return Entry(task, optimizer, is_learned, tuning, tuple(trials), chosen, reported, longer)

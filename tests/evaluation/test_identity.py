@@ -3,10 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from evaluation import identity
+from evaluation import identity, specification
 from evaluation.baselines import BASELINES
 from evaluation.contender import Contender
 from evaluation.runner import Lane
+from evaluation.tuning import OneShot, RandomSearch
 from tasks.families.mlp_classifier import MLPClassifier
 from tests.evaluation.runs import TASK, ScaledSGD
 
@@ -30,6 +31,19 @@ def test_equal_parts_give_equal_keys():
     assert _key() == _key(contender=contender, task=dataclasses.replace(TASK))
 
 
+def test_neither_the_name_nor_the_budget_is_part_of_a_key():
+    assert _key(contender=Contender("renamed", ScaledSGD(), {"rate": np.float32(0.1)})) == _key()
+    once, often = (Contender("adam", BASELINES["adam"], tuner=tuner) for tuner in (OneShot(), RandomSearch(25)))
+    assert _key(contender=once) == _key(contender=often)
+
+
+def test_a_users_own_code_is_part_of_a_key(monkeypatch):
+    digests = []
+    monkeypatch.setattr(identity, "_source_digest", lambda *modules: digests.append(modules) or "")
+    _key(contender=specification.parse("tests.evaluation.runs:own_sgd"))
+    assert digests[0][-1] == "tests.evaluation.runs"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -37,8 +51,8 @@ def test_equal_parts_give_equal_keys():
         {"task": dataclasses.replace(TASK, name="other")},
         {"task": dataclasses.replace(TASK, family=MLPClassifier(dataset="breast_cancer", widths=(5,), batch_size=8))},
         {"contender": Contender("learned", ScaledSGD(), {"rate": np.float32(0.2)})},
-        {"contender": Contender("renamed", ScaledSGD(), {"rate": np.float32(0.1)})},
         {"contender": Contender("learned", BASELINES["adam"])},
+        {"contender": Contender("learned", BASELINES["adam"].with_schedule("cosine"))},
         {"lane": Lane((), 1)},
         {"lane": Lane((("learning_rate", 0.1),), 0)},
         {"num_checkpoints": 4},

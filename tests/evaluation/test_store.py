@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evaluation.curve import StepSizes
 from evaluation.store import Store
 from tests.evaluation.runs import curve
 
@@ -15,12 +16,22 @@ def test_a_curve_comes_back_as_it_was(tmp_path):
     store = Store(tmp_path / "new" / "folder")
     original = curve(LOSSES, rate=1e-3, seed=7)
     original = dataclasses.replace(
-        original, valid_steps=np.array([2, 4]), valid_loss=np.array([np.nan, 1.5], np.float32)
+        original,
+        valid_steps=np.array([2, 4]),
+        valid_loss=np.array([np.nan, 1.5], np.float32),
+        cost=dataclasses.replace(original.cost, memory_bytes=None),
+        step_sizes=StepSizes(("w", "b"), np.array([0, 3]), np.array([[1, 2], [3, 4]], np.float32)),
     )
     store.put("abc", original)
-    again = store.get("abc", "tiny", "adam")
+    again = store.get("abc")
     assert again is not None
+    assert again.key == "abc"
+    assert again.step_sizes is not None
+    for field in dataclasses.fields(StepSizes):
+        np.testing.assert_array_equal(getattr(again.step_sizes, field.name), getattr(original.step_sizes, field.name))
     for field in dataclasses.fields(original):
+        if field.name in ("key", "step_sizes"):
+            continue
         np.testing.assert_array_equal(getattr(again, field.name), getattr(original, field.name), err_msg=field.name)
 
 
@@ -49,7 +60,7 @@ def test_a_damaged_curve_is_set_aside_whole_and_counts_as_missing(tmp_path, capl
     damaged = damage(path.read_bytes())
     path.write_bytes(damaged)
     with caplog.at_level(logging.WARNING):
-        assert store.get("abc", "tiny", "adam") is None
+        assert store.get("abc") is None
     (line,) = caplog.messages
     assert path.name in line
     assert "\n" not in line
@@ -62,7 +73,7 @@ def test_a_curve_under_the_wrong_name_is_none(tmp_path):
     store = Store(tmp_path)
     path = store.put("abc", curve([1.0]))
     path.rename(store.path("def", curve([1.0])))
-    assert store.get("def", "tiny", "adam") is None
+    assert store.get("def") is None
 
 
 def test_names_of_optimizers_cannot_leave_the_folder(tmp_path):

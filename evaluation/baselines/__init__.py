@@ -1,0 +1,18 @@
+"""Hand-designed optimizers by name, each with what may be tuned about it."""
+
+from evaluation.baselines.baseline import Baseline, Hyperparameters
+from evaluation.baselines.catalogue import BASELINES, get, names
+from evaluation.baselines.schedules import SCHEDULES
+from evaluation.baselines.spans import Decay, LogUniform, Span
+
+__all__ = [
+    "BASELINES",
+    "SCHEDULES",
+    "Baseline",
+    "Decay",
+    "Hyperparameters",
+    "LogUniform",
+    "Span",
+    "get",
+    "names",
+]

@@ -1,0 +1,44 @@
+"""Divides an evaluation among Ray workers: each fills the shared folder with curves, the caller then finds them there.
+
+The workers have to see the folder of the caller: one machine, or a shared file system. Since every curve is written
+once under its key, it doesn't matter who runs what, and a lost worker costs its unfinished curves only.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from evaluation.contender import Contender
+from evaluation.sweep import Sweep
+from tasks.fixed import FixedTask
+
+
+def fill(sweep: Sweep, pairs: Sequence[tuple[FixedTask, Contender]], console: Console) -> None:
+    """Runs every pair once, `sweep.settings.num_workers` at a time.
+
+    Raises:
+        ValueError: in one line, without Ray.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("num_workers needs Ray: pip install 'velo[meta-train]'") from None
+    started = not ray.is_initialized()
+    if started:
+        ray.init(num_cpus=sweep.settings.num_workers, include_dashboard=False, logging_level=logging.WARNING)
+    try:
+        remote = ray.remote(num_cpus=1, max_retries=2)(_fill_one)
+        waiting = {remote.remote(sweep, task, contender): f"{task.name}: {contender.name}" for task, contender in pairs}
+        while waiting:
+            (done,), _ = ray.wait(list(waiting))
+            ray.get(done)
+            name = waiting.pop(done)
+            console.print(f"{name} done, {len(waiting)} to go", style="dim")
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _fill_one(sweep: Sweep, task: FixedTask, contender: Contender) -> None:
+    sweep.entry(task, contender)

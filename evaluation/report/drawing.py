@@ -1,0 +1,166 @@
+"""A figure with its data: as SVG for a page, PNG for a paper, CSV for everybody."""
+
+import base64
+import csv
+import dataclasses
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from evaluation.results import Results
+
+LEARNED_COLORS = ("#d55e00", "#e69f00", "#cc79a7", "#8c510a")
+BASELINE_COLORS = ("#0072b2", "#009e73", "#56b4e9", "#7f7f7f", "#6a3d9a", "#b2182b", "#b8860b", "#1b7837")
+REFERENCE_COLOR = "#1a1a1a"
+DASHES = ("6 2", "2 2", "6 2 2 2", "8 3", "3 1")
+SIZE = (4.0, 2.75)  # inches; a panel is 300-400 px wide on a page, so 9 pt are about 11 px
+MAX_POINTS = 150
+PNG_DOTS_PER_INCH = 200
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "velo",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["system-ui", "Helvetica", "Arial", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.edgecolor": "#9aa0a6",
+    "axes.labelcolor": "#3c4043",
+    "xtick.color": "#9aa0a6",
+    "ytick.color": "#9aa0a6",
+    "xtick.labelcolor": "#3c4043",
+    "ytick.labelcolor": "#3c4043",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stroke:
+    """How an optimizer is drawn everywhere: the same colour and dashes in every figure and in the legend."""
+
+    color: str
+    dashes: str
+    """SVG `stroke-dasharray`; empty for a solid line."""
+    width: float
+
+    @property
+    def line(self) -> dict:
+        pattern = [float(part) for part in self.dashes.split()]
+        return {
+            "color": self.color,
+            "linewidth": self.width,
+            "linestyle": (0, tuple(size / self.width for size in pattern)) if pattern else "solid",
+        }
+
+
+def strokes(results: Results) -> dict[str, Stroke]:
+    """Learned optimizers warm and thick, the reference black, other baselines cool and dashed."""
+    result = {}
+    num_baselines = 0
+    for name in results.optimizers:
+        if name in results.learned:
+            color = LEARNED_COLORS[results.learned.index(name) % len(LEARNED_COLORS)]
+            result[name] = Stroke(color, "", 2.0)
+        elif name == results.reference:
+            result[name] = Stroke(REFERENCE_COLOR, "", 1.3)
+        else:
+            color = BASELINE_COLORS[num_baselines % len(BASELINE_COLORS)]
+            result[name] = Stroke(color, DASHES[num_baselines % len(DASHES)], 1.4)
+            num_baselines += 1
+    return result
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure and the numbers that it shows."""
+
+    name: str
+    """Of its files, without a suffix."""
+    title: str
+    figure: Figure
+    columns: tuple[str, ...]
+    rows: list[tuple]
+
+    @property
+    def file_name(self) -> str:
+        return re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)
+
+    @property
+    def csv(self) -> str:
+        return table_csv(self.columns, self.rows)
+
+    @property
+    def svg(self) -> str:
+        """An element that scales with its container and names itself to screen readers."""
+        buffer = io.StringIO()
+        with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.name}):  # ids differ between the figures of a page
+            self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        text = buffer.getvalue()
+        text = text[text.index("<svg") :]
+        text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        text = re.sub(r' (xmlns:xlink|xmlns)="[^"]*"', "", text)
+        text = re.sub(r'\bwidth="[^"]*pt" ', "", re.sub(r'\bheight="[^"]*pt" ', "", text, count=1), count=1)
+        title = self.title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+        return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1).replace("xlink:href", "href")
+
+    def save(self, folder: Path) -> None:
+        """NAME.png and NAME.csv in an existing folder."""
+        with matplotlib.rc_context({**STYLE, "font.sans-serif": ["DejaVu Sans"]}):
+            self.figure.savefig(
+                folder / f"{self.file_name}.png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": None}
+            )
+        (folder / f"{self.file_name}.csv").write_text(self.csv, encoding="utf-8")
+
+
+def table_csv(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """Floats with six significant digits."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([f"{cell:.6g}" if isinstance(cell, float | np.floating) else cell for cell in row])
+    return buffer.getvalue()
+
+
+def data_address(text: str, kind: str = "text/csv") -> str:
+    """The text as an address that a browser saves without asking a server."""
+    return f"data:{kind};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def panel(x_label: str, y_label: str, size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e8eaed", linewidth=0.8)
+    axes.set_axisbelow(True)
+    figure.patch.set_alpha(0)
+    axes.patch.set_alpha(0)
+    return figure, axes
+
+
+def subsample(num_points: int) -> np.ndarray:
+    """At most `MAX_POINTS` places, the first and the last among them."""
+    return np.unique(np.round(np.linspace(0, num_points - 1, MAX_POINTS)).astype(int))
+
+
+def set_loss_limits(axes: Axes, lowest: list[float], highest: list[float]) -> None:
+    """From the best loss to a little above where training starts, logarithmic if all of it is positive."""
+    low, high = (min(lowest), max(highest)) if lowest else (0.0, 1.0)
+    if not np.isfinite(high) or high <= low:
+        high = low + max(abs(low), 1e-12)
+    if low > 0:
+        axes.set_yscale("log")
+        axes.set_ylim(low * (low / high) ** 0.06, high * (high / low) ** 0.08)
+        if high / low < 30:  # powers of ten alone would label one tick or none
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high / low > 5 else MaxNLocator(5))
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))

@@ -1,0 +1,33 @@
+"""A sweep that kills its own process after some curves, as `kill -9` would: a process of its own of `test_run`."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from evaluation import run, store
+from tests.evaluation.test_run import SETTINGS, learned
+
+NUM_CURVES = 4
+
+
+def main(out: Path) -> None:
+    put, count = store.Store.put, 0
+
+    def counting_put(self, key, curve):
+        nonlocal count
+        if count == NUM_CURVES:
+            # In the middle of the next file.
+            self.path(key, curve).with_name(f".{key}.parquet-{os.getpid()}").write_bytes(b"half a curve")
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+        return put(self, key, curve)
+
+    store.Store.put = counting_put
+    run.evaluate(SETTINGS, learned(), out, console=Console(quiet=True))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
