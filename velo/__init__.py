@@ -1,6 +1,8 @@
 """VeLO: learned optimizers on today's JAX."""
 
+import importlib
 import importlib.metadata
+from typing import Any
 
 from velo import bridge
 from velo.architectures import ARCHITECTURES
@@ -12,8 +14,18 @@ from velo.architectures.rnn_mlp import RNNMLP
 from velo.architectures.velo import VeLO
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.tensor_file import WeightsError
+from velo.training import Fitted, History, NonFiniteLossError, fit
 from velo.transformation import optimizer
 from velo.weights import WeightsInfo, load_weights, save_weights, weights_info
+
+LAZY = ("torch",)  # needs its extra
+
+
+def __getattr__(name: str) -> Any:
+    if name in LAZY:
+        return importlib.import_module(f"velo.{name}")
+    raise AttributeError(f"module 'velo' has no attribute {name!r}")
+
 
 __version__ = importlib.metadata.version("velo")
 
@@ -24,14 +36,18 @@ __all__ = [
     "Celo",
     "Celo2",
     "CeloAdam",
+    "Fitted",
+    "History",
     "HyperV2",
     "LearnedOptimizer",
+    "NonFiniteLossError",
     "Theta",
     "VeLO",
     "WeightsError",
     "WeightsInfo",
     "__version__",
     "bridge",
+    "fit",
     "load_weights",
     "optimizer",
     "save_weights",

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from velo.accumulation import average_updates
+from velo.architectures.velo import VeLO
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int
 from velo.weights import load_weights
@@ -43,7 +44,8 @@ def optimizer(
         num_steps: length of the run in calls of `update`, at least 1. The schedule is part of what was learned:
             it ends at this step. Beyond it VeLO stands still (its schedule has reached `final_rate`), while the
             released architectures go on as their references do, with a fraction of training above one.
-        weights: a weights file, or an architecture and its theta; "default" are those that come with the package.
+        weights: a weights file, or an architecture and its theta; "default" are those that come with the package,
+            "untrained" is VeLO before any meta-training: Prodigy (2306.06101) with cosine decay.
         weight_decay: a number or a traced scalar, the fraction of each parameter that one step takes away, times
             the scale. As there is no learning rate here, this is AdamW's learning rate times its decay: 1e-4 is usual.
         weight_decay_mask: tree of bools like the parameters, or a function from them to it; None decays them all.
@@ -77,7 +79,7 @@ def optimizer(
         scale = step_scale(state.count) if callable(step_scale) else step_scale
         decayed = _mask(weight_decay_mask, params)
         updates = jax.tree.map(
-            lambda step, leaf, decays: _scaled(step, leaf, scale, weight_decay if decays else 0.0),
+            lambda step, leaf, decays: scale_step(step, leaf, scale, weight_decay if decays else 0.0),
             updates,
             params,
             decayed,
@@ -87,7 +89,8 @@ def optimizer(
     return average_updates(optax.GradientTransformationExtraArgs(init, update), every)
 
 
-def _scaled(step, leaf, scale, weight_decay):
+def scale_step(step, leaf, scale, weight_decay):
+    """scale (step - weight_decay leaf) in float32, as the dtype of `step`; `step` itself where nothing changes."""
     if _is(weight_decay, 0.0):
         return step if _is(scale, 1.0) else (scale * step.astype(jnp.float32)).astype(step.dtype)
     total = step.astype(jnp.float32) - weight_decay * leaf.astype(jnp.float32)
@@ -110,13 +113,16 @@ def resolve_weights(weights: Any) -> tuple[LearnedOptimizer, Theta]:
         if len(weights) != 2 or not isinstance(weights[0], LearnedOptimizer):
             raise ValueError("weights as a tuple has to be (architecture, theta), such as velo.load_weights returns")
         return weights
+    if weights == "untrained":
+        architecture = VeLO()
+        return architecture, architecture.init(jax.random.key(0))
     if weights != "default":
         return load_weights(weights)
     packaged = importlib.resources.files("velo").joinpath("data", "default.velo")
     if not packaged.is_file():
         raise ValueError(
             "weights has to be given: no meta-trained weights come with this version. "
-            "Pass the path of a weights file, or (architecture, theta)"
+            "Pass the path of a weights file, (architecture, theta), or \"untrained\" for Prodigy with cosine decay"
         )
     with importlib.resources.as_file(packaged) as path:
         return load_weights(path)
