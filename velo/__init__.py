@@ -4,7 +4,10 @@ import importlib
 import importlib.metadata
 from typing import Any
 
-from velo import bridge
+import velo.requirements  # noqa: F401, first: an old JAX may fail in any of the others
+
+# isort: split
+from velo import bridge, diagnostics
 from velo.architectures import ARCHITECTURES
 from velo.architectures.adafac_mlp import AdafacMLP
 from velo.architectures.celo import Celo, CeloAdam
@@ -47,6 +50,7 @@ __all__ = [
     "WeightsInfo",
     "__version__",
     "bridge",
+    "diagnostics",
     "fit",
     "load_weights",
     "optimizer",

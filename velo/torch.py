@@ -116,6 +116,7 @@ class VeLO(torch.optim.Optimizer):
         return loss
 
     def _update(self, grads, state, params, value, plain, scales):
+        updates: Any
         updates, state = self._tx.update(grads, state, params, value=value)
         if not plain:
             updates = [
@@ -150,8 +151,8 @@ class VeLO(torch.optim.Optimizer):
         self._num_nonfinite = 0 if np.isfinite(value) else self._num_nonfinite + 1
         if self._num_nonfinite >= MAX_NONFINITE:
             raise FloatingPointError(
-                f"the loss was {value} for {MAX_NONFINITE} steps in a row: look for bad values in the data and for "
-                "logarithms, divisions and roots in the loss; torch.autograd.set_detect_anomaly(True) finds the operation"
+                f"the loss was {value} for {MAX_NONFINITE} steps in a row: look for bad values in the data, and "
+                "for logarithms, divisions and roots; torch.autograd.set_detect_anomaly(True) finds the operation"
             )
         return value
 
@@ -184,7 +185,8 @@ class VeLO(torch.optim.Optimizer):
             raise ValueError("this state is of a model or of weights with other shapes")
         super().load_state_dict({name: entry for name, entry in state_dict.items() if name != "velo"})
         restored = [
-            jax.device_put(np.array(new.cpu()), leaf.sharding) for new, leaf in zip(own["leaves"], leaves, strict=True)
+            jax.device_put(np.array(new.cpu().numpy()), leaf.sharding)
+            for new, leaf in zip(own["leaves"], leaves, strict=True)
         ]
         self._jax_state = structure.unflatten(restored)
         self._num_done = own["num_done"]
@@ -203,5 +205,3 @@ def _borrow(tensor: Any) -> jax.Array:
             f"a parameter is on {tensor.device}, and JAX computes on {jax.default_backend()}: install JAX for that "
             "device too, or keep the model on the CPU"
         ) from error
-
-

@@ -103,11 +103,12 @@ class VeLO(LearnedOptimizer):
             if not jax.tree.leaves(params):
                 return updates, state
             with jax.default_matmul_precision("highest"):
-                return self._update(theta, num_steps, updates, state, params, jnp.asarray(value))
+                return self.update_with_controls(theta, num_steps, updates, state, params, jnp.asarray(value))[:2]
 
         return optax.GradientTransformationExtraArgs(init, update)
 
-    def _update(self, theta, num_steps, grads, state, params, loss):
+    def update_with_controls(self, theta, num_steps, grads, state, params, loss):
+        """(updates, state, what the hypernetwork chose for each tensor), the last for `velo.diagnostics`."""
         leaves, treedef = jax.tree.flatten(params)
         layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
         weights = layout.pack(leaves)
@@ -144,7 +145,7 @@ class VeLO(LearnedOptimizer):
         steps = layout.unpack(rate * jnp.exp(log_step)[:, None] * direction)
         updates = [-step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
         state = state._replace(step=state.step + 1, distance=new_distance, lstm=lstm)
-        return treedef.unflatten(updates), state
+        return treedef.unflatten(updates), state, controls
 
     def _nominal_rate(self, state, fraction):
         """gamma_k d_k with Adam's bias correction and a cosine decay over the run, as in optax.contrib.prodigy."""

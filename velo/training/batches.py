@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 MAX_SHAPES = 4
-"""Different shapes of batches before a warning: a whole and a last smaller one are usual, with few buckets of lengths."""
+"""Different shapes of batches before a warning: a few buckets of lengths, each with a smaller last batch, are usual."""
 
 
 class Batches:
@@ -24,10 +24,10 @@ class Batches:
 
     def __init__(
         self,
-        source: Iterable[Any] | Callable[[int], Any],
+        source: Any,
         first: int,
         num_steps: int,
-        devices: Sequence[jax.Device] | None,
+        devices: Sequence[Any] | None,
     ):
         if not isinstance(source, Iterable) and not callable(source):
             raise ValueError(f"batches has to be an iterable, or a function of the step, got {type(source).__name__}")

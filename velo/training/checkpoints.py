@@ -24,7 +24,7 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.ERROR)
         self.folder = Path(folder).resolve()
         options = self._orbax.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False)
-        self._manager = self._orbax.CheckpointManager(self.folder, options=options, item_names=("state", "history"))
+        self._manager = self._orbax.CheckpointManager(self.folder, options=options, item_names=("state", "record"))
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
@@ -33,14 +33,10 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        arrays = _numbered(jax.tree.map(_data, state))
+        record = {"shapes": _shapes(arrays), "history": history.to_json()}
         args = self._orbax.args
-        self._manager.save(
-            step,
-            args=args.Composite(
-                state=args.StandardSave(_numbered(jax.tree.map(_data, state))),
-                history=args.JsonSave(history.to_json()),
-            ),
-        )
+        self._manager.save(step, args=args.Composite(state=args.StandardSave(arrays), record=args.JsonSave(record)))
 
     def restore(self, template: TrainState) -> tuple[TrainState, History]:
         """The latest checkpoint.
@@ -50,29 +46,26 @@ class Checkpoints:
         """
         step = self.latest_step()
         where = self.folder / str(step)
-        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), jax.tree.map(_data, template))
-        args = self._orbax.args
-        try:
-            metadata = self._manager.item_metadata(step)["state"]
-            stored = {name: (tuple(leaf.shape), np.dtype(leaf.dtype)) for name, leaf in dict(metadata).items()}
-            restored = self._manager.restore(
-                step, args=args.Composite(state=args.StandardRestore(_numbered(abstract)), history=args.JsonRestore())
-            )
-        except Exception as error:
-            # Orbax and its storage raise many types for a file that they can't read; all mean the same to the user.
-            raise ValueError(
-                f"checkpoint {where} can't be read ({type(error).__name__}), or is of another model: delete it to go on "
-                f"from an earlier one, or choose another folder"
-            ) from error
-        wanted = {name: (leaf.shape, np.dtype(leaf.dtype)) for name, leaf in _numbered(abstract).items()}
-        if stored != wanted:
+        arrays = _numbered(jax.tree.map(_data, template))
+        record = self._read(step, "record", self._orbax.args.JsonRestore())
+        if record["shapes"] != _shapes(arrays):
             raise ValueError(
                 f"checkpoint {where} holds other shapes than this model, optimizer and model_state: "
                 "resume with what it was started with, or choose another folder"
             )
-        leaves = [restored["state"][name] for name in sorted(wanted)]
-        state = jax.tree.unflatten(jax.tree.structure(template), leaves)
-        return jax.tree.map(_typed, state, template), History.from_json(restored["history"])
+        restored = self._read(step, "state", self._orbax.args.StandardRestore(arrays))
+        state = jax.tree.unflatten(jax.tree.structure(template), [restored[name] for name in sorted(arrays)])
+        return jax.tree.map(_typed, state, template), History.from_json(record["history"])
+
+    def _read(self, step: Any, item: str, how: Any) -> Any:
+        try:
+            return self._manager.restore(step, args=self._orbax.args.Composite(**{item: how}))[item]
+        except Exception as error:
+            # Orbax and its storage raise many types for a file that they can't read; all mean the same to the user.
+            raise ValueError(
+                f"checkpoint {self.folder / str(step)} can't be read ({type(error).__name__}): delete it to go on from "
+                "an earlier one, or choose another folder"
+            ) from error
 
     def close(self) -> None:
         self._manager.close()
@@ -89,6 +82,10 @@ def _is_key(leaf: Any) -> bool:
 def _data(leaf: Any) -> Any:
     """The leaf as plain numbers on the host; a PRNG key's words."""
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _shapes(arrays: dict[str, Any]) -> dict[str, str]:
+    return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
 
 
 def _typed(leaf: Any, template: Any) -> jax.Array:

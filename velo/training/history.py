@@ -21,7 +21,7 @@ class History:
         self.num_steps = num_steps
         self.losses: list[float] = []
         self.metrics: dict[str, list[float]] = {}
-        self.evaluations: list[dict[str, float]] = []
+        self.evaluations: list[dict[str, Any]] = []
         """Each with its `step`: the number of updates done."""
 
     def __len__(self) -> int:
@@ -31,7 +31,9 @@ class History:
         if not self.losses:
             return f"History: 0 of {self.num_steps} steps"
         last = "".join(f", {name} {value:.4g}" for name, value in self.last_evaluation.items() if name != "step")
-        return f"History: {len(self)} of {self.num_steps} steps, loss {self.losses[0]:.4g} -> {self.last_loss:.4g}{last}"
+        return (
+            f"History: {len(self)} of {self.num_steps} steps, loss {self.losses[0]:.4g} -> {self.last_loss:.4g}{last}"
+        )
 
     @property
     def last_loss(self) -> float:
@@ -39,7 +41,7 @@ class History:
         return float(np.mean(self.losses[-max(1, len(self.losses) // 20) :]))
 
     @property
-    def last_evaluation(self) -> Mapping[str, float]:
+    def last_evaluation(self) -> Mapping[str, Any]:
         return self.evaluations[-1] if self.evaluations else {}
 
     def append(self, loss: float, metrics: Mapping[str, float]) -> None:

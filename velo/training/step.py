@@ -20,7 +20,7 @@ class TrainState(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A user's loss function, called as its owner meant it: one form, `(params, state, batch, key) -> loss, (state, aux)`.
+    """A user's loss function in one form: (params, model_state, batch, key) -> loss, (model_state, aux).
 
     `fn` gets the parameters, then the model state if there is one, the batch, and a key if there is one.
     """

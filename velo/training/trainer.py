@@ -40,7 +40,7 @@ def fit(
     checkpoints: str | PathLike | None = None,
     checkpoint_every: int | None = None,
     resume: bool | Fitted = False,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
     compute_dtype: Any = None,
     progress: bool | None = None,
 ) -> Fitted:
@@ -187,7 +187,7 @@ class _Run:
         if self._num_nonfinite >= min(MAX_NONFINITE, self.history.num_steps):
             first = len(self.history) - self._num_nonfinite + 1
             raise NonFiniteLossError(
-                f"the loss is {self.history.losses[-1]} since step {first}: look for a bad value in that batch, and for "
+                f"the loss is {self.history.losses[-1]} since step {first}: look for bad values in that batch, and for "
                 "logarithms, divisions and roots in loss_fn; jax.config.update('jax_debug_nans', True) stops at the "
                 "operation. The run so far is in this error's `fitted`",
                 Fitted(state, self.history),
