@@ -1,4 +1,4 @@
-"""Every framework's example trains its classifier."""
+"""Every framework's example trains its classifier; the first of them with VeLO, the others with what compiles sooner."""
 
 import importlib
 import sys
