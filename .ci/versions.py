@@ -30,7 +30,7 @@ print(velo.__version__, "with jax", jax.__version__, "optax", optax.__version__,
 
 
 def lowest(requirements):
-    """`jax>=0.6` -> `jax==0.6.*`'s first release, which pip finds as jax==0.6.0 or jax==0.6."""
+    """The lower ends of ranges, `jax==0.6` for `jax>=0.6`, with the jaxlib of that JAX."""
     pins = [re.sub(r">=([\d.]+)$", r"==\1", entry) for entry in requirements if ">=" in entry]
     return pins + [pin.replace("jax==", "jaxlib==") for pin in pins if pin.startswith("jax==")]
 

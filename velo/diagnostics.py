@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from velo import features
-from velo.architectures.velo import VeLO
+from velo.architectures.velo import MAX_LOG_STEP, VeLO
 from velo.extras import require
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
@@ -79,7 +79,9 @@ class Observed(LearnedOptimizer):
             _rms(steps),
             _rms(params),
             _rms(grads),
-            jnp.full(num_tensors, jnp.nan) if controls is None else controls.log_step,
+            jnp.full(num_tensors, jnp.nan)
+            if controls is None
+            else jnp.clip(controls.log_step, -MAX_LOG_STEP, MAX_LOG_STEP),
             jnp.zeros((num_tensors, bank)) if controls is None else controls.mixture,
             jnp.zeros(0) if history is None else features.loss_features(history),
             jnp.float32(jnp.nan) if distance is None else distance.estimate,
@@ -180,7 +182,7 @@ class Record:
         if len(self.names) <= MAX_LEGEND:
             absolute.legend(fontsize="x-small")
         rows = [table[name][:, 0] for name in table if name.startswith("loss_feature_")]
-        loss.set(title="loss features: long timescales above, positive while the loss falls")
+        loss.set(title="loss features, long timescales above")
         if rows and steps:
             extent = (steps[0], steps[-1] + 1, 0, len(rows))
             image = loss.imshow(
