@@ -12,7 +12,7 @@ import optax
 from velo import features
 from velo.architectures.velo import MAX_LOG_STEP, VeLO
 from velo.extras import require
-from velo.learned_optimizer import LearnedOptimizer, Theta
+from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int, PRNGKeyArray
 from velo.training.result import Step
 from velo.transformation import Weights, resolve_weights
@@ -56,6 +56,7 @@ class Observed(LearnedOptimizer):
             return ObservedState(state, self._observe(0, blank, blank, params, state, None))
 
         def update(updates, state, params=None, *, value=None, **extra_args):
+            check_update_arguments(params, value)
             controls = None
             if isinstance(self.architecture, VeLO) and jax.tree.leaves(params):
                 with jax.default_matmul_precision("highest"):
