@@ -11,7 +11,7 @@ import optax
 
 from velo import features
 from velo.architectures.velo import MAX_LOG_STEP, VeLO
-from velo.extras import require
+from velo.extras import png, require
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int, PRNGKeyArray
 from velo.training.result import Step
@@ -195,6 +195,10 @@ class Record:
         if path is not None:
             figure.savefig(path, dpi=120)
         return figure
+
+    def _repr_png_(self) -> bytes | None:
+        """A notebook shows the picture."""
+        return png(self.plot)
 
 
 def _rms(tree: Any) -> Float[jax.Array, " tensors"]:

@@ -1,7 +1,10 @@
 """Packages beyond the core, imported when they are first needed."""
 
 import importlib
+import io
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
@@ -17,3 +20,14 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
         if error.name is None or error.name.partition(".")[0] != package:
             raise  # installed, but something that it needs is not
         raise ModuleNotFoundError(f"{purpose} needs {package}: pip install 'velo[{extra}]'", name=module) from None
+
+
+def png(plot: Callable[[], Any]) -> bytes | None:
+    """The picture of `plot` for a notebook to show; None without matplotlib."""
+    try:
+        figure = plot()
+    except ModuleNotFoundError:
+        return None
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return buffer.getvalue()

@@ -78,6 +78,7 @@ def test_the_picture_has_a_line_for_each_tensor(run, tmp_path):
     _, _, _, record = run
     figure = record.plot(tmp_path / "diagnostics.png")
     assert (tmp_path / "diagnostics.png").read_bytes()[:4] == b"\x89PNG"
+    assert record._repr_png_()[:4] == b"\x89PNG"
     assert [line.get_label() for line in figure.axes[0].lines] == ["b", "w"]
 
 

@@ -1,6 +1,5 @@
 """The history of a run: losses, metrics and evaluations by step, as a table and as a picture."""
 
-import io
 import json
 from collections.abc import Mapping
 from os import PathLike
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from velo.extras import require
+from velo.extras import png, require
 
 MAX_POINTS = 500
 """Points of a drawn curve; longer runs are averaged over neighbours."""
@@ -92,13 +91,7 @@ class History:
 
     def _repr_png_(self) -> bytes | None:
         """A notebook shows the picture."""
-        try:
-            figure = self.plot()
-        except ModuleNotFoundError:
-            return None
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=90)
-        return buffer.getvalue()
+        return png(self.plot)
 
     def to_json(self) -> dict[str, Any]:
         return {
