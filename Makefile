@@ -9,7 +9,7 @@ PYTEST_WORKERS ?= 2
 
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
-.PHONY: demo test test-slow lint format lock clean
+.PHONY: demo test test-slow lint format docs versions lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m configs.demo
@@ -29,6 +29,13 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# The core at the lowest supported versions of what it needs, and Ray at its lowest, in environments of their own.
+versions: $(INSTALLED)
+	$(BIN)/python .ci/versions.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { \

@@ -1,8 +1,7 @@
-"""What the examples share: the digits, the optimizer from a weights file, and how a run is told."""
+"""What the examples share: the digits, the weights that the command line names, and how a run is told."""
 
 import sys
 
-import jax
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -27,12 +26,13 @@ def batches(num_steps, seed=0):
         yield images[rows], labels[rows]
 
 
+def weights():
+    """The weights file that the command line names; without one, VeLO before any meta-training."""
+    return sys.argv[1] if len(sys.argv) > 1 else "untrained"
+
+
 def optimizer(num_steps):
-    """The optimizer of the weights file that the command line names; without one, VeLO with an untrained theta."""
-    if len(sys.argv) > 1:
-        return velo.optimizer(num_steps, sys.argv[1])
-    architecture = velo.VeLO()
-    return velo.optimizer(num_steps, (architecture, architecture.init(jax.random.key(0))))
+    return velo.optimizer(num_steps, weights())
 
 
 def tell(losses, predict):

@@ -1,8 +1,13 @@
 """VeLO: learned optimizers on today's JAX."""
 
+import importlib
 import importlib.metadata
+from typing import Any
 
-from velo import bridge
+import velo.requirements  # noqa: F401, first: an old JAX may fail in any of the others
+
+# isort: split
+from velo import bridge, diagnostics
 from velo.architectures import ARCHITECTURES
 from velo.architectures.adafac_mlp import AdafacMLP
 from velo.architectures.celo import Celo, CeloAdam
@@ -12,8 +17,18 @@ from velo.architectures.rnn_mlp import RNNMLP
 from velo.architectures.velo import VeLO
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.tensor_file import WeightsError
+from velo.training import Fitted, History, NonFiniteLossError, fit
 from velo.transformation import optimizer
 from velo.weights import WeightsInfo, load_weights, save_weights, weights_info
+
+LAZY = ("torch",)  # needs its extra
+
+
+def __getattr__(name: str) -> Any:
+    if name in LAZY:
+        return importlib.import_module(f"velo.{name}")
+    raise AttributeError(f"module 'velo' has no attribute {name!r}")
+
 
 __version__ = importlib.metadata.version("velo")
 
@@ -24,14 +39,19 @@ __all__ = [
     "Celo",
     "Celo2",
     "CeloAdam",
+    "Fitted",
+    "History",
     "HyperV2",
     "LearnedOptimizer",
+    "NonFiniteLossError",
     "Theta",
     "VeLO",
     "WeightsError",
     "WeightsInfo",
     "__version__",
     "bridge",
+    "diagnostics",
+    "fit",
     "load_weights",
     "optimizer",
     "save_weights",

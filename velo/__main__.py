@@ -1,9 +1,10 @@
-"""`python -m velo WEIGHTS`: prints what a weights file is."""
+"""`python -m velo`: WEIGHTS prints what a weights file is, `train TASK` tries weights on a training problem."""
 
 import argparse
 import json
 import sys
 
+from velo import train_command
 from velo.weights import WeightsInfo, weights_info
 
 
@@ -24,17 +25,30 @@ def describe(info: WeightsInfo) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0, or 2 with a message on standard error when the file can't be read."""
-    parser = argparse.ArgumentParser(prog="python -m velo", description="Prints what a weights file is.")
-    parser.add_argument("weights", help="a file of velo.save_weights, or a released one")
-    parser.add_argument("--companion", help="the other file of weights that come in two")
-    options = parser.parse_args(arguments)
+    """Exit status 0, or 2 with a message on standard error where the request can't be met."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        print(describe(weights_info(options.weights, companion=options.companion)))
-    except (OSError, ValueError) as error:
+        if arguments[:1] == ["train"]:
+            parser = argparse.ArgumentParser(prog="python -m velo train", description=train_command.__doc__)
+            train_command.add_arguments(parser)
+            train_command.run(parser.parse_args(arguments[1:]))
+        else:
+            options = _parser().parse_args(arguments)
+            print(describe(weights_info(options.weights, companion=options.companion)))
+    except (OSError, ValueError, FloatingPointError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m velo",
+        description="Prints what a weights file is. `python -m velo train --help` is about trying one.",
+    )
+    parser.add_argument("weights", help="a file of velo.save_weights, or a released one")
+    parser.add_argument("--companion", help="the other file of weights that come in two")
+    return parser
 
 
 if __name__ == "__main__":

@@ -51,7 +51,13 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         WeightsError: it is no regular file, or too large.
     """
     path = pathlib.Path(path)
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"there is no weights file {path.absolute()}: velo-meta-train writes runs/NAME/weights.velo, and "
+            'weights="untrained" needs no file'
+        ) from None
     if not path.is_file():
         raise WeightsError(f"{path}: not a file")
     if size > MAX_FILE_BYTES:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from velo.accumulation import average_updates
+from velo.architectures.velo import VeLO
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int
 from velo.weights import load_weights
@@ -43,7 +44,8 @@ def optimizer(
         num_steps: length of the run in calls of `update`, at least 1. The schedule is part of what was learned:
             it ends at this step. Beyond it VeLO stands still (its schedule has reached `final_rate`), while the
             released architectures go on as their references do, with a fraction of training above one.
-        weights: a weights file, or an architecture and its theta; "default" are those that come with the package.
+        weights: a weights file, or an architecture and its theta; "default" are those that come with the package,
+            "untrained" is VeLO before any meta-training: Prodigy (2306.06101) with cosine decay.
         weight_decay: a number or a traced scalar, the fraction of each parameter that one step takes away, times
             the scale. As there is no learning rate here, this is AdamW's learning rate times its decay: 1e-4 is usual.
         weight_decay_mask: tree of bools like the parameters, or a function from them to it; None decays them all.
@@ -55,7 +57,8 @@ def optimizer(
 
     Raises:
         ValueError: an argument is out of range, `weights` has to be given, or it is no weights file; `init` raises one
-            that names the leaf if a parameter is not of a floating type, `update` if `params` or `value` is missing.
+            that names the leaf if a parameter is not of a floating type, `update` if `params` or `value` is missing,
+            or where gradients, parameters and state don't belong together.
         FileNotFoundError: there is no such weights file.
     """
     length = check_count("num_steps", num_steps)
@@ -73,11 +76,16 @@ def optimizer(
     def update(updates, state, params=None, *, value=None, **extra_args):
         del extra_args
         check_update_arguments(params, value)
-        updates, learned_state = learned.update(updates, state.learned, params, value=value)
+        _check_same_tensors("the gradients", updates, params)
+        try:
+            updates, learned_state = learned.update(updates, state.learned, params, value=value)
+        except Exception as error:
+            _check_state(learned, state, params, error)
+            raise
         scale = step_scale(state.count) if callable(step_scale) else step_scale
         decayed = _mask(weight_decay_mask, params)
         updates = jax.tree.map(
-            lambda step, leaf, decays: _scaled(step, leaf, scale, weight_decay if decays else 0.0),
+            lambda step, leaf, decays: scale_step(step, leaf, scale, weight_decay if decays else 0.0),
             updates,
             params,
             decayed,
@@ -87,7 +95,8 @@ def optimizer(
     return average_updates(optax.GradientTransformationExtraArgs(init, update), every)
 
 
-def _scaled(step, leaf, scale, weight_decay):
+def scale_step(step, leaf, scale, weight_decay):
+    """scale (step - weight_decay leaf) in float32, as the dtype of `step`; `step` itself where nothing changes."""
     if _is(weight_decay, 0.0):
         return step if _is(scale, 1.0) else (scale * step.astype(jnp.float32)).astype(step.dtype)
     total = step.astype(jnp.float32) - weight_decay * leaf.astype(jnp.float32)
@@ -110,13 +119,16 @@ def resolve_weights(weights: Any) -> tuple[LearnedOptimizer, Theta]:
         if len(weights) != 2 or not isinstance(weights[0], LearnedOptimizer):
             raise ValueError("weights as a tuple has to be (architecture, theta), such as velo.load_weights returns")
         return weights
+    if weights == "untrained":
+        architecture = VeLO()
+        return architecture, architecture.init(jax.random.key(0))
     if weights != "default":
         return load_weights(weights)
     packaged = importlib.resources.files("velo").joinpath("data", "default.velo")
     if not packaged.is_file():
         raise ValueError(
             "weights has to be given: no meta-trained weights come with this version. "
-            "Pass the path of a weights file, or (architecture, theta)"
+            'Pass the path of a weights file, (architecture, theta), or "untrained" for Prodigy with cosine decay'
         )
     with importlib.resources.as_file(packaged) as path:
         return load_weights(path)
@@ -127,7 +139,7 @@ def check_count(name: str, value: Any) -> int:
     try:
         count = operator.index(value)
     except (TypeError, jax.errors.JAXTypeError):
-        raise ValueError(f"{name} has to be a Python integer, got {value!r}") from None
+        raise ValueError(f"{name} has to be a Python integer, a number of steps, got {value!r}") from None
     if isinstance(value, bool) or count < 1:
         raise ValueError(f"{name} has to be at least 1, got {value!r}")
     return count
@@ -146,3 +158,33 @@ def _check_floating(params) -> None:
                 f"parameter {jax.tree_util.keystr(path)} has dtype {dtype}, and only floating-point parameters can be "
                 "optimized: take it out of the parameters or freeze it with optax.masked"
             )
+
+
+def _check_same_tensors(name: str, tree, params) -> None:
+    """Raises a ValueError that names the first tensor whose counterpart is missing or of another shape."""
+    alike = jax.tree.structure(tree) == jax.tree.structure(params)
+    if alike and [*map(jnp.shape, jax.tree.leaves(tree))] == [*map(jnp.shape, jax.tree.leaves(params))]:
+        return
+    given, wanted = (
+        {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(x)[0]}
+        for x in (tree, params)
+    )
+    for path in [*wanted, *given]:
+        if given.get(path) != wanted.get(path):
+            found, expected = (f"shape {x[path]}" if path in x else "none" for x in (given, wanted))
+            raise ValueError(
+                f"{name} have to be a tree like the parameters: at {path or 'the root'} they have {found}, the "
+                f"parameters {expected}. Take them with jax.grad at the very params that go into update"
+            )
+
+
+def _check_state(learned, state, params, cause: Exception) -> None:
+    """Raises a ValueError if an update failed since its state was made for other parameters."""
+    if not isinstance(state, ScaledState):
+        raise ValueError(f"the state has to be what tx.init(params) returned, got {type(state).__name__}") from cause
+    expected = jax.eval_shape(learned.init, params)
+    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state.learned, expected)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "the state was made for parameters of other shapes: call tx.init(params) anew when the network changes"
+        ) from cause

@@ -1,6 +1,7 @@
 """Weights files: saving and loading theta together with the architecture that it belongs to."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
@@ -16,6 +17,11 @@ from velo.architectures import ARCHITECTURES
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.legacy import msgpack_file, released
 from velo.tensor_file import WeightsError
+
+try:
+    from jax.experimental import disable_x64  # pyright: ignore[reportAttributeAccessIssue]
+except ImportError:  # newer versions of JAX
+    disable_x64 = functools.partial(jax.enable_x64, False)
 
 FORMAT_VERSION = 1
 DESCRIPTION = "velo"  # our entry in the metadata: JSON with the fields of WeightsInfo
@@ -229,7 +235,7 @@ def _info(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> W
 
 def _specification(optimizer: LearnedOptimizer) -> Theta:
     """Shapes and dtypes of theta; nothing is computed."""
-    with jax.enable_x64(False):  # theta is float32 wherever it is loaded
+    with disable_x64():  # theta is float32 wherever it is loaded
         return jax.eval_shape(lambda: optimizer.init(jax.random.key(0)))
 
 

@@ -5,10 +5,13 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 import velo
 from tests.velo import recordings
+from tests.velo.probe import Probe
+from velo import train_command
 from velo.__main__ import main
 
 
@@ -35,13 +38,46 @@ def test_says_what_is_wrong(name, tmp_path, capsys):
     assert name in capsys.readouterr().err
 
 
+def test_trains_a_bundled_task(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        train_command, "resolve_weights", lambda weights: {"some.velo": (Probe(), jnp.float32(0.1))}[weights]
+    )
+    picture = tmp_path / "history.png"
+    command = ["train", "mlp_breast_cancer", "--weights", "some.velo", "--num-steps", "20", "--plot", str(picture)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "20 of 20 steps" in printed and "validation loss" in printed
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_tasks_of_ones_own_are_found_by_module_and_name():
+    family, num_steps = train_command.resolve("tasks.families.quadratic:Quadratic")
+    assert type(family).__name__ == "Quadratic" and num_steps is None
+    assert train_command.resolve("tasks.fixed:mlp_breast_cancer")[1] == 300
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("nothing", "has no task 'nothing'; known: "),
+        ("no_module:name", "No module named 'no_module'"),
+        ("json:dumps", "json:dumps is no task: it has no method draw"),
+        ("tasks.families.quadratic:Quadratic", "give --num-steps"),
+    ],
+)
+def test_train_says_what_is_wrong(task, message, capsys):
+    assert main(["train", task]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_importing_velo_computes_nothing_and_needs_little():
     """No device is set up, and none of the other packages is imported."""
     code = (
         "import sys, velo\n"
         "from jax._src import xla_bridge\n"
         "assert not xla_bridge._backends, 'a backend was initialised'\n"
-        "extra = {'orbax.checkpoint', 'ray', 'pandas', 'tasks', 'meta_train', 'evaluation', 'configs', 'safetensors'}\n"
+        "extra = {'orbax.checkpoint', 'rich', 'matplotlib', 'torch', 'ray', 'pandas', 'safetensors'}\n"
+        "extra |= {'tasks', 'meta_train', 'evaluation', 'configs'}\n"
         "print(sorted(extra & set(sys.modules)))\n"
     )
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}

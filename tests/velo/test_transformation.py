@@ -1,8 +1,5 @@
 """`velo.optimizer`: what its options do to an update, and what it says when it is used wrongly."""
 
-import dataclasses
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,36 +7,10 @@ import optax
 import pytest
 
 import velo
+from tests.velo.probe import Probe
 from velo import transformation
 
 ARCHITECTURE = velo.VeLO(lstm_size=4, num_mixtures=2)
-
-
-class ProbeState(NamedTuple):
-    total: jax.Array
-    step: jax.Array
-
-
-@dataclasses.dataclass(frozen=True)
-class Probe(velo.LearnedOptimizer):
-    """Steps along the sum of gradients times losses, over the length of the run: quick to compile, and reads it all."""
-
-    def init(self, key):
-        del key
-        return jnp.float32(0.3)
-
-    def bind(self, theta, num_steps):
-        def init(params):
-            return ProbeState(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), params), jnp.zeros((), jnp.int32))
-
-        def update(grads, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            total = jax.tree.map(lambda sum_, grad: sum_ + grad * jnp.asarray(value, jnp.float32), state.total, grads)
-            rate = theta * jnp.maximum(1.0 - state.step / num_steps, 0.0)
-            updates = jax.tree.map(lambda sum_, leaf: (-rate * sum_).astype(leaf.dtype), total, params)
-            return updates, ProbeState(total, state.step + 1)
-
-        return optax.GradientTransformationExtraArgs(init, update)
 
 
 PARAMS = {"w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4), "b": np.full(4, 0.5, np.float32)}

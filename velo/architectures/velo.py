@@ -136,12 +136,15 @@ class VeLO(LearnedOptimizer):
             if not jax.tree.leaves(params):
                 return updates, state
             with jax.default_matmul_precision("highest"):
-                return self._update(theta, num_steps, updates, state, params, jnp.asarray(value))
+                return self.update_with_controls(theta, num_steps, updates, state, params, jnp.asarray(value))[:2]
 
         return optax.GradientTransformationExtraArgs(init, update)
 
-    def _update(self, theta, num_steps, grads, state, params, loss):
-        """Two passes over the parameters: averages and their statistics, then, once the LSTM has read these, steps."""
+    def update_with_controls(self, theta, num_steps, grads, state, params, loss):
+        """(updates, state, what the hypernetwork chose for each tensor), the last for `velo.diagnostics`.
+
+        Two passes over the parameters: averages and their statistics, then, once the LSTM has read these, the steps.
+        """
         leaves, treedef = jax.tree.flatten(params)
         layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
         num_steps = jnp.asarray(num_steps, jnp.float32)
@@ -188,7 +191,7 @@ class VeLO(LearnedOptimizer):
         state = State(
             state.step + 1, averages, state.initial_params, state.initial_size, new_distance, loss_history, lstm
         )
-        return treedef.unflatten(updates), state
+        return treedef.unflatten(updates), state, controls
 
     def nominal_rate(self, step, estimate, fraction) -> Float[jax.Array, ""]:
         """gamma_k d_k with Adam's bias correction and a cosine decay over the run, as in optax.contrib.prodigy."""

@@ -1,0 +1,232 @@
+"""`velo.fit`: what it computes, and that a run in pieces is the same run."""
+
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import velo
+from tests.velo.probe import Probe
+from tests.velo.registry import ARCHITECTURES, theta_of
+from velo.training import TrainState
+from velo.training.batches import Batches
+
+WEIGHTS = (ARCHITECTURES["VeLO"], theta_of(ARCHITECTURES["VeLO"]))
+RNG = np.random.default_rng(0)
+INPUTS = RNG.standard_normal((8, 8, 3)).astype(np.float32)
+BATCHES = [(x, np.sin(x.sum(axis=1))) for x in INPUTS]
+PARAMS = {"w": np.full((3, 1), 0.1, np.float32), "b": np.zeros(1, np.float32)}
+ADAM = optax.adam(0.05)
+
+
+def loss_fn(params, batch):
+    inputs, targets = batch
+    return jnp.mean(jnp.square((inputs @ params["w"])[:, 0] + params["b"] - targets))
+
+
+def fit(num_steps=12, *, loss=loss_fn, batches=BATCHES, tx=ADAM, progress=False, **options):
+    return velo.fit(loss, PARAMS, batches, num_steps, tx=tx, progress=progress, **options)
+
+
+def assert_equal(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def stop_at(step):
+    return lambda seen: seen.step == step
+
+
+def test_is_the_loop_that_one_would_write():
+    weights = (Probe(), jnp.float32(0.1))
+    tx = velo.optimizer(5, weights)
+    params, state, losses = jax.tree.map(jnp.array, PARAMS), tx.init(PARAMS), []
+
+    @jax.jit
+    def step(params, state, batch):
+        loss, grads = jax.value_and_grad(loss_fn)(params, batch)
+        updates, state = tx.update(grads, state, params, value=loss)
+        return optax.apply_updates(params, updates), state, loss
+
+    for batch in BATCHES[:5]:
+        params, state, loss = step(params, state, batch)
+        losses.append(float(loss))
+    fitted = velo.fit(loss_fn, PARAMS, BATCHES, 5, weights=weights, progress=False)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), fitted.params, params)
+    np.testing.assert_allclose(fitted.history.losses, losses, rtol=1e-5)
+    assert fitted.num_steps_done == 5
+    assert_equal(PARAMS["w"], np.full((3, 1), 0.1, np.float32))  # donation leaves the caller's arrays alone
+
+
+def test_a_run_in_pieces_is_the_same_run(tmp_path):
+    """Through a checkpoint and through a result; with the learned optimizer, noise, and a random state in the model."""
+
+    def noisy(params, rng, batch, key):
+        use, rng = jax.random.split(rng)
+        noise = jax.random.normal(use, ()) + jax.random.normal(key, ())
+        return loss_fn(params, batch) + 0.01 * noise * params["b"][0], (rng, {"noise": noise})
+
+    options = {"loss": noisy, "tx": None, "weights": WEIGHTS, "model_state": jax.random.key(3), "has_aux": True}
+    options |= {"key": jax.random.key(1), "evaluate": lambda params, rng: params["b"][0], "evaluate_every": 3}
+    whole = fit(**options)
+    folder = tmp_path / "run"
+    first = fit(**options, checkpoints=folder, callbacks=[stop_at(7)])
+    assert first.num_steps_done == 7 and len(first.history) == 7
+    for resumed in (fit(**options, checkpoints=folder, resume=True), fit(**options, resume=first)):
+        assert_equal(resumed.params, whole.params)
+        assert_equal(resumed.state.opt_state, whole.state.opt_state)
+        assert_equal(jax.random.key_data(resumed.model_state), jax.random.key_data(whole.model_state))
+        assert resumed.history.to_json() == whole.history.to_json()
+    assert [entry["step"] for entry in whole.history.evaluations] == [3, 6, 9, 12]
+
+
+def test_checkpoints_are_of_one_run(tmp_path):
+    fit(4, checkpoints=tmp_path, callbacks=[stop_at(2)])
+    with pytest.raises(ValueError, match="has checkpoints already: pass resume=True"):
+        fit(4, checkpoints=tmp_path)
+    with pytest.raises(ValueError, match="started with num_steps=4, got 6"):
+        fit(6, checkpoints=tmp_path, resume=True)
+    with pytest.raises(ValueError, match="holds other shapes"):
+        fit(4, checkpoints=tmp_path, resume=True, tx=optax.sgd(0.1, momentum=0.9))
+    done = fit(4, checkpoints=tmp_path, resume=True)
+    with pytest.raises(ValueError, match="all 4 steps of that run are done"):
+        fit(4, resume=done)
+    (latest,) = (path for path in tmp_path.iterdir() if path.name == "4")
+    for path in latest.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"checkpoint .*4 can't be read"):
+        fit(4, checkpoints=tmp_path, resume=True)
+
+
+def test_resume_has_to_say_from_where():
+    with pytest.raises(ValueError, match="resume=True needs checkpoints"):
+        fit(resume=True)
+
+
+def test_an_interrupt_ends_the_step_and_keeps_the_run(tmp_path):
+    def interrupt(seen):
+        if seen.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    fitted = fit(callbacks=[interrupt], checkpoints=tmp_path)
+    assert fitted.num_steps_done == 3
+    assert signal.getsignal(signal.SIGINT) is before
+    assert_equal(fit(checkpoints=tmp_path, resume=True).params, fit().params)
+
+
+def test_state_and_auxiliary_output():
+    def with_state(params, count, batch):
+        return loss_fn(params, batch), count + 1
+
+    def with_aux(params, batch):
+        return loss_fn(params, batch), {"bias": params["b"][0], "inputs": batch[0]}
+
+    counted = fit(loss=with_state, model_state=jnp.zeros((), jnp.int32))
+    assert int(counted.model_state) == 12
+    seen = []
+    noted = fit(loss=with_aux, has_aux=True, callbacks=[lambda step: seen.append(step.aux["inputs"].shape)])
+    assert_equal(noted.params, counted.params)
+    assert list(noted.history.metrics) == ["bias"]
+    assert noted.history.metrics["bias"][0] == 0.0 and len(noted.history.metrics["bias"]) == 12
+    assert seen == [(8, 3)] * 12
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "message"),
+    [
+        (lambda p, b: (loss_fn(p, b), 0.0), {}, "pass has_aux=True"),
+        (lambda p, b: loss_fn(p, b), {"has_aux": True}, r"has to return \(loss, aux\)"),
+        (lambda p, s, b: (loss_fn(p, b), s), {"has_aux": True, "model_state": 1.0}, "in the second place"),
+        (lambda p, b: jnp.square(b[0] @ p["w"])[:, 0], {}, r"scalar loss, got shape \(8,\): take its mean"),
+        (lambda p, b: jnp.zeros((), jnp.int32), {}, "floating-point loss, got dtype int32"),
+        (lambda p, b: None, {}, "scalar loss, got NoneType"),
+        (lambda p, s, b: (loss_fn(p, b), (s, s)), {"model_state": 1.0}, "model state of structure"),
+    ],
+)
+def test_loss_functions_of_the_wrong_form(loss, options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(loss=loss, **options)
+
+
+def test_batches_from_anything():
+    expected = fit()
+    endless = (BATCHES[step % 8] for step in range(100))
+    for batches in (endless, lambda step: BATCHES[step % 8], tuple(BATCHES), [list(batch) for batch in BATCHES]):
+        assert_equal(fit(batches=batches).params, expected.params)
+    with pytest.raises(ValueError, match="has to be an iterable, or a function of the step, got int"):
+        Batches(3, 0, 1, None)
+    with pytest.raises(ValueError, match="at least one batch"):
+        fit(batches=[])
+    with pytest.raises(ValueError, match="made of numbers, got str"):
+        fit(batches=[("a", "b")])
+    with pytest.raises(ValueError, match="batch 2 has the structure"):
+        fit(batches=[BATCHES[0], BATCHES[1][0]])
+
+
+def test_eight_devices_compute_what_one_does():
+    devices = jax.devices()
+    assert len(devices) == 8
+    several = fit(devices=devices)
+    assert {leaf.sharding.device_set == set(devices) for leaf in jax.tree.leaves(several.params)} == {True}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), several.params, fit().params)
+    with pytest.raises(ValueError, match="8 examples can't be divided among 3 devices"):
+        fit(devices=devices[:3])
+    with pytest.raises(ValueError, match="at least one device"):
+        fit(devices=[])
+
+
+def test_mixed_precision_keeps_float32_parameters():
+    dtypes = []
+
+    def noted(params, batch):
+        dtypes.append((params["w"].dtype, batch[0].dtype))
+        return loss_fn(params, batch)
+
+    half = fit(40, loss=noted, compute_dtype=jnp.bfloat16)
+    assert dtypes[0] == (jnp.bfloat16, jnp.bfloat16)
+    assert half.params["w"].dtype == jnp.float32
+    np.testing.assert_allclose(half.history.last_loss, fit(40).history.last_loss, rtol=0.05)
+
+
+def test_callbacks_see_the_run():
+    seen = []
+    fit(callbacks=[lambda step: seen.append(step)], evaluate=lambda params: {"two": 2.0}, evaluate_every=5)
+    assert [step.step for step in seen] == list(range(1, 13))
+    assert isinstance(seen[-1].state, TrainState)
+    assert [step.evaluation for step in seen if step.evaluation] == [{"two": 2.0}] * 3
+
+
+def test_options_that_contradict():
+    with pytest.raises(ValueError, match="weights or tx, not both"):
+        fit(weights=WEIGHTS)
+    with pytest.raises(ValueError, match="evaluate_every has to be at least 1"):
+        fit(evaluate_every=0)
+
+
+def test_history_as_table_picture_and_text(tmp_path):
+    history = fit(evaluate=lambda params: {"bias": params["b"][0]}, evaluate_every=6).history
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(history.table())
+    assert list(table.columns) == ["step", "loss", "evaluation/bias"] and len(table) == 12
+    assert table["evaluation/bias"].notna().tolist() == [False] * 5 + [True] + [False] * 5 + [True]
+    pytest.importorskip("matplotlib")
+    figure = history.plot(tmp_path / "history.png")
+    assert (tmp_path / "history.png").read_bytes()[:4] == b"\x89PNG"
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), history.losses)
+    assert history._repr_png_()[:4] == b"\x89PNG"
+    assert repr(history).startswith("History: 12 of 12 steps, loss ") and "bias" in repr(history)
+    history.save(tmp_path / "history.json")
+    assert json.loads((tmp_path / "history.json").read_text()) == history.to_json()
+
+
+def test_the_bar_tells_loss_and_evaluation(capsys):
+    pytest.importorskip("rich")
+    fitted = fit(progress=True, evaluate=lambda params: {"bias": params["b"][0]})
+    printed = capsys.readouterr().out
+    assert "12/12" in printed and f"loss {fitted.history.losses[-1]:.4g}" in printed

@@ -1,0 +1,122 @@
+"""The history of a run: losses, metrics and evaluations by step, as a table and as a picture."""
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from velo.extras import png, require
+
+MAX_POINTS = 500
+"""Points of a drawn curve; longer runs are averaged over neighbours."""
+
+
+class History:
+    """What a run recorded; `losses[k]` is the training loss before update k + 1, on its own batch."""
+
+    def __init__(self, num_steps: int):
+        self.num_steps = num_steps
+        self.losses: list[float] = []
+        self.metrics: dict[str, list[float]] = {}
+        self.evaluations: list[dict[str, Any]] = []
+        """Each with its `step`: the number of updates done."""
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+    def __repr__(self) -> str:
+        if not self.losses:
+            return f"History: 0 of {self.num_steps} steps"
+        last = "".join(f", {name} {value:.4g}" for name, value in self.last_evaluation.items() if name != "step")
+        return (
+            f"History: {len(self)} of {self.num_steps} steps, loss {self.losses[0]:.4g} -> {self.last_loss:.4g}{last}"
+        )
+
+    @property
+    def last_loss(self) -> float:
+        """Mean over the last twentieth of the steps, since single batches are noisy."""
+        return float(np.mean(self.losses[-max(1, len(self.losses) // 20) :]))
+
+    @property
+    def last_evaluation(self) -> Mapping[str, Any]:
+        return self.evaluations[-1] if self.evaluations else {}
+
+    def append(self, loss: float, metrics: Mapping[str, float]) -> None:
+        self.losses.append(loss)
+        for name, value in metrics.items():
+            self.metrics.setdefault(name, []).append(value)
+
+    def table(self) -> dict[str, np.ndarray]:
+        """Columns of equal length, one row a step: `pandas.DataFrame(history.table())`.
+
+        `step` counts from 1; an evaluation's columns, `evaluation/NAME`, are NaN at steps without one.
+        """
+        columns = {"step": np.arange(1, len(self) + 1), "loss": np.array(self.losses), **self._metric_columns()}
+        for entry in self.evaluations:
+            for name, value in entry.items():
+                if name != "step":
+                    column = columns.setdefault(f"evaluation/{name}", np.full(len(self), np.nan))
+                    column[int(entry["step"]) - 1] = value
+        return columns
+
+    def _metric_columns(self) -> dict[str, np.ndarray]:
+        return {name: np.array(values) for name, values in self.metrics.items()}
+
+    def plot(self, path: str | PathLike | None = None) -> Any:
+        """A matplotlib figure: the training loss, and a panel for each quantity of the evaluations.
+
+        Written to `path` if one is given; the suffix chooses the format.
+        """
+        figure_module = require("matplotlib.figure", "fit", "a picture of the history")
+        names = list(dict.fromkeys(name for entry in self.evaluations for name in entry if name != "step"))
+        figure = figure_module.Figure(figsize=(5.0 * (1 + len(names)), 3.4), layout="constrained")
+        axes = figure.subplots(1, 1 + len(names), squeeze=False)[0]
+        losses = np.array(self.losses)
+        axes[0].plot(*_thinned(losses), color="#1f6f8b", linewidth=1.2)
+        axes[0].set(title="training loss", xlabel="step", xlim=(0, self.num_steps))
+        if losses.size and np.nanmin(losses) > 0:
+            axes[0].set_yscale("log")
+        for axis, name in zip(axes[1:], names, strict=True):
+            entries = [(entry["step"], entry[name]) for entry in self.evaluations if name in entry]
+            axis.plot(*zip(*entries, strict=True), color="#b5542c", marker="o", markersize=3, linewidth=1.2)
+            axis.set(title=name, xlabel="step", xlim=(0, self.num_steps))
+        for axis in axes:
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.grid(alpha=0.25)
+        if path is not None:
+            figure.savefig(path, dpi=120)
+        return figure
+
+    def _repr_png_(self) -> bytes | None:
+        """A notebook shows the picture."""
+        return png(self.plot)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "num_steps": self.num_steps,
+            "losses": list(self.losses),
+            "metrics": {name: list(values) for name, values in self.metrics.items()},
+            "evaluations": [dict(entry) for entry in self.evaluations],
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "History":
+        history = cls(record["num_steps"])
+        history.losses = list(record["losses"])
+        history.metrics = {name: list(values) for name, values in record["metrics"].items()}
+        history.evaluations = [dict(entry) for entry in record["evaluations"]]
+        return history
+
+    def save(self, path: str | PathLike) -> None:
+        """As JSON."""
+        with open(path, "w") as file:
+            json.dump(self.to_json(), file)
+
+
+def _thinned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(steps, means) of at most MAX_POINTS stretches."""
+    chunks = np.array_split(values, min(MAX_POINTS, max(1, len(values))))
+    ends = np.cumsum([len(chunk) for chunk in chunks])
+    return ends, np.array([chunk.mean() if len(chunk) else np.nan for chunk in chunks])

@@ -1,0 +1,213 @@
+"""`velo.fit`: the training loop around a learned optimizer."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
+from typing import Any, SupportsIndex
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from velo.training.batches import Batches
+from velo.training.checkpoints import Checkpoints
+from velo.training.display import interruptible, shown
+from velo.training.history import History
+from velo.training.result import Fitted, NonFiniteLossError, Step
+from velo.training.step import Loss, TrainState, make_step
+from velo.transformation import Weights, check_count, optimizer
+
+READ_EVERY = 10
+"""Steps between two looks at the losses, each of which waits for the device."""
+MAX_NONFINITE = 10
+"""Losses in a row that may be NaN or infinite."""
+
+
+def fit(
+    loss_fn: Callable[..., Any],
+    params: Any,
+    batches: Iterable[Any] | Callable[[int], Any],
+    num_steps: SupportsIndex,
+    *,
+    weights: Weights = "default",
+    tx: optax.GradientTransformation | None = None,
+    has_aux: bool = False,
+    model_state: Any = None,
+    key: jax.Array | None = None,
+    evaluate: Callable[..., Any] | None = None,
+    evaluate_every: int | None = None,
+    callbacks: Sequence[Callable[[Step], Any]] = (),
+    checkpoints: str | PathLike | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool | Fitted = False,
+    devices: Sequence[Any] | None = None,
+    compute_dtype: Any = None,
+    progress: bool | None = None,
+) -> Fitted:
+    """Trains `params` for `num_steps` steps; nothing has to be tuned.
+
+    An interrupt (Ctrl-C) finishes the step, writes a checkpoint and returns what there is, as does a callback that
+    returns True. The run goes on with `resume`, and its parameters are then those of an uninterrupted run to the bit,
+    provided that `batches` gives the same batches again.
+
+    Args:
+        loss_fn: `loss_fn(params, batch)`, the mean loss of a batch. With `model_state` it is called as
+            `loss_fn(params, model_state, batch)` and returns (loss, new model state); with `has_aux` it returns
+            (loss, aux), with both (loss, (new model state, aux)); with `key` it gets a key of its own as last argument.
+        params: initial parameters, any tree of floating-point arrays; they are copied.
+        batches: an iterable of trees of arrays with the examples along the leading axis, gone through again whenever
+            it ends; or a function of the step, counted from 0. On a resume the batches of earlier steps are skipped.
+        num_steps: length of the run. The optimizer's schedule is made for it, so it can't be extended afterwards.
+        weights: of the learned optimizer, as in `velo.optimizer`.
+        tx: an optax transformation instead of `velo.optimizer(num_steps, weights)`: one with weight decay or frozen
+            parts, or another optimizer to compare with.
+        has_aux: whether there is auxiliary output; its scalars are recorded in the history by their names.
+        model_state: what the model carries besides parameters, such as running averages.
+        key: source of randomness in the loss; step k gets `jax.random.fold_in(key, k)`.
+        evaluate: `evaluate(params)`, or `evaluate(params, model_state)` if there is one: a number or a dict of them.
+        evaluate_every: steps between evaluations, a tenth of the run by default; the last step always has one.
+        callbacks: called with a `Step` after each step; one that returns True stops the run.
+        checkpoints: folder for checkpoints; needs the extra `fit`.
+        checkpoint_every: steps between checkpoints, a tenth of the run by default; the last step always has one.
+        resume: True goes on from the last checkpoint in `checkpoints`, or starts where there is none yet; an earlier
+            result goes on from there.
+        devices: among which each batch is divided, the parameters being on all of them; None changes no placement.
+        compute_dtype: such as `jnp.bfloat16`: parameters and inputs are cast for the loss, the parameters that are
+            kept and the updates stay as they are.
+        progress: whether to show a bar; None shows one where rich is installed.
+
+    Raises:
+        ValueError: an argument is out of range, `batches` ended early, or a checkpoint doesn't fit this run.
+        NonFiniteLossError: the loss was NaN or infinite ten times in a row.
+    """
+    length = check_count("num_steps", num_steps)
+    loss = Loss(loss_fn, has_aux, model_state is not None, key is not None, compute_dtype)
+    if tx is None:
+        tx = optimizer(length, weights)
+    elif weights != "default":
+        raise ValueError("give weights or tx, not both: tx is an optimizer with its weights")
+    tx = optax.with_extra_args_support(tx)
+    run = _Run(length, evaluate, callbacks, _interval("evaluate_every", evaluate_every, length))
+    saving = None if checkpoints is None else Checkpoints(checkpoints)
+    save_every = _interval("checkpoint_every", checkpoint_every, length)
+    try:
+        state, run.history = _start(tx, params, model_state, length, saving, resume)
+        stream = Batches(batches, int(state.step), length, devices)
+        state = stream.replicate(state)
+        step_fn = make_step(loss, tx, key)
+        with interruptible() as interrupted, shown(progress, int(state.step), length) as show:
+            for step, batch in enumerate(stream, start=int(state.step) + 1):
+                state, value, aux = step_fn(state, batch)
+                stop = run.record(step, value, aux, state, show) or bool(interrupted)
+                if saving is not None and (stop or step % save_every == 0 or step == length):
+                    run.read(state)
+                    saving.save(state, run.history)
+                if stop:
+                    break
+            run.read(state)
+        return Fitted(state, run.history)
+    finally:
+        if saving is not None:
+            saving.close()
+
+
+def _interval(name: str, value: int | None, length: int) -> int:
+    return max(1, length // 10) if value is None else check_count(name, value)
+
+
+def _start(tx, params, model_state, length, saving: Checkpoints | None, resume) -> tuple[TrainState, History]:
+    """The state to begin with, sharing no buffer with the caller's, and the history up to there."""
+    state = jax.tree.map(_copy, TrainState(jnp.zeros((), jnp.int32), params, None, model_state))
+    state = state._replace(opt_state=jax.jit(tx.init)(state.params))
+    if isinstance(resume, Fitted):
+        restored, history = jax.tree.map(_copy, resume.state), History.from_json(resume.history.to_json())
+        if jax.tree.structure(restored) != jax.tree.structure(state):
+            raise ValueError("resume=: that result is of another model or optimizer")
+    elif saving is not None and saving.latest_step() is not None:
+        if not resume:
+            raise ValueError(
+                f"{saving.folder} has checkpoints already: pass resume=True to go on from them, or another folder"
+            )
+        restored, history = saving.restore(state)
+    elif resume and saving is None:
+        raise ValueError("resume=True needs checkpoints=, the folder to resume from; or pass an earlier result")
+    else:
+        return state, History(length)
+    if history.num_steps != length:
+        raise ValueError(
+            f"that run was started with num_steps={history.num_steps}, got {length}: its schedule is made for the "
+            "former; to train on, start a new run from its parameters"
+        )
+    if int(restored.step) >= length:
+        raise ValueError(
+            f"all {length} steps of that run are done: to train on, start a new run from its parameters, with "
+            "as many steps as it shall have"
+        )
+    return restored, history
+
+
+def _copy(leaf: Any) -> jax.Array:
+    if isinstance(leaf, jax.Array):
+        return leaf.copy()
+    array = np.asarray(leaf)
+    return jnp.array(array, dtype=jax.dtypes.canonicalize_dtype(array.dtype))
+
+
+class _Run:
+    """The bookkeeping of a run: losses read now and then, evaluations, callbacks."""
+
+    def __init__(self, num_steps, evaluate, callbacks, evaluate_every):
+        self.history = History(num_steps)
+        self._evaluate = evaluate
+        self._evaluate_every = evaluate_every
+        self._callbacks = callbacks
+        self._pending: list[tuple[Any, dict[str, Any]]] = []
+        self._num_nonfinite = 0
+
+    def record(self, step: int, value, aux, state: TrainState, show: Callable[[int, str], None]) -> bool:
+        """Notes one step; whether a callback wants to stop."""
+        self._pending.append((value, _scalars(aux)))
+        last = step == self.history.num_steps
+        evaluation = None
+        if self._evaluate is not None and (last or step % self._evaluate_every == 0):
+            evaluation = self._evaluated(state)
+            self.history.evaluations.append({"step": step, **evaluation})
+        if last or evaluation is not None or step % READ_EVERY == 0 or step == 1:
+            self.read(state)
+            show(step, self._status())
+        stops = [callback(Step(step, value, aux, state, evaluation)) for callback in self._callbacks]
+        return any(stop is True for stop in stops)
+
+    def read(self, state: TrainState) -> None:
+        """Fetches the losses of the last steps; raises NonFiniteLossError if they are numbers no more."""
+        for value, metrics in jax.device_get(self._pending):
+            self.history.append(float(value), {name: float(metric) for name, metric in metrics.items()})
+            self._num_nonfinite = 0 if np.isfinite(value) else self._num_nonfinite + 1
+        self._pending.clear()
+        if self._num_nonfinite >= min(MAX_NONFINITE, self.history.num_steps):
+            first = len(self.history) - self._num_nonfinite + 1
+            raise NonFiniteLossError(
+                f"the loss is {self.history.losses[-1]} since step {first}: look for bad values in that batch, and for "
+                "logarithms, divisions and roots in loss_fn; jax.config.update('jax_debug_nans', True) stops at the "
+                "operation. The run so far is in this error's `fitted`",
+                Fitted(state, self.history),
+            )
+
+    def _evaluated(self, state: TrainState) -> dict[str, float]:
+        arguments = (state.params,) if state.model_state is None else (state.params, state.model_state)
+        assert self._evaluate is not None
+        result = self._evaluate(*arguments)
+        named = result if isinstance(result, Mapping) else {"evaluation": result}
+        return {name: float(value) for name, value in named.items()}
+
+    def _status(self) -> str:
+        text = f"loss {self.history.losses[-1]:.4g}"
+        shown = [f"{name} {value:.4g}" for name, value in self.history.last_evaluation.items() if name != "step"]
+        return ", ".join([text, *shown])
+
+
+def _scalars(aux: Any) -> dict[str, Any]:
+    """The scalar leaves of the auxiliary output, by their path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(aux)
+    named = {jax.tree_util.keystr(path, simple=True, separator="/") or "aux": leaf for path, leaf in leaves}
+    return {name: leaf for name, leaf in named.items() if jnp.shape(leaf) == ()}
