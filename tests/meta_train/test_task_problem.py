@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from meta_train.estimators import FullES
-from meta_train.task_problem import Episodes, Objective, TaskProblem
+from meta_train.objectives import MeanLoss, WeightedCurve
+from meta_train.task_problem import Episodes, TaskProblem
 from tasks import inner_loop
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.family import NORMALIZED_RANGE
@@ -30,7 +31,10 @@ class LearnedRate(LearnedOptimizer):
 
 
 @pytest.mark.parametrize("num_steps", [3, 25, 400])
-@pytest.mark.parametrize("objective", [Objective(), Objective(0.0), Objective(1.0, 10)])
+@pytest.mark.parametrize(
+    "objective",
+    [WeightedCurve(), WeightedCurve(tail_share=0.0), WeightedCurve(tail_share=1.0, tail_steps=10), MeanLoss()],
+)
 def test_weights_sum_to_one_and_cover_the_tail(objective, num_steps):
     weights = objective.weights(jnp.arange(num_steps), jnp.asarray(num_steps))
     assert float(jnp.sum(weights)) == pytest.approx(1.0, rel=1e-4)
@@ -40,7 +44,8 @@ def test_weights_sum_to_one_and_cover_the_tail(objective, num_steps):
 
 def test_lengths_are_whole_segments_within_the_range():
     problem = TaskProblem(FAMILY, LearnedRate(), Episodes(50, 100, 1000))
-    lengths = jax.vmap(problem.sample_length)(jax.random.split(jax.random.key(0), 1000))
+    keys = jax.random.split(jax.random.key(0), 1000)
+    lengths = jax.vmap(problem.sample_length, in_axes=(None, 0))(problem.data(), keys)
     assert int(lengths.min()) == 2
     assert int(lengths.max()) == 20
     assert float(np.median(lengths)) == pytest.approx(np.sqrt(2 * 20), rel=0.15)
@@ -49,7 +54,7 @@ def test_lengths_are_whole_segments_within_the_range():
 def test_segments_equal_one_run():
     problem = TaskProblem(FAMILY, LearnedRate(), Episodes(5, 5, 20))
     theta, key = {"rate": jnp.asarray(0.3)}, jax.random.key(1)
-    data, _ = FAMILY.load()
+    data = problem.data()
 
     @jax.jit
     def in_segments():
@@ -65,8 +70,8 @@ def test_segments_equal_one_run():
         draw = FAMILY.draw(key_draw)
         tx = optax.sgd(0.3)
         state = inner_loop.start(FAMILY, tx, draw, key_init)
-        state, losses = inner_loop.train(FAMILY, tx, draw, state, data, key_train, num_steps=20)
-        weights = Objective().weights(jnp.arange(20), jnp.asarray(20))
+        state, losses = inner_loop.train(FAMILY, tx, draw, state, data.train, key_train, num_steps=20)
+        weights = WeightedCurve().weights(jnp.arange(20), jnp.asarray(20))
         return state.params, jnp.sum(weights * jax.vmap(FAMILY.normalize)(losses))
 
     params, total, done = in_segments()
@@ -78,7 +83,7 @@ def test_segments_equal_one_run():
 
 def test_a_diverging_run_is_counted_and_bounded():
     problem = TaskProblem(FAMILY, LearnedRate(), Episodes(10, 40, 40))
-    data, _ = FAMILY.load()
+    data = problem.data()
     estimate, _ = jax.jit(FullES(2, 0.1).estimate, static_argnums=0)(
         problem, {"rate": jnp.asarray(1e30)}, (), data, jax.random.key(2)
     )

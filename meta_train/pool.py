@@ -1,0 +1,129 @@
+"""Worker processes under Ray: started, fed, watched, and replaced when they die or hang. Knows nothing of the work."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import ray
+from ray.exceptions import RayError
+
+from meta_train.set_aside import Report
+
+
+class Outcome(NamedTuple):
+    slot: int
+    item: Any  # as it was submitted
+    kind: Literal["done", "lost", "hung"]
+    value: Any  # what the call returned; a message if it was lost
+
+
+@dataclass
+class Slot:
+    """The place of one process; `generation` counts the processes that have held it."""
+
+    handle: Any
+    pending: Any  # the reference that is waited for: of the start, or of a call; none if idle
+    item: Any = None
+    started: float = 0.0
+    ready: bool = False
+    generation: int = 0
+    process: tuple[str, int] | None = None  # node and process number
+    holds: set = field(default_factory=set)  # whatever the user of the pool remembers of the process
+
+
+class Pool:
+    """Asks Ray for `size` actors and works with those that run; the others may start later, as nodes join.
+
+    `start(slot)` makes an actor with a method `process()` that returns its node and process number.
+    """
+
+    def __init__(
+        self, start: Callable[[int], Any], size: int, *, deadline_seconds: float, max_restarts: int, report: Report
+    ):
+        self._start = start
+        self._deadline_seconds = deadline_seconds
+        self._max_restarts = max_restarts
+        self._report = report
+        self._failed_starts = 0
+        self.slots = [self._launch(index, 0) for index in range(size)]
+
+    def _launch(self, index: int, generation: int) -> Slot:
+        handle = self._start(index)
+        return Slot(handle, handle.process.remote(), generation=generation)
+
+    def idle(self) -> list[int]:
+        return [index for index, slot in enumerate(self.slots) if slot.ready and slot.pending is None]
+
+    @property
+    def num_running(self) -> int:
+        return sum(slot.ready for slot in self.slots)
+
+    def submit(self, index: int, item: Any, reference: Any) -> None:
+        """`reference` is that of a call of the slot's actor; its outcome will be named by `item`."""
+        slot = self.slots[index]
+        slot.item, slot.pending, slot.started = item, reference, time.monotonic()
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """Outcomes there are after at most `timeout` seconds, none if nothing has ended.
+
+        Raises:
+            RuntimeError: too many processes in a row could not start.
+        """
+        by_reference = {slot.pending: index for index, slot in enumerate(self.slots) if slot.pending is not None}
+        if by_reference:
+            references = list(by_reference)
+            done, _ = ray.wait(references, num_returns=1, timeout=timeout)
+            if done:  # and whatever else is there by now, so that a look at all of them is shared
+                done, _ = ray.wait(references, num_returns=len(references), timeout=0)
+        else:
+            time.sleep(timeout)
+            done = []
+        outcomes = [outcome for reference in done if (outcome := self._settle(by_reference[reference])) is not None]
+        return outcomes + self._overdue()
+
+    def _settle(self, index: int) -> Outcome | None:
+        slot = self.slots[index]
+        try:
+            value: Any = ray.get(slot.pending)
+        except RayError as error:
+            return self._lost(index, error)
+        slot.pending = None
+        if not slot.ready:
+            slot.ready, slot.process = True, value
+            self._failed_starts = 0
+            node, process = value
+            self._report("worker_started", slot=index, generation=slot.generation, node=node, process=process)
+            return None
+        return Outcome(index, slot.item, "done", value)
+
+    def _lost(self, index: int, error: RayError) -> Outcome | None:
+        slot = self.slots[index]
+        message = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        self._report("worker_lost", slot=index, generation=slot.generation, process=slot.process, reason=message)
+        outcome = Outcome(index, slot.item, "lost", message) if slot.ready else None
+        if not slot.ready:
+            self._failed_starts += 1
+            if self._failed_starts > self._max_restarts:
+                raise RuntimeError(f"{self._failed_starts} worker processes in a row could not start: {message}")
+        self._replace(index)
+        return outcome
+
+    def _overdue(self) -> list[Outcome]:
+        now, outcomes = time.monotonic(), []
+        for index, slot in enumerate(self.slots):
+            if slot.ready and slot.pending is not None and now - slot.started > self._deadline_seconds:
+                message = f"no answer within {self._deadline_seconds:g} s"
+                self._report("worker_hung", slot=index, process=slot.process, item=str(slot.item), reason=message)
+                outcomes.append(Outcome(index, slot.item, "hung", message))
+                self._replace(index)
+        return outcomes
+
+    def _replace(self, index: int) -> None:
+        slot = self.slots[index]
+        ray.kill(slot.handle)
+        self.slots[index] = self._launch(index, slot.generation + 1)
+
+    def close(self) -> None:
+        for slot in self.slots:
+            ray.kill(slot.handle)
