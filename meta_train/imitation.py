@@ -104,12 +104,12 @@ def distance(ours: Any, theirs: Any) -> jax.Array:
     """Mean over tensors of |u - v|^2 / (|u|^2 + |v|^2), in [0, 2]: 0 for equal updates, 1 for one of them zero."""
 
     def leaf(u, v):
-        squares = jnp.sum(jnp.square(u)) + jnp.sum(jnp.square(v))
-        return jnp.sum(jnp.square(u - v)) / jnp.maximum(squares, 1e-30)
+        # In units of the larger: squares of small updates, and above all their derivatives, leave float32's range.
+        size = jax.lax.stop_gradient(jnp.maximum(jnp.max(jnp.abs(u)), jnp.max(jnp.abs(v))))
+        u, v = (x / jnp.where(size > 0, size, 1.0) for x in (u, v))
+        return jnp.sum(jnp.square(u - v)) / jnp.maximum(jnp.sum(jnp.square(u)) + jnp.sum(jnp.square(v)), 1e-6)
 
-    return jnp.mean(
-        jnp.stack([leaf(u, v) for u, v in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)])
-    )
+    return jnp.mean(jnp.stack(list(map(leaf, jax.tree.leaves(ours), jax.tree.leaves(theirs)))))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -158,21 +158,19 @@ def lessons(settings: MetaTraining, report: Report) -> list[tuple[Lesson, float]
     return found
 
 
-def fit(settings: MetaTraining, theta: Theta, console: Console, report: Report) -> Theta:
-    """Theta after `imitation.num_steps` steps of Adam, one segment of one task after the other, each in its turn."""
-    imitation = settings.imitation
-    console.print(f"imitation: tuning optimizers on {imitation.num_tasks} tasks")
-    taught = lessons(settings, report)
-    tx = optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(imitation.learning_rate))
+def follow(
+    lessons: list[tuple[Lesson, float]], num_steps: int, learning_rate: float, seed: int, theta: Theta, report: Report
+) -> tuple[Theta, list[float]]:
+    """Theta after `num_steps` steps of Adam, each on a segment of one lesson in its turn; the distances before each."""
+    tx = optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(learning_rate))
     opt_state = tx.init(theta)
-    states: list[Any] = [None] * len(taught)
+    states: list[Any] = [None] * len(lessons)
     losses = []
-    num_segments = imitation.inner_steps // imitation.segment_steps
-    for step in range(imitation.num_steps):
-        turn, place = divmod(step, len(taught))
-        lesson, rate = taught[place]
-        episode, segment = divmod(turn, num_segments)
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(settings.seed + 2**30), place), episode)
+    for step in range(num_steps):
+        turn, place = divmod(step, len(lessons))
+        lesson, rate = lessons[place]
+        episode, segment = divmod(turn, lesson.inner_steps // lesson.segment_steps)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed + 2**30), place), episode)
         key_start, key_train = jax.random.split(key)
         if segment == 0:
             states[place] = _start(lesson, theta, rate, key_start)
@@ -184,6 +182,15 @@ def fit(settings: MetaTraining, theta: Theta, console: Console, report: Report) 
             continue
         updates, opt_state = tx.update(grad, opt_state, theta)
         theta = optax.apply_updates(theta, updates)
+    return theta, losses
+
+
+def fit(settings: MetaTraining, theta: Theta, console: Console, report: Report) -> Theta:
+    """The theta that has learned the updates of the best of the tuned optimizers on sampled tasks."""
+    imitation = settings.imitation
+    console.print(f"imitation: tuning optimizers on {imitation.num_tasks} tasks")
+    taught = lessons(settings, report)
+    theta, losses = follow(taught, imitation.num_steps, imitation.learning_rate, settings.seed, theta, report)
     quarter = max(1, len(losses) // 4)
     first, last = float(np.mean(losses[:quarter])), float(np.mean(losses[-quarter:]))
     report("imitated", first_distance=first, last_distance=last, num_steps=imitation.num_steps)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from meta_train.set_aside import Report
 
@@ -86,6 +86,11 @@ class Pool:
         slot = self.slots[index]
         try:
             value: Any = ray.get(slot.pending)
+        except RayTaskError as error:
+            if not slot.ready:
+                return self._lost(index, error)
+            slot.pending = None  # the call failed, of an argument that is gone for example; the process is well
+            return Outcome(index, slot.item, "lost", _message(error))
         except RayError as error:
             return self._lost(index, error)
         slot.pending = None
@@ -99,7 +104,7 @@ class Pool:
 
     def _lost(self, index: int, error: RayError) -> Outcome | None:
         slot = self.slots[index]
-        message = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        message = _message(error)
         self._report("worker_lost", slot=index, generation=slot.generation, process=slot.process, reason=message)
         outcome = Outcome(index, slot.item, "lost", message) if slot.ready else None
         if not slot.ready:
@@ -127,3 +132,7 @@ class Pool:
     def close(self) -> None:
         for slot in self.slots:
             ray.kill(slot.handle)
+
+
+def _message(error: RayError) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"

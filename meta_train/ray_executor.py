@@ -17,6 +17,7 @@ from meta_train.learner import Contribution, Failure
 from meta_train.pool import Outcome, Pool
 from meta_train.set_aside import Report, SetAside
 from meta_train.settings import MetaTraining
+from tasks.family import TaskFamily
 from velo.learned_optimizer import Theta
 
 WAIT_SECONDS = 1.0
@@ -24,6 +25,8 @@ WAIT_SECONDS = 1.0
 MAX_VALIDATION_ATTEMPTS = 3
 MAX_SKIPPED = 100
 """Tasks that an outer step may pass over, for each worker, before an asynchronous run gives up."""
+PATIENCE_TURNS = 4
+"""Contributions that a worker may be ahead of one whose task the process would have to compile first."""
 PATIENCE_SECONDS = 60.0
 """Without any worker process for so long, the log says what is missing."""
 
@@ -61,6 +64,8 @@ class Logical:
     base: tuple[int, Any] = (0, ())
     thetas: list[Any] = field(default_factory=list)  # references, of the steps from base to next
     in_flight: bool = False
+    family: tuple[int, Any] = (-1, None)  # the task and the step at which it was taken up
+    turns: int = 0  # contributions that it has made since the run was started or resumed
     attempts: float = 0.0  # of its task, that took a process with them
 
 
@@ -76,6 +81,7 @@ class RayExecutor(Executor):
         self._synchronous = settings.max_staleness == 0
         self._workers = [Logical() for _ in range(settings.num_workers)]
         self._seconds: dict[Any, float] = {}  # of a contribution, by family, the last time
+        self._compiled: set[TaskFamily] = set()  # by some process, which may be gone by now
         self._arrived: list[Contribution] = []
         self._validations: dict[str, float | str | None] = {}
         self._account = Account()
@@ -83,16 +89,20 @@ class RayExecutor(Executor):
         self._running_since = time.monotonic()
         self._connect()
         execution = settings.execution
-        actor = ray.remote(
-            num_cpus=execution.cpus_per_process, num_gpus=execution.gpus_per_process, max_restarts=0, max_task_retries=0
-        )(self.worker_class)
         self._pool = Pool(
-            lambda slot: actor.remote(settings),
+            self._start_worker,
             min(execution.num_processes, settings.num_workers),
             deadline_seconds=execution.deadline_seconds,
             max_restarts=execution.max_restarts,
             report=report,
         )
+
+    def _start_worker(self, slot: int) -> Any:
+        """The handle of a new actor for a place of the pool; Ray starts it when there is room."""
+        del slot
+        execution = self._settings.execution
+        options: Any = {"num_cpus": execution.cpus_per_process, "num_gpus": execution.gpus_per_process}
+        return ray.remote(max_restarts=0, max_task_retries=0, **options)(self.worker_class).remote(self._settings)
 
     def _connect(self) -> None:
         execution = self._settings.execution
@@ -153,10 +163,23 @@ class RayExecutor(Executor):
             raise RuntimeError(f"every task is set aside, such as {next(iter(self._set_aside.reasons.items()))}")
 
     def _dispatch(self) -> None:
-        for slot in self._pool.idle():
-            index = self._choose(slot)
-            if index is not None:
-                self._submit(slot, index)
+        idle = self._pool.idle()
+        waiting = (
+            [index for index, logical in enumerate(self._workers) if self._wants_work(index, logical)] if idle else []
+        )
+        for slot in idle:
+            if not waiting:
+                return
+            index = self._choose(slot, waiting)
+            waiting.remove(index)
+            self._submit(slot, index)
+
+    def _family(self, index: int, step: int) -> TaskFamily:
+        """`worker.family_of`, remembered: it is asked for often."""
+        logical, start = self._workers[index], worker.family_start(self._settings, step)
+        if logical.family[0] != start:
+            logical.family = start, worker.family_of(self._settings, index, step)
+        return logical.family[1]
 
     def _submit(self, slot: int, index: int) -> None:
         logical, handle = self._workers[index], self._pool.slots[slot].handle
@@ -173,29 +196,26 @@ class RayExecutor(Executor):
             reference, state = handle.compute_stateless.remote(theta, step, index), ()
         logical.in_flight = True
         self._account.dispatched += 1
-        self._pool.slots[slot].holds.add(worker.family_of(self._settings, index, step))
+        family = self._family(index, step)
+        self._pool.slots[slot].holds.add(family)
+        self._compiled.add(family)
         self._pool.submit(slot, (index, step, self._step, state), reference)
 
-    def _choose(self, slot: int) -> int | None:
+    def _choose(self, slot: int, waiting: list[int]) -> int:
         """The logical worker whose step an idle process takes next.
 
         A process prefers a family that it has compiled, then one that none has, so that each is compiled once unless
-        somebody would be idle. Among equals the longest goes first in a synchronous run, which waits for the last,
-        and the worker that is furthest behind in an asynchronous one.
+        somebody would be idle. Among equals the longest goes first in a synchronous run, which waits for the last.
+        In an asynchronous one it is the turn of who has had the fewest, but for a little patience with compilation.
         """
-        waiting = [index for index, logical in enumerate(self._workers) if self._wants_work(index, logical)]
-        if not waiting:
-            return None
-        families = {index: worker.family_of(self._settings, index, self._workers[index].cursor) for index in waiting}
         here = self._pool.slots[slot].holds
-        elsewhere = set().union(*(other.holds for i, other in enumerate(self._pool.slots) if i != slot and other.ready))
 
         def rank(index: int) -> tuple:
-            family = families[index]
-            place = 0 if family in here else 1 if family not in elsewhere else 2
+            family = self._family(index, self._workers[index].cursor)
+            place = 0 if family in here else 1 if family not in self._compiled else 2
             if self._synchronous:
                 return place, -self._seconds.get(family, math.inf), index
-            return place, self._workers[index].next, index
+            return self._workers[index].turns - (PATIENCE_TURNS if place == 0 else 0), place, index
 
         return min(waiting, key=rank)
 
@@ -207,7 +227,7 @@ class RayExecutor(Executor):
             return True
         if self._synchronous and logical.next > self._step:
             return False
-        if worker.family_of(self._settings, index, logical.next) in self._set_aside:
+        if self._family(index, logical.next) in self._set_aside:
             self._account.skipped += 1
             self._pass_over(logical)
             return False
@@ -226,7 +246,7 @@ class RayExecutor(Executor):
         index, step, theta_step, state = outcome.item
         logical = self._workers[index]
         logical.in_flight = False
-        family = worker.family_of(self._settings, index, step)
+        family = self._family(index, step)
         if outcome.kind != "done":
             self._account.lost += 1
             self._count_attempt(index, logical, outcome)
@@ -248,12 +268,13 @@ class RayExecutor(Executor):
         self._arrived.append(outcome.value._replace(theta_step=theta_step))
         logical.next = logical.cursor = logical.cursor + 1
         logical.state = state
+        logical.turns += 1
 
     def _count_attempt(self, index: int, logical: Logical, outcome: Outcome) -> None:
         """A task that keeps killing processes is set aside; else it is asked for again, its state made sure of."""
         limit = self._settings.execution.max_attempts
         logical.attempts += limit / 2 if outcome.kind == "hung" else 1
-        family = worker.family_of(self._settings, index, logical.cursor)
+        family = self._family(index, logical.cursor)
         if logical.attempts >= limit:
             logical.attempts = 0.0
             self._set_aside.add(family, f"took several worker processes with it, at last: {outcome.value}")

@@ -33,9 +33,14 @@ def _estimate(estimator: GradientEstimator, problem: Problem, theta, state, data
     return estimate._replace(grad=None) if estimator.seeded else estimate._replace(coefficients=None), state
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _rebuild(estimator: GradientEstimator, theta, key, coefficients):
-    return estimator.rebuild(theta, key, coefficients)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _rebuild(estimator: GradientEstimator, seed: int, theta, worker, step, coefficients):
+    return estimator.rebuild(theta, _keys(seed, worker, step)[1], coefficients)
+
+
+def _keys(seed: int, worker, step) -> tuple[jax.Array, jax.Array]:
+    key_init, key = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), worker), step))
+    return key_init, key
 
 
 def _limit_programs(problem: TaskProblem) -> None:
@@ -48,9 +53,7 @@ def _limit_programs(problem: TaskProblem) -> None:
 
 def worker_keys(settings: MetaTraining, worker: int, step: int) -> tuple[jax.Array, jax.Array]:
     """(key of a family's start, key of the estimate): derived, never stored, so the same after every restart."""
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(settings.seed), worker), step)
-    key_init, key = jax.random.split(key)
-    return key_init, key
+    return _keys(settings.seed, worker, step)
 
 
 def family_of(settings: MetaTraining, worker: int, step: int) -> TaskFamily:
@@ -143,6 +146,6 @@ def complete(settings: MetaTraining, theta: Theta, contribution: Contribution) -
     """With its gradient; one compiled program, so that the same bits come out on the worker and on the learner."""
     if contribution.grad is not None:
         return contribution
-    _, key = worker_keys(settings, contribution.worker, contribution.step)
-    grad = jax.device_get(_rebuild(settings.estimator, theta, key, contribution.coefficients))
-    return contribution._replace(grad=grad)
+    place = np.int32(contribution.worker), np.int32(contribution.step)
+    grad = _rebuild(settings.estimator, settings.seed, theta, *place, contribution.coefficients)
+    return contribution._replace(grad=jax.device_get(grad))

@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
+from meta_train import task_problem
 from meta_train.estimators import FullES
-from meta_train.objectives import MeanLoss, WeightedCurve
+from meta_train.objectives import FinalLoss, LossRatio, MeanLoss, WeightedCurve
 from meta_train.task_problem import Episodes, TaskProblem
 from tasks import inner_loop
 from tasks.families.mlp_classifier import MLPClassifier
@@ -105,3 +106,47 @@ def test_a_diverging_run_is_counted_and_bounded():
 def test_bad_episodes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         Episodes(*arguments)
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_objectives_of_the_end_judge_what_training_left(split):
+    theta, key = {"rate": jnp.asarray(0.1)}, jax.random.key(4)
+    problems = [
+        TaskProblem(FAMILY, LearnedRate(), Episodes(10, 20, 20, objective))
+        for objective in (FinalLoss(split, 3), LossRatio(split, 3), WeightedCurve(split, 3), MeanLoss(split, 3))
+    ]
+    data = problems[0].data()
+
+    @jax.jit
+    def judge(theta, key):
+        judged = []
+        for problem in problems:
+            carry, total = problem.reset(theta, key, jnp.asarray(2)), 0.0
+            for _ in range(2):
+                carry, segment = problem.advance(theta, carry, data)
+                total = total + segment.loss
+            judged.append((total, problem.end(carry, data)))
+        _, key_init, key_train = jax.random.split(key, 3)
+        fresh = jax.random.fold_in(key_train, task_problem.FRESH_BATCHES)
+        batches = data.train if split == "train" else data.valid
+        first, last = (
+            inner_loop.mean_loss(FAMILY, carry.draw, params, batches, fresh, num_batches=3)
+            for params in (FAMILY.init(carry.draw, key_init), carry.state.params)
+        )
+        return judged, first, last
+
+    (final, ratio, curve, mean), first, last = judge(theta, key)
+    assert final[0] == ratio[0] == curve[1] == mean[1] == 0.0
+    assert float(final[1]) == pytest.approx(float(FAMILY.normalize(last)), rel=1e-5)
+    assert float(ratio[1]) == pytest.approx(float(jnp.log((last / first + 0.003) / 1.003)), rel=1e-4)
+    assert last < first
+    assert final[1] < mean[0] < 0.2, "the mean of a falling curve lies above its end"
+    assert final[1] - 0.3 < curve[0] < mean[0] + 0.3
+
+
+def test_a_ratio_of_broken_losses_is_the_worst():
+    draw = FAMILY.draw(jax.random.key(0))
+    initial = FAMILY.init(draw, jax.random.key(1))
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, initial)
+    judged = LossRatio(num_batches=1).end(FAMILY, draw, initial, broken, FAMILY.load()[0], jax.random.key(2))
+    assert float(judged) == NORMALIZED_RANGE[1]
