@@ -26,7 +26,7 @@ from meta_train.learner import Contribution  # noqa: E402
 from meta_train.ray_executor import RayExecutor  # noqa: E402
 
 NUM_PROCESSES = 4
-OPTIMIZER_SIZES = {"small": (16, 4), "large": (128, 64)}
+OPTIMIZER_SIZES = {"small": (16, 4), "large": (64, 16)}
 """Name -> LSTM size and number of mixtures."""
 
 

@@ -15,7 +15,8 @@ _CLUSTER = MetaTraining(
     optimizer=VeLO(lstm_size=512, num_mixtures=256),
     estimator=FullES(num_pairs=8, sigma=0.01, sign=True),
     validation=Validation(every=1000, num_seeds=4, steps_scale=1.0),
-    execution=Execution(num_processes=512, checkpoint_every=50, keep_checkpoints=10),
+    # Gradients, since drawing the noise of so many parameters again would take the learner longer than an outer step.
+    execution=Execution(num_processes=512, send_gradients=True, checkpoint_every=50, keep_checkpoints=10),
 )
 """What VeLO's four phases share (2211.09760 and its public configurations)."""
 

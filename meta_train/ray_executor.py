@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import RayError
 
@@ -80,7 +81,8 @@ class RayExecutor(Executor):
         self._set_aside = SetAside(report)
         self._synchronous = settings.max_staleness == 0
         self._workers = [Logical() for _ in range(settings.num_workers)]
-        self._seconds: dict[Any, float] = {}  # of a contribution, by family, the last time
+        self._lengths = np.ones(settings.num_workers)
+        self._seconds: dict[Any, float] = {}  # of an inner step, by family, the last time
         self._compiled: set[TaskFamily] = set()  # by some process, which may be gone by now
         self._arrived: list[Contribution] = []
         self._validations: dict[str, float | str | None] = {}
@@ -125,6 +127,8 @@ class RayExecutor(Executor):
 
     def compute(self, theta, step):
         self._step, self._theta = step, ray.put(theta)
+        if self._synchronous:
+            self._lengths = worker.lengths(self._settings, step)
         while not self._complete():
             self._pump()
         taken = self._take()
@@ -214,7 +218,7 @@ class RayExecutor(Executor):
             family = self._family(index, self._workers[index].cursor)
             place = 0 if family in here else 1 if family not in self._compiled else 2
             if self._synchronous:
-                return place, -self._seconds.get(family, math.inf), index
+                return place, -self._seconds.get(family, math.inf) * self._lengths[index], index
             return self._workers[index].turns - (PATIENCE_TURNS if place == 0 else 0), place, index
 
         return min(waiting, key=rank)
@@ -264,7 +268,7 @@ class RayExecutor(Executor):
             self._account.poisoned += 1
             self._pass_over(logical)
             return
-        self._seconds[family] = outcome.value.seconds
+        self._seconds[family] = outcome.value.seconds / max(1, outcome.value.num_inner_steps)
         self._arrived.append(outcome.value._replace(theta_step=theta_step))
         logical.next = logical.cursor = logical.cursor + 1
         logical.state = state

@@ -5,13 +5,14 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from meta_train.estimators.base import GradientEstimator
 from meta_train.learner import Contribution, Failure
 from meta_train.problem import Problem
 from meta_train.settings import MetaTraining
-from meta_train.task_problem import TaskProblem
+from meta_train.task_problem import TaskData, TaskProblem
 from tasks.family import TaskFamily
 from tasks.mixture import TaskMixture
 from velo.learned_optimizer import Theta
@@ -41,6 +42,19 @@ def _rebuild(estimator: GradientEstimator, seed: int, theta, worker, step, coeff
 def _keys(seed: int, worker, step) -> tuple[jax.Array, jax.Array]:
     key_init, key = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), worker), step))
     return key_init, key
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _lengths(estimator: GradientEstimator, problem: Problem, seed: int, workers, step, data):
+    return jax.vmap(lambda worker: estimator.num_segments(problem, data, _keys(seed, worker, step)[1]))(workers)
+
+
+def lengths(settings: MetaTraining, step: int) -> np.ndarray:
+    """Segments of each worker's contribution to a synchronous outer step: the longest should not start last."""
+    problem = problem_of(settings, 0, 0)  # whatever the task, lengths follow from the episodes alone
+    data = TaskData((), (), jnp.asarray(settings.curriculum.max_steps(settings.episodes, step), jnp.int32))
+    workers = np.arange(settings.num_workers)
+    return np.asarray(_lengths(settings.estimator, problem, settings.seed, workers, np.int32(step), data))
 
 
 def _limit_programs(problem: TaskProblem) -> None:

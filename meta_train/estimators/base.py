@@ -4,6 +4,8 @@ import abc
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
+import jax.numpy as jnp
+
 from meta_train.problem import Problem
 from velo.learned_optimizer import Theta
 from velo.shapes import Array, Float, Int, PRNGKeyArray
@@ -37,6 +39,11 @@ class GradientEstimator(abc.ABC):
         self, problem: Problem, theta: Theta, state: State, data: Any, key: PRNGKeyArray
     ) -> tuple[Estimate, State]:
         """A stochastic gradient of the expected meta-loss. Not jitted itself."""
+
+    def num_segments(self, problem: Problem, data: Any, key: PRNGKeyArray) -> Int[Array, ""]:
+        """Segments that the estimate with this key takes: what it costs, before it is computed."""
+        del data, key
+        return jnp.asarray(1, jnp.int32)
 
     def rebuild(self, theta: Theta, key: PRNGKeyArray, coefficients: Float[Array, " pairs"]) -> Theta:
         """The gradient of the estimate with this key; of theta only the shapes count. For seeded estimators."""

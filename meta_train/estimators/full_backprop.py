@@ -23,6 +23,9 @@ class FullBackprop(GradientEstimator):
     def init(self, problem, theta, data, key):
         return ()
 
+    def num_segments(self, problem, data, key):
+        return problem.sample_length(data, jax.random.split(key, 3)[2])
+
     def estimate(self, problem, theta, state, data, key):
         _, key_lanes, key_length = jax.random.split(key, 3)
         num_segments = problem.sample_length(data, key_length)

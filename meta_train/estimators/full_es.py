@@ -34,6 +34,9 @@ class FullES(AntitheticEstimator):
     def init(self, problem, theta, data, key):
         return ()
 
+    def num_segments(self, problem, data, key):
+        return problem.sample_length(data, jax.random.split(key, 3)[2])
+
     def estimate(self, problem, theta, state, data, key):
         key_noise, key_lanes, key_length = jax.random.split(key, 3)
         noise = self.noise(theta, key_noise)

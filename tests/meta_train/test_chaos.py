@@ -72,15 +72,20 @@ class Chaos(threading.Thread):
         self._random = random.Random(0)
         self._nodes = []
         self.deeds = collections.Counter()
+        self.error: Exception | None = None
 
     def run(self):
-        while time.monotonic() < self._end:
-            deeds = [self._add_node, self._kill_node, self._hang_worker, self._kill_worker, self._fill_disk]
-            deed = self._add_node if not self._nodes else self._random.choice(deeds)
-            if len(read_metrics(self._out)) >= 2:
-                deed()
-            time.sleep(self._random.uniform(3, 9))
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            while time.monotonic() < self._end:
+                deeds = [self._add_node, self._kill_node, self._hang_worker, self._kill_worker, self._fill_disk]
+                deed = self._add_node if not self._nodes else self._random.choice(deeds)
+                if len(read_metrics(self._out)) >= 2:
+                    deed()
+                time.sleep(self._random.uniform(3, 9))
+        except Exception as error:
+            self.error = error
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _workers(self):
         lines = [line for line in read_events(self._out) if line["event"] == "worker_started"]
@@ -127,14 +132,14 @@ def meta_loss(weights) -> float:
 @pytest.mark.xdist_group("ray")
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_ends_well_and_accounts_for_every_contribution(tmp_path):
-    num_calm = round(8 * MINUTES)
+    num_calm = round(5 * MINUTES)
     at_home = dataclasses.replace(SETTINGS.execution, executor="local", mirror=None)
     calm = run(
         dataclasses.replace(SETTINGS, num_steps=num_calm, execution=at_home), tmp_path / "calm", console=QUIET
     )  # fmt: skip
 
     fsspec.register_implementation("slow", SlowStore, clobber=True)
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster = cluster_utils.Cluster(initialize_head=True, shutdown_at_exit=False, head_node_args={"num_cpus": 1})
     out = tmp_path / "chaos"
     execution = dataclasses.replace(SETTINGS.execution, address=cluster.address)
     chaos = Chaos(cluster, out, 60 * MINUTES)
@@ -143,6 +148,7 @@ def test_a_run_ends_well_and_accounts_for_every_contribution(tmp_path):
         path = run(dataclasses.replace(SETTINGS, execution=execution), out, console=QUIET)
     finally:
         chaos.join()
+        assert chaos.error is None, chaos.error
         cluster.shutdown()
     lines = read_metrics(out)
     count = {

@@ -8,13 +8,14 @@ import numpy as np
 import optax
 import pytest
 
-from meta_train import task_problem
+from meta_train import task_problem, worker
 from meta_train.estimators import FullES
 from meta_train.objectives import FinalLoss, LossRatio, MeanLoss, WeightedCurve
 from meta_train.task_problem import Episodes, TaskProblem
 from tasks import inner_loop
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.family import NORMALIZED_RANGE
+from tests.meta_train.settings import TINY, TINY_FULL
 from velo.learned_optimizer import LearnedOptimizer
 
 FAMILY = MLPClassifier(widths=(4,), batch_size=4)
@@ -50,6 +51,15 @@ def test_lengths_are_whole_segments_within_the_range():
     assert int(lengths.min()) == 2
     assert int(lengths.max()) == 20
     assert float(np.median(lengths)) == pytest.approx(np.sqrt(2 * 20), rel=0.15)
+
+
+def test_the_length_of_an_estimate_is_known_before_it_is_computed():
+    settings = dataclasses.replace(TINY_FULL, num_workers=3, episodes=Episodes(3, 3, 90))
+    lengths = worker.lengths(settings, 5)
+    assert len(set(lengths)) > 1
+    contribution, _ = worker.compute(settings, settings.optimizer.init(jax.random.key(0)), 5, 1, ())
+    assert contribution.num_inner_steps == 2 * 2 * 3 * lengths[1]
+    assert worker.lengths(TINY, 5).tolist() == [1, 1]
 
 
 def test_segments_equal_one_run():
