@@ -7,7 +7,6 @@ Usage: python benchmarks/executor_load.py [num_workers] [delay_seconds] [num_out
 import asyncio
 import dataclasses
 import functools
-import os
 import resource
 import sys
 import time
@@ -23,6 +22,7 @@ import ray  # noqa: E402
 from configs.meta_training import PRESETS  # noqa: E402
 from meta_train import learner, worker  # noqa: E402
 from meta_train.learner import Contribution  # noqa: E402
+from meta_train.pool import this_process  # noqa: E402
 from meta_train.ray_executor import RayExecutor  # noqa: E402
 
 NUM_PROCESSES = 4
@@ -44,7 +44,7 @@ class SimulatedWorker:
         return Contribution(index, step, self._grad, 0.0, 0, 1, self._delay_seconds, coefficients)
 
     async def process(self):
-        return "here", os.getpid()
+        return this_process()
 
 
 class SimulatedExecutor(RayExecutor):

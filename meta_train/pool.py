@@ -1,5 +1,7 @@
 """Worker processes under Ray: started, fed, watched, and replaced when they die or hang. Knows nothing of the work."""
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,8 +9,26 @@ from typing import Any, Literal, NamedTuple
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from meta_train.set_aside import Report
+
+
+class Process(NamedTuple):
+    """Where an actor runs."""
+
+    node: str  # its identifier
+    address: str
+    number: int
+
+
+def this_process() -> Process:
+    return Process(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), os.getpid())
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _kill(number: int) -> None:
+    os.kill(number, signal.SIGKILL)
 
 
 class Outcome(NamedTuple):
@@ -28,14 +48,14 @@ class Slot:
     started: float = 0.0
     ready: bool = False
     generation: int = 0
-    process: tuple[str, int] | None = None  # node and process number
+    process: Process | None = None
     holds: set = field(default_factory=set)  # whatever the user of the pool remembers of the process
 
 
 class Pool:
     """Asks Ray for `size` actors and works with those that run; the others may start later, as nodes join.
 
-    `start(slot)` makes an actor with a method `process()` that returns its node and process number.
+    `start(slot)` makes an actor with a method `process()` that returns `this_process()`.
     """
 
     def __init__(
@@ -97,15 +117,14 @@ class Pool:
         if not slot.ready:
             slot.ready, slot.process = True, value
             self._failed_starts = 0
-            node, process = value
-            self._report("worker_started", slot=index, generation=slot.generation, node=node, process=process)
+            self._report("worker_started", slot=index, generation=slot.generation, **value._asdict())
             return None
         return Outcome(index, slot.item, "done", value)
 
     def _lost(self, index: int, error: RayError) -> Outcome | None:
         slot = self.slots[index]
         message = _message(error)
-        self._report("worker_lost", slot=index, generation=slot.generation, process=slot.process, reason=message)
+        self._report("worker_lost", slot=index, generation=slot.generation, **_place(slot), reason=message)
         outcome = Outcome(index, slot.item, "lost", message) if slot.ready else None
         if not slot.ready:
             self._failed_starts += 1
@@ -119,10 +138,17 @@ class Pool:
         for index, slot in enumerate(self.slots):
             if slot.ready and slot.pending is not None and now - slot.started > self._deadline_seconds:
                 message = f"no answer within {self._deadline_seconds:g} s"
-                self._report("worker_hung", slot=index, process=slot.process, item=str(slot.item), reason=message)
+                self._report("worker_hung", slot=index, generation=slot.generation, **_place(slot), reason=message)
                 outcomes.append(Outcome(index, slot.item, "hung", message))
+                self._end_by_force(slot)
                 self._replace(index)
         return outcomes
+
+    def _end_by_force(self, slot: Slot) -> None:
+        """Ray asks a process to exit, which one that is stuck may never hear: a task beside it kills it."""
+        assert slot.process is not None
+        here = NodeAffinitySchedulingStrategy(slot.process.node, soft=False)
+        _kill.options(scheduling_strategy=here).remote(slot.process.number)
 
     def _replace(self, index: int) -> None:
         slot = self.slots[index]
@@ -136,3 +162,7 @@ class Pool:
 
 def _message(error: RayError) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+
+
+def _place(slot: Slot) -> dict[str, Any]:
+    return slot.process._asdict() if slot.process is not None else {}

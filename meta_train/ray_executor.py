@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from meta_train import environment, validation, worker
 from meta_train.executor import Account, Executor, WorkerStates
 from meta_train.learner import Contribution, Failure
-from meta_train.pool import Outcome, Pool
+from meta_train.pool import Outcome, Pool, Process, this_process
 from meta_train.set_aside import Report, SetAside
 from meta_train.settings import MetaTraining
 from tasks.family import TaskFamily
@@ -47,8 +47,8 @@ class RayWorker:
     def validate(self, theta: Theta, name: str) -> float | str:
         return validation.attempt(self._settings, theta, name)
 
-    def process(self) -> tuple[str, int]:
-        return ray.util.get_node_ip_address(), os.getpid()
+    def process(self) -> Process:
+        return this_process()
 
 
 @dataclass
@@ -259,14 +259,16 @@ class RayExecutor(Executor):
             self._account.lost += 1
             return
         logical.attempts = 0.0
-        if logical.cursor < logical.next:
-            self._account.replayed += 1
-            logical.cursor, logical.state = logical.cursor + 1, state
-            return
-        self._set_aside.judge(family, outcome.value)
+        replayed = logical.cursor < logical.next
+        if not replayed or isinstance(outcome.value, Failure):
+            self._set_aside.judge(family, outcome.value)
         if isinstance(outcome.value, Failure):
             self._account.poisoned += 1
             self._pass_over(logical)
+            return
+        if replayed:
+            self._account.replayed += 1
+            logical.cursor, logical.state = logical.cursor + 1, state
             return
         self._seconds[family] = outcome.value.seconds / max(1, outcome.value.num_inner_steps)
         self._arrived.append(outcome.value._replace(theta_step=theta_step))
@@ -331,7 +333,7 @@ class RayExecutor(Executor):
 
     def process_ids(self) -> list[int]:
         """Process numbers of the worker processes that run, for an operator who wants to look at one."""
-        return [slot.process[1] for slot in self._pool.slots if slot.ready and slot.process]
+        return [slot.process.number for slot in self._pool.slots if slot.ready and slot.process]
 
     def snapshot(self):
         while [index for index, logical in enumerate(self._workers) if not self._fetch(index, logical)]:

@@ -8,6 +8,7 @@ import numpy as np
 import ray
 
 from meta_train.learner import Contribution, Failure
+from meta_train.pool import this_process
 from meta_train.ray_executor import RayExecutor
 
 THETA = {"a": np.zeros(3, np.float32)}
@@ -41,7 +42,7 @@ class StubWorker:
         return 0.5 if name != "mlp_spirals" else "MissingDataError: not here"
 
     def process(self):
-        return "here", os.getpid()
+        return this_process()
 
 
 class StubExecutor(RayExecutor):

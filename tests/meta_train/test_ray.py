@@ -82,7 +82,7 @@ class Killer(threading.Thread):
             time.sleep(0.02)
             if len(read_metrics(self._out)) < 2 * self.killed:
                 continue
-            started = [line["process"] for line in read_events(self._out) if line["event"] == "worker_started"]
+            started = [line["number"] for line in read_events(self._out) if line["event"] == "worker_started"]
             running = [number for number in started if Path(f"/proc/{number}").exists()]
             if running:
                 os.kill(chance.choice(running), signal.SIGKILL)
