@@ -20,19 +20,43 @@ class Options:
     """Folder of the run; none takes the first of runs/PRESET, runs/PRESET-2, ... that doesn't exist."""
     resume: bool = False
     """Go on with the run in that folder from its last checkpoint; without --out, with the preset's last run."""
+    dry_run: bool = False
+    """Print the plan with its predicted cost, and do nothing."""
+    address: str | None = None
+    """Ray cluster to run on, such as `auto`: short for --execution.executor ray --execution.address ..."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     environment.apply()
+    from rich.console import Console
+
     from configs.meta_training import PRESETS  # the environment has to stand before JAX is imported
+    from meta_train import plan
     from meta_train.checkpoint import CheckpointError
-    from meta_train.run import run
+    from meta_train.run import NothingWorksError, run
     from meta_train.run_folder import RunFolderError
+    from velo import WeightsError
 
     def command() -> None:
         preset, settings, options = parse(PRESETS, argv, prog=PROG, options=Options())
+        if options.address is not None:
+            execution = dataclasses.replace(settings.execution, executor="ray", address=options.address)
+            settings = dataclasses.replace(settings, execution=execution)
+        if settings.execution.executor == "ray":
+            environment.keep_off_accelerators()
+        if options.dry_run:
+            plan.show(settings, Console())
+            return
         find = output_folder.latest if options.resume else output_folder.new
         run(settings, out=options.out or find(preset), resume=options.resume)
 
-    return exit_code(PROG, command, mistakes=(CommandLineError, RunFolderError, CheckpointError, MissingDataError))
+    mistakes = (
+        CommandLineError,
+        RunFolderError,
+        CheckpointError,
+        NothingWorksError,
+        MissingDataError,
+        WeightsError,
+    )
+    return exit_code(PROG, command, mistakes=mistakes)

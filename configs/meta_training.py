@@ -1,10 +1,60 @@
 """Presets of meta-training."""
 
+import dataclasses
+
 from configs.command_line import Preset
 from meta_train.estimators import FullES
-from meta_train.settings import Execution, MetaTraining, OuterOptimizer
+from meta_train.objectives import FinalLoss
+from meta_train.outer_optimizer import OptaxChain, OuterOptimizer
+from meta_train.settings import Execution, MetaTraining, Validation
 from meta_train.task_problem import Episodes
 from velo.architectures.velo import VeLO
+
+_CLUSTER = MetaTraining(
+    num_workers=512,
+    optimizer=VeLO(lstm_size=512, num_mixtures=256),
+    estimator=FullES(num_pairs=8, sigma=0.01, sign=True),
+    validation=Validation(every=1000, num_seeds=4, steps_scale=1.0),
+    # Gradients, since drawing the noise of so many parameters again would take the learner longer than an outer step.
+    execution=Execution(num_processes=512, send_gradients=True, checkpoint_every=50, keep_checkpoints=10),
+)
+"""What VeLO's four phases share (2211.09760 and its public configurations)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Phase:
+    min_steps: int
+    max_steps: int
+    accumulate_steps: int
+    max_staleness: int
+    family_steps: int
+    mixture: str
+    """The place to name each phase's own mixture, with its augmentation and its cap on a step's time."""
+
+
+_PHASES = (
+    _Phase(100, 20_000, 4, 100, 1000, "broad_downloaded"),
+    _Phase(200, 20_000, 10, 50, 1000, "broad_downloaded"),
+    _Phase(200, 20_000, 20, 500, 1000, "broad_downloaded"),
+    _Phase(200, 200_000, 20, 500, 200, "broad_downloaded"),
+)
+
+
+def _cluster(number: int) -> Preset:
+    phase = _PHASES[number - 1]
+    settings = dataclasses.replace(
+        _CLUSTER,
+        num_steps=100_000 * phase.accumulate_steps,  # 100,000 updates
+        mixture=phase.mixture,
+        family_steps=phase.family_steps,
+        max_staleness=phase.max_staleness,
+        start_weights=f"runs/cluster-{number - 1}/weights.velo" if number > 1 else None,
+        episodes=Episodes(100, phase.min_steps, phase.max_steps, FinalLoss(num_batches=100)),
+        outer=OptaxChain(("clip(3.0)", "adam(3e-4)"), accumulate_steps=phase.accumulate_steps),
+    )
+    before = f", from runs/cluster-{number - 1}/weights.velo" if number > 1 else ""
+    return Preset(f"Weeks on a Ray cluster of 512 cores or more: VeLO's phase {number}{before}.", settings)
+
 
 PRESETS = {
     "demo": Preset(
@@ -32,7 +82,9 @@ PRESETS = {
             estimator=FullES(num_pairs=16, sigma=0.2, standardize=True),
             episodes=Episodes(segment_steps=50, min_steps=100, max_steps=800),
             outer=OuterOptimizer(learning_rate=0.03),
+            validation=Validation(every=50),
             execution=Execution(checkpoint_every=5),
         ),
     ),
+    **{f"cluster-{number}": _cluster(number) for number in range(1, 5)},
 }

@@ -1,8 +1,9 @@
-"""Checkpoints of a run: theta, its average, the outer optimizer, and every worker's estimator state."""
+"""Checkpoints of a run: theta, its average, the outer optimizer, and where every worker stands."""
 
 import hashlib
 import json
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from meta_train import learner, worker
+from meta_train.executor import WorkerStates
+from meta_train.mirror import Mirror
+from meta_train.set_aside import Report
 from meta_train.settings import MetaTraining
 
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -23,37 +27,80 @@ class CheckpointError(ValueError):
 class Checkpoints:
     """Keeps the last few checkpoints of a folder; a write is atomic and an earlier one is never touched.
 
-    Beside each lies a manifest of its files' digests, so that damage is found before anything is read into a run.
+    Beside each lies a manifest: the digests of its files, so that damage is found before anything is read into a run,
+    and what is not an array. Writing goes on beside the run, one checkpoint at a time.
     """
 
-    def __init__(self, folder: Path, settings: MetaTraining):
+    def __init__(
+        self,
+        folder: Path,
+        settings: MetaTraining,
+        mirror: Mirror | None = None,
+        report: Report = lambda kind, **facts: None,
+    ):
         self._folder = folder.resolve()
         self._settings = settings
-        self._manager = ocp.CheckpointManager(
+        self._mirror = mirror
+        self._report = report
+        self._manager = self._open()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future | None = None
+
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=settings.execution.keep_checkpoints, enable_async_checkpointing=False
+                max_to_keep=self._settings.execution.keep_checkpoints, enable_async_checkpointing=False
             ),
         )
 
     def latest_step(self) -> int | None:
-        return self._manager.latest_step()
+        """Of the last whole checkpoint: one whose manifest is missing was cut off, or comes from elsewhere."""
+        steps = sorted(self._manager.all_steps())
+        whole = [step for step in steps if self._manifest(step).exists()]
+        return (whole or steps or [None])[-1]
 
-    def save(self, state: learner.LearnerState, worker_states: list[Any]) -> None:
-        step = int(state.step)
-        arrays = {name: np.asarray(leaf) for name, leaf in _numbered((state, worker_states)).items()}
+    def save(self, state: learner.LearnerState, workers: WorkerStates, *, wait: bool = False) -> None:
+        """Starts to write a checkpoint, or passes it over while an earlier one is still being written.
+
+        With `wait` it is on the disk on return, or an OSError says why not. Without, a failure is reported, and the
+        next checkpoint is the next try: a full disk or a slow store does not stop a run.
+        """
+        if self._writing is not None and not wait and not self._writing.done():
+            self._report("checkpoint_passed_over", step=int(state.step), reason="the last one is still being written")
+            return
+        arrays = {name: np.asarray(leaf) for name, leaf in _numbered((state, workers.states)).items()}
+        notes = {"worker_steps": workers.steps, "set_aside": workers.set_aside}
+        self._writing = self._thread.submit(self._write, int(state.step), arrays, notes)
+        if wait:
+            error = self._writing.result()
+            if error is not None:
+                raise error
+
+    def _write(self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]) -> OSError | None:
         path = self._manifest(step)
-        path.unlink(missing_ok=True)  # of a checkpoint of that step that somebody deleted
-        self._manager.save(step, args=ocp.args.StandardSave(arrays))
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(_digests(self._folder / str(step)), indent=1))
-        temporary.replace(path)
-        for old in path.parent.glob("*.json"):
-            if int(old.stem) not in self._manager.all_steps():
-                old.unlink()
+        try:
+            path.unlink(missing_ok=True)  # of a checkpoint of that step that somebody deleted
+            if step in self._manager.all_steps():  # cut off before its manifest, and computed again
+                self._manager.delete(step)
+            self._manager.save(step, args=ocp.args.StandardSave(arrays))
+            path.parent.mkdir(exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps({"files": _digests(self._folder / str(step))} | notes, indent=1))
+            temporary.replace(path)
+            for old in path.parent.glob("*.json"):
+                if int(old.stem) not in self._manager.all_steps():
+                    old.unlink()
+        except Exception as error:
+            # Orbax and its storage raise many types for a disk that is full or gone.
+            self._report("checkpoint_failed", step=step, reason=f"{type(error).__name__}: {error}"[:500])
+            self._manager = self._open()  # without what was left half done
+            return error if isinstance(error, OSError) else OSError(f"checkpoint {step} can't be written: {error}")
+        if self._mirror is not None:
+            self._mirror.put_checkpoint(self._folder.parent, step, self._settings.execution.keep_checkpoints)
+        return None
 
-    def restore(self, template: learner.LearnerState) -> tuple[learner.LearnerState, list[Any]]:
+    def restore(self, template: learner.LearnerState) -> tuple[learner.LearnerState, WorkerStates]:
         """The latest checkpoint; `template` is a freshly initialised state of the same settings."""
         step = self.latest_step()
         assert step is not None
@@ -62,30 +109,47 @@ class Checkpoints:
         advice = (
             f"delete {where} to {'resume from an earlier checkpoint' if earlier else 'start over: it is the only one'}"
         )
-        manifest = self._manifest(step)
-        if manifest.exists():
-            stored, found = json.loads(manifest.read_text()), _digests(where)
+        notes = self._read_manifest(step)
+        if notes:
+            stored, found = notes["files"], _digests(where)
             damaged = sorted(name for name in stored | found if stored.get(name) != found.get(name))
             if damaged:
                 raise CheckpointError(f"checkpoint {where} is damaged ({', '.join(damaged[:3])}); {advice}")
-        workers = [
-            worker.abstract_state(self._settings, template.theta, index, step - 1)
-            for index in range(self._settings.num_workers)
-        ]
-        abstract = jax.tree.map(_abstract, (template, workers))
+        workers = self._abstract_workers(template.theta, step, notes)
+        abstract = jax.tree.map(_abstract, (template, workers.states))
         try:
             arrays = self._manager.restore(step, args=ocp.args.StandardRestore(_numbered(abstract)))
         except Exception as error:
             # Orbax and its storage raise many types for a file that they can't read; all mean the same to the user.
             raise CheckpointError(f"checkpoint {where} can't be read ({type(error).__name__}); {advice}") from error
         leaves = [np.asarray(arrays[name]) for name in sorted(arrays)]
-        state, states = jax.tree.unflatten(jax.tree.structure(abstract), leaves)
-        return state._replace(step=int(state.step)), states
+        state, workers.states = jax.tree.unflatten(jax.tree.structure(abstract), leaves)
+        return state._replace(step=int(state.step)), workers
+
+    def _abstract_workers(self, theta: Any, step: int, notes: dict[str, Any]) -> WorkerStates:
+        steps = notes.get("worker_steps", [step] * self._settings.num_workers)
+        set_aside = notes.get("set_aside", {})
+        states = [
+            ()
+            if step > 0 and repr(worker.family_of(self._settings, index, step - 1)) in set_aside.get("reasons", {})
+            else worker.abstract_state(self._settings, theta, index, step - 1)
+            for index, step in enumerate(steps)
+        ]
+        return WorkerStates(steps, states, set_aside)
+
+    def _read_manifest(self, step: int) -> dict[str, Any]:
+        path = self._manifest(step)
+        if not path.exists():
+            return {}
+        stored = json.loads(path.read_text())
+        return stored if "files" in stored else {"files": stored}  # earlier versions stored the digests alone
 
     def _manifest(self, step: int) -> Path:
         return self._folder.with_name("manifests") / f"{step}.json"
 
     def close(self) -> None:
+        """Waits for a checkpoint that is being written."""
+        self._thread.shutdown()
         self._manager.close()
 
 

@@ -13,13 +13,23 @@ VARIABLES = {
 }
 
 
-def worker_environment() -> dict[str, str]:
+def worker_environment(gpus_per_process: float = 0.0) -> dict[str, str]:
     """Variables of a worker: those that the user has set win, so that a GPU's flags can be given."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "velo" / "jax"
     defaults = VARIABLES | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    if 0 < gpus_per_process < 1:
+        # Several processes share a GPU: each takes its share of the memory, and leaves a tenth to the driver.
+        defaults |= {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 * gpus_per_process:.3f}"}
     return {name: os.environ.get(name, value) for name, value in defaults.items()}
 
 
 def apply() -> None:
     """Sets the variables in this process, so that it computes the same bits as a worker."""
     os.environ.update(worker_environment())
+
+
+def keep_off_accelerators() -> None:
+    """For the learner of a run whose workers are elsewhere: it needs no GPU and must not fill one's memory."""
+    import jax  # the environment has to stand before JAX is imported
+
+    jax.config.update("jax_platforms", "cpu")

@@ -1,10 +1,10 @@
 """The outer optimizer: contributions in, a new theta out."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -12,15 +12,25 @@ from velo.learned_optimizer import Theta
 
 
 class Contribution(NamedTuple):
-    """What one logical worker found in one outer step."""
+    """What one logical worker found in one of its steps."""
 
     worker: int
     step: int
-    grad: Theta
+    grad: Theta | None  # None where it is still to be rebuilt from the coefficients
     loss: float
     num_nonfinite: int
     num_inner_steps: int
     seconds: float
+    coefficients: Any = None  # of the pairs' noise, [pairs], where the estimator is seeded
+    theta_step: int = 0  # outer steps that theta had behind it
+
+
+class Failure(NamedTuple):
+    """In place of a contribution: the task can't be carried out."""
+
+    worker: int
+    step: int
+    message: str
 
 
 class LearnerState(NamedTuple):
@@ -47,13 +57,21 @@ def update(
     state: LearnerState,
     contributions: list[Contribution],
     average_decay: float,
+    complete: Callable[[Contribution], Contribution] = lambda contribution: contribution,
 ) -> tuple[LearnerState, UpdateMetrics]:
     """One outer step on the mean gradient of the usable contributions; theta stays if there is none.
 
-    They are summed in worker order, so that the order of arrival can't change the result.
+    They are summed in worker order, so that the order of arrival can't change the result. `complete` gives each its
+    gradient, one at a time: a cluster's gradients together may not fit into memory.
     """
-    ordered = sorted(contributions, key=lambda contribution: contribution.worker)
-    usable = [contribution for contribution in ordered if _is_finite(contribution)]
+    ordered = sorted(contributions, key=lambda contribution: (contribution.worker, contribution.step))
+    total, usable = None, []
+    for contribution in ordered:
+        if not is_finite(contribution):
+            continue
+        grad = complete(contribution).grad
+        total = grad if total is None else jax.tree.map(np.add, total, grad)
+        usable.append(contribution)
     metrics = UpdateMetrics(
         loss=float(np.mean([c.loss for c in usable])) if usable else math.nan,
         grad_norm=math.nan,
@@ -63,7 +81,7 @@ def update(
     )
     if not usable:
         return state._replace(step=state.step + 1), metrics
-    grad = jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]) / len(leaves), *[c.grad for c in usable])
+    grad = jax.tree.map(lambda leaf: leaf / np.float32(len(usable)), total)
     updates, opt_state = outer_tx.update(grad, state.opt_state, state.theta)
     theta = optax.apply_updates(state.theta, updates)
     # Early on the average is over all thetas so far, so that the untrained one does not linger in it.
@@ -73,6 +91,11 @@ def update(
     return LearnerState(theta, average, opt_state, state.step + 1), metrics
 
 
-def _is_finite(contribution: Contribution) -> bool:
-    leaves = jax.tree.leaves(contribution.grad)
-    return math.isfinite(contribution.loss) and all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in leaves)
+def is_finite(contribution: Contribution) -> bool:
+    leaves = jax.tree.leaves((contribution.grad, contribution.coefficients))
+    return math.isfinite(contribution.loss) and all(bool(np.all(np.isfinite(leaf))) for leaf in leaves)
+
+
+def num_bytes(contribution: Contribution) -> int:
+    """Bytes of its arrays: what it costs to send, but for some dozens around them."""
+    return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves((contribution.grad, contribution.coefficients)))

@@ -3,6 +3,8 @@
 import abc
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 from velo.learned_optimizer import Theta
 from velo.shapes import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -10,7 +12,7 @@ Carry = Any
 
 
 class Segment(NamedTuple):
-    """The meta-loss of an episode is the sum of its segments' losses."""
+    """The meta-loss of an episode is the sum of its segments' losses and of what `Problem.end` adds."""
 
     loss: Float[Array, ""]
     done: Bool[Array, ""]
@@ -18,11 +20,14 @@ class Segment(NamedTuple):
 
 
 class Problem(abc.ABC):
-    """One lane; estimators vmap it over lanes and over perturbed thetas. Frozen and hashed by value."""
+    """One lane; estimators vmap it over lanes and over perturbed thetas. Frozen and hashed by value.
+
+    `data` is whatever arrays the problem needs; they are arguments, so that they are never compiled in.
+    """
 
     @abc.abstractmethod
-    def sample_length(self, key: PRNGKeyArray) -> Int[Array, ""]:
-        """Length of an episode in whole segments, at least 1."""
+    def sample_length(self, data: Any, key: PRNGKeyArray) -> Int[Array, ""]:
+        """Length of an episode in whole segments, in [1, max_segments]."""
 
     @abc.abstractmethod
     def reset(self, theta: Theta, key: PRNGKeyArray, num_segments: Int[Array, ""]) -> Carry:
@@ -32,7 +37,17 @@ class Problem(abc.ABC):
     def advance(self, theta: Theta, carry: Carry, data: Any) -> tuple[Carry, Segment]:
         """One segment under `theta`; `done` after the episode's last."""
 
+    def end(self, carry: Carry, data: Any) -> Float[Array, ""]:
+        """What the end of an episode adds to its meta-loss; `carry` is that after the last segment."""
+        del carry, data
+        return jnp.zeros(())
+
     @property
     @abc.abstractmethod
     def steps_per_segment(self) -> int:
         """Inner steps of a segment, to count work."""
+
+    @property
+    @abc.abstractmethod
+    def max_segments(self) -> int:
+        """Segments of the longest episode."""

@@ -1,5 +1,7 @@
 """One meta-training run from settings to a weights file, resumable at every checkpoint."""
 
+import functools
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -7,15 +9,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import velo
-from meta_train import learner, run_folder, worker
+from meta_train import initial_theta, learner, run_folder, validation, worker
 from meta_train.checkpoint import Checkpoints
-from meta_train.executor import Executor, LocalExecutor
+from meta_train.executor import Account, Executor, LocalExecutor
+from meta_train.export import export, export_if_best
+from meta_train.mirror import Mirror
 from meta_train.run_log import RunLog
 from meta_train.settings import MetaTraining
+
+MAX_EMPTY_STEPS = 10
+"""Outer steps in a row without a contribution before a run gives up; at its start, one is enough."""
+
+
+class NothingWorksError(ValueError):
+    """Every task of a run is set aside; names one and its reason."""
 
 
 def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Console | None = None) -> Path:
@@ -25,87 +36,166 @@ def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Con
     one interrupts at once.
 
     Raises:
-        ValueError: the folder can't hold this run, or its checkpoint can't be read; nothing was changed.
+        ValueError: the folder can't hold this run, its checkpoint can't be read, or no task can be carried out.
+        OSError: the last checkpoint or the weights can't be written.
     """
+    console = console or Console()
+    mirror = settings.execution.mirror
+    if resume and mirror and not (out / run_folder.SETTINGS_FILE).exists():
+        Mirror(mirror).fetch(out)
+    if not resume and settings.start_weights:
+        initial_theta.load(settings)  # so that a mistake in it leaves no folder behind
     run_folder.prepare(out, settings, resume=resume)
     with run_folder.locked(out):
-        return _run(settings, out, resume, console or Console())
+        return Run(settings, out, console).go(resume)
 
 
-def _run(settings: MetaTraining, out: Path, resume: bool, console: Console) -> Path:
-    outer_tx = settings.outer.build()
-    theta = settings.optimizer.init(jax.random.fold_in(jax.random.key(settings.seed), 2**31))
-    state = learner.init(outer_tx, theta)
-    checkpoints = Checkpoints(out / "checkpoints", settings)
-    states = None
-    if resume and checkpoints.latest_step() is not None:
-        state, states = checkpoints.restore(state)
-        console.print(f"resuming {out} after outer step {state.step}")
-    executor = _executor(settings)
-    log = RunLog(out, state.step)
-    try:
-        if states is not None:
-            executor.restore(states)
-        with _terminated() as terminated, _progress(console) as progress:
-            bar = progress.add_task("meta-training", total=settings.num_steps, completed=state.step, status="compiling")
-            while state.step < settings.num_steps and not terminated:
-                state = _outer_step(settings, executor, outer_tx, state, log, progress, bar)
-                due = state.step % settings.execution.checkpoint_every == 0
-                if due or state.step == settings.num_steps or terminated:
-                    checkpoints.save(state, executor.states())
-                    _export(settings, state, out)
-        if state.step < settings.num_steps:
-            console.print(
-                f"stopped after outer step {state.step}; go on with the same command and --resume --out {out}"
+class Run:
+    """The parts of a run that is under way, and the loop over outer steps."""
+
+    def __init__(self, settings: MetaTraining, out: Path, console: Console):
+        self._settings = settings
+        self._out = out
+        self._console = console
+        self._outer_tx = settings.outer.build()
+        self._log: RunLog | None = None
+        self._num_empty = self._num_used = 0
+        self._num_problems = 0
+        mirror = Mirror(settings.execution.mirror, self._report) if settings.execution.mirror else None
+        if mirror is not None:
+            mirror.put_settings(out)
+        self._checkpoints = Checkpoints(out / "checkpoints", settings, mirror, self._report)
+
+    def go(self, resume: bool) -> Path:
+        executor = None
+        try:
+            template = initial_theta.template(self._settings)
+            workers = None
+            if resume and self._checkpoints.latest_step() is not None:
+                state, workers = self._checkpoints.restore(learner.init(self._outer_tx, template))
+                self._console.print(f"resuming {self._out} after outer step {state.step}")
+                self._log = RunLog(self._out, state.step)
+            else:
+                self._log = RunLog(self._out, 0)
+                theta = initial_theta.build(self._settings, self._console, self._report)
+                state = learner.init(self._outer_tx, theta)
+            executor = self._executor()
+            if workers is not None:
+                executor.restore(workers)
+            elif self._settings.imitation.num_steps:  # which a resume need not repeat
+                self._checkpoints.save(state, executor.snapshot(), wait=True)
+            return self._loop(executor, state)
+        finally:
+            if executor is not None:
+                executor.close()
+            self._checkpoints.close()
+            if self._log is not None:
+                self._log.close()
+
+    def _loop(self, executor: Executor, state: learner.LearnerState) -> Path:
+        settings, num_steps = self._settings, self._settings.num_steps
+        with _terminated() as terminated, _progress(self._console) as progress:
+            bar = progress.add_task("meta-training", total=num_steps, completed=state.step, status="compiling")
+            if state.step == 0:
+                self._validate(executor, state)
+            while state.step < num_steps and not terminated:
+                state, status = self._outer_step(executor, state)
+                progress.update(bar, completed=state.step, status=status)
+                last = state.step == num_steps or bool(terminated)
+                if settings.validation.every and (state.step % settings.validation.every == 0 or last):
+                    self._validate(executor, state)
+                if last:
+                    self._checkpoints.save(state, executor.snapshot(), wait=True)
+                elif state.step % settings.execution.checkpoint_every == 0:
+                    self._checkpoints.save(state, executor.snapshot())
+                    self._try("export", functools.partial(export, settings, state, self._out))
+        if state.step < num_steps:
+            self._console.print(
+                f"stopped after outer step {state.step}; go on with the same command and --resume --out {self._out}"
             )
-        return _export(settings, state, out)
-    finally:
-        executor.close()
-        checkpoints.close()
-        log.close()
+        return export(settings, state, self._out)
+
+    def _outer_step(self, executor: Executor, state: learner.LearnerState) -> tuple[learner.LearnerState, str]:
+        settings, theta = self._settings, state.theta
+        started = time.perf_counter()
+        contributions, account = executor.compute(theta, state.step)
+        computed = time.perf_counter()
+        self._check_not_empty(executor, account)
+        complete = functools.partial(worker.complete, settings, theta)
+        state, metrics = learner.update(
+            self._outer_tx, state, contributions, settings.outer.average_decay, complete
+        )  # fmt: skip
+        ended = time.perf_counter()
+        busy_seconds = sum(contribution.seconds for contribution in contributions)
+        rate = metrics.num_inner_steps / busy_seconds if busy_seconds else math.nan
+        ordered = sorted(contributions, key=lambda contribution: (contribution.worker, contribution.step))
+        assert self._log is not None
+        self._log.write(
+            state.step - 1,
+            metrics._asdict()
+            | {f"contributions_{name}": count for name, count in vars(account).items()}
+            | {
+                "seconds": ended - started,
+                "learner_seconds": ended - computed,
+                "busy_seconds": busy_seconds,
+                "inner_steps_per_core_second": rate,
+                "bytes_received": sum(learner.num_bytes(contribution) for contribution in contributions),
+                "bytes_theta": sum(leaf.nbytes for leaf in jax.tree.leaves(theta)),
+                "mean_staleness": _mean([state.step - 1 - c.theta_step for c in contributions]),
+                "families": [type(worker.family_of(settings, c.worker, c.step)).__name__ for c in ordered],
+                "losses": [contribution.loss for contribution in ordered],
+            },
+        )
+        problems = f", {metrics.num_nonfinite} non-finite losses bounded" if metrics.num_nonfinite else ""
+        problems += f", {self._num_problems} events" if self._num_problems else ""
+        return state, f"meta-loss {metrics.loss:+.3f}, {rate:,.0f} inner steps/s/core{problems}"
+
+    def _check_not_empty(self, executor: Executor, account: Account) -> None:
+        self._num_empty = 0 if account.used else self._num_empty + 1
+        self._num_used += account.used
+        if self._num_empty and (self._num_used == 0 or self._num_empty >= MAX_EMPTY_STEPS):
+            family, reason = next(iter(executor.snapshot().set_aside["reasons"].items()))
+            raise NothingWorksError(f"no task can be carried out; the first was {family}: {reason}")
+
+    def _validate(self, executor: Executor, state: learner.LearnerState) -> None:
+        if not self._settings.validation.every:
+            return
+        found = executor.validate(state.average, validation.task_names(self._settings))
+        losses = {name: loss for name, loss in found.items() if isinstance(loss, float)}
+        for name, loss in found.items():
+            if isinstance(loss, str):
+                self._report("validation_failed", task=name, reason=loss)
+        loss = _mean(list(losses.values()))
+        assert self._log is not None
+        self._log.validation(state.step, loss, losses)
+        self._try("export", lambda: export_if_best(self._settings, state, self._out, loss, losses))
+
+    def _report(self, kind: str, **facts) -> None:
+        """An event for the log; the progress says how many there were."""
+        if kind != "worker_started":
+            self._num_problems += 1
+        if self._log is not None:
+            self._log.event(kind, **facts)
+        if kind in ("no_workers", "set_aside", "checkpoint_failed", "mirror_failed"):
+            self._console.print(f"{kind.replace('_', ' ')}: {facts.get('reason', '')}", markup=False)
+
+    def _try(self, what: str, action) -> None:
+        """A full disk in the middle of a run is reported; the next checkpoint is the next try."""
+        try:
+            action()
+        except OSError as error:
+            self._report(f"{what}_failed", reason=str(error))
+
+    def _executor(self) -> Executor:
+        if self._settings.execution.executor == "local":
+            return LocalExecutor(self._settings, self._report)
+        from meta_train.ray_executor import RayExecutor  # Ray is an extra that the local executor does not need
+
+        return RayExecutor(self._settings, self._report)
 
 
-def _outer_step(settings, executor: Executor, outer_tx, state, log: RunLog, progress: Progress, bar):
-    started = time.perf_counter()
-    contributions = executor.compute(state.theta, state.step)
-    state, metrics = learner.update(outer_tx, state, contributions, settings.outer.average_decay)
-    seconds = time.perf_counter() - started
-    busy_seconds = sum(contribution.seconds for contribution in contributions)
-    rate = metrics.num_inner_steps / busy_seconds
-    log.write(
-        state.step - 1,
-        metrics._asdict()
-        | {
-            "seconds": seconds,
-            "inner_steps_per_core_second": rate,
-            "families": [
-                type(worker.family_of(settings, index, state.step - 1)).__name__
-                for index in range(settings.num_workers)
-            ],
-            "losses": [c.loss for c in sorted(contributions, key=lambda c: c.worker)],
-        },
-    )
-    problems = f", {metrics.num_nonfinite} non-finite losses bounded" if metrics.num_nonfinite else ""
-    status = f"meta-loss {metrics.loss:+.3f}, {rate:,.0f} inner steps/s/core{problems}"
-    progress.update(bar, completed=state.step, status=status)
-    return state
-
-
-def _executor(settings: MetaTraining) -> Executor:
-    if settings.execution.executor == "local":
-        return LocalExecutor(settings)
-    from meta_train.ray_executor import RayExecutor  # Ray is an extra that the local executor does not need
-
-    return RayExecutor(settings)
-
-
-def _export(settings: MetaTraining, state: learner.LearnerState, out: Path) -> Path:
-    """Writes the averaged theta as a weights file that says how it came about."""
-    path = out / run_folder.WEIGHTS_FILE
-    described = run_folder.describe(settings)
-    record = {"outer_steps": state.step, "settings": {k: v for k, v in described.items() if k != "execution"}}
-    velo.save_weights(path, settings.optimizer, state.average, record)
-    return path
+def _mean(values: list) -> float:
+    return float(np.mean(values)) if values else math.nan
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from meta_train.settings import MetaTraining
 
 SETTINGS_FILE = "settings.json"
 WEIGHTS_FILE = "weights.velo"
-CHANGEABLE = ("num_steps", "execution")
+CHANGEABLE = ("num_steps", "execution", "validation", "start_weights")
+RENAMED = {"Objective": "WeightedCurve"}
+"""Types of settings by the names that earlier versions stored."""
 
 
 class RunFolderError(ValueError):
@@ -33,7 +35,7 @@ def prepare(folder: Path, settings: MetaTraining, *, resume: bool) -> None:
     if resume:
         if not path.exists():
             raise RunFolderError(f"{folder} holds no run to resume: {path} is missing")
-        _check_same(folder, json.loads(path.read_text()), describe(settings))
+        _check_same(folder, completed(json.loads(path.read_text()), settings), describe(settings))
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunFolderError(f"{folder} exists already: pass --resume to go on with its run, or another --out")
@@ -43,6 +45,20 @@ def prepare(folder: Path, settings: MetaTraining, *, resume: bool) -> None:
             file.write(json.dumps(describe(settings), indent=2) + "\n")
     except FileExistsError:
         raise RunFolderError(f"another process has just started a run in {folder}: pass another --out") from None
+
+
+def completed(stored: dict[str, Any], settings: Any) -> dict[str, Any]:
+    """`stored` as this version would have stored it: fields that are newer have their defaults."""
+    name = RENAMED.get(stored.get("type", ""), stored.get("type"))
+    result = stored | {"type": name}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in stored:
+            same_type = name == type(settings).__name__
+            result[field.name] = describe(field.default) if same_type else None
+        elif dataclasses.is_dataclass(value) and isinstance(stored[field.name], dict):
+            result[field.name] = completed(stored[field.name], value)
+    return result
 
 
 @contextmanager

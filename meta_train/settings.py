@@ -3,68 +3,111 @@
 import dataclasses
 from typing import Literal
 
-import optax
-
-from meta_train.estimators import PES, FullES, TruncatedES
+from meta_train.curriculum import Curriculum
+from meta_train.estimators import NRES, PES, FullBackprop, FullES, TruncatedBackprop, TruncatedES
+from meta_train.outer_optimizer import OptaxChain, OuterOptimizer
 from meta_train.task_problem import Episodes
+from tasks.fixed import get_suite
 from tasks.mixture import get_mixture
 from velo.architectures.velo import VeLO
 
 
 @dataclasses.dataclass(frozen=True)
-class OuterOptimizer:
-    """Clip, then Adam with decoupled weight decay."""
+class Imitation:
+    """A start by backpropagation: theta is fitted to the updates of tuned optimizers before evolution begins."""
 
-    learning_rate: float = 0.03
-    """Step of theta, whose entries are of order one."""
-    clip: float = 3.0
-    """Bound on the global norm of the gradient; Adam makes a scale common to all steps irrelevant."""
-    b1: float = 0.9
-    b2: float = 0.99
-    weight_decay: float = 0.0
-    average_decay: float = 0.95
-    """Decay of the exponential average of theta that is exported."""
+    num_steps: int = 0
+    """Steps of the fit; 0 starts from an untrained theta."""
+    num_tasks: int = 8
+    """Architectures of the mixture on which optimizers are tuned and imitated."""
+    inner_steps: int = 200
+    """Length of the runs that are imitated."""
+    segment_steps: int = 20
+    """Inner steps that are backpropagated through."""
+    learning_rate: float = 1e-3
 
     def __post_init__(self):
-        for name in ("learning_rate", "clip"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"OuterOptimizer: {name} must be positive and finite, got {getattr(self, name)}")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"OuterOptimizer: weight_decay must be at least 0, got {self.weight_decay}")
-        for name in ("b1", "b2", "average_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"OuterOptimizer: {name} must be in [0, 1), got {getattr(self, name)}")
+        if self.num_steps < 0:
+            raise ValueError(f"Imitation: num_steps must be at least 0, got {self.num_steps}")
+        if self.num_tasks < 1:
+            raise ValueError(f"Imitation: num_tasks must be at least 1, got {self.num_tasks}")
+        if not 1 <= self.segment_steps <= self.inner_steps or self.inner_steps % self.segment_steps:
+            raise ValueError(
+                "Imitation: inner_steps must be a multiple of segment_steps, got "
+                f"{self.inner_steps} and {self.segment_steps}"
+            )
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"Imitation: learning_rate must be positive and finite, got {self.learning_rate}")
 
-    def build(self) -> optax.GradientTransformation:
-        return optax.chain(
-            optax.clip_by_global_norm(self.clip),
-            optax.adamw(self.learning_rate, b1=self.b1, b2=self.b2, weight_decay=self.weight_decay),
-        )
+
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """How the averaged theta is judged while it is trained; the best so far is exported apart."""
+
+    every: int = 0
+    """Outer steps between two looks; 0 for none."""
+    suite: str = "meta_valid"
+    """Suite of `tasks.fixed`; one that results are reported on is no longer unseen afterwards."""
+    num_seeds: int = 2
+    """Runs of each task, side by side."""
+    steps_scale: float = 0.2
+    """Length of a run, as a fraction of the task's own."""
+    num_batches: int = 16
+    """Fresh batches of the validation split on which a final loss is estimated."""
+
+    def __post_init__(self):
+        if self.every < 0:
+            raise ValueError(f"Validation: every must be at least 0, got {self.every}")
+        for name in ("num_seeds", "num_batches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Validation: {name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.steps_scale <= 1:
+            raise ValueError(f"Validation: steps_scale must be in (0, 1], got {self.steps_scale}")
+        get_suite(self.suite)
 
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """Where the work runs; changes nothing in the result."""
+    """Where the work runs; changes nothing in the result of a synchronous run."""
 
     executor: Literal["local", "ray"] = "ray"
-    """`local` runs everything in this process, `ray` in `num_processes` actors."""
+    """`local` runs everything in this process, `ray` in up to `num_processes` others."""
     num_processes: int = 2
-    """Ray actors, one core each."""
+    """Ray worker processes that are asked for; as many run as the cluster has room for, now and later."""
     address: str | None = None
-    """Ray cluster to join; none starts one on this machine."""
+    """Ray cluster to join, such as `auto` or `ray://head:10001`; none starts one on this machine."""
+    cpus_per_process: float = 1.0
+    """Cores that Ray sets aside for a worker process."""
+    gpus_per_process: float = 0.0
+    """GPUs, or a share of one, for a worker process."""
+    deadline_seconds: float = 1800.0
+    """A worker process that takes longer for one contribution, compilation included, is replaced."""
+    max_attempts: int = 10
+    """Deaths of a worker process over one task before the task is set aside; two missed deadlines do as well."""
+    max_restarts: int = 100
+    """Worker processes in a row that may fail to start before the run gives up."""
+    send_gradients: bool = False
+    """Workers send gradients even where the learner can rebuild them from seeds: more bytes, less work for it."""
     checkpoint_every: int = 10
     """Outer steps between checkpoints."""
     keep_checkpoints: int = 3
+    mirror: str | None = None
+    """fsspec URL that checkpoints are copied to as well, such as s3://bucket/run; a resume elsewhere reads them."""
 
     def __post_init__(self):
-        for name in ("num_processes", "checkpoint_every", "keep_checkpoints"):
+        for name in ("num_processes", "checkpoint_every", "keep_checkpoints", "max_attempts", "max_restarts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Execution: {name} must be at least 1, got {getattr(self, name)}")
+        for name in ("cpus_per_process", "gpus_per_process"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"Execution: {name} must be at least 0, got {getattr(self, name)}")
+        if not self.deadline_seconds > 0:
+            raise ValueError(f"Execution: deadline_seconds must be positive, got {self.deadline_seconds}")
 
 
 @dataclasses.dataclass(frozen=True)
 class MetaTraining:
-    """One meta-training run; `execution` and `num_steps` may change on a resume, nothing else."""
+    """One meta-training run; a resume may change `execution`, `num_steps` and `validation`, nothing else."""
 
     num_steps: int = 100
     """Outer steps."""
@@ -77,22 +120,30 @@ class MetaTraining:
     """Outer steps for which a worker keeps an architecture (PES needs many, full ES can change at each)."""
     family_pool: int = 0
     """Number of different architectures, sampled once and visited in random order; 0 samples afresh every time."""
+    max_staleness: int = 0
+    """Updates of theta that a contribution may be behind. 0 waits for every worker, and the result is the same to the
+    bit wherever it is computed; more makes an outer step of the first `num_workers` contributions that arrive."""
+    start_weights: str | None = None
+    """Weights file whose theta the run starts from; none starts untrained."""
     optimizer: VeLO = VeLO()
-    estimator: FullES | PES | TruncatedES = FullES(standardize=True)
+    estimator: FullES | PES | NRES | TruncatedES | FullBackprop | TruncatedBackprop = FullES(standardize=True)
     episodes: Episodes = Episodes()
-    outer: OuterOptimizer = OuterOptimizer()
+    curriculum: Curriculum = Curriculum()
+    outer: OuterOptimizer | OptaxChain = OuterOptimizer()
+    imitation: Imitation = Imitation()
+    validation: Validation = Validation()
     execution: Execution = Execution()
 
     def __post_init__(self):
         for name in ("num_steps", "num_workers", "family_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"MetaTraining: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("seed", "family_pool"):
+        for name in ("seed", "family_pool", "max_staleness"):
             if getattr(self, name) < 0:
                 raise ValueError(f"MetaTraining: {name} must be at least 0, got {getattr(self, name)}")
         get_mixture(self.mixture)
         needed = self.episodes.max_steps // self.episodes.segment_steps
-        if not isinstance(self.estimator, FullES) and self.family_steps < needed:
+        if self.estimator.persistent and self.family_steps < needed:
             raise ValueError(
                 f"MetaTraining: with {type(self.estimator).__name__} family_steps must be at least {needed}, the "
                 f"segments of the longest episode, or that never ends: got {self.family_steps}"

@@ -6,33 +6,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from meta_train import objectives
+from meta_train.objectives import FinalLoss, LossRatio, MeanLoss, WeightedCurve
 from meta_train.problem import Problem, Segment
 from tasks import inner_loop
 from tasks.family import TaskFamily
 from velo.learned_optimizer import LearnedOptimizer
-from velo.shapes import Array, Float, Int, PRNGKeyArray
+from velo.shapes import Array, Int
 
-
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """Weights of the normalised training losses of an episode: they sum to one."""
-
-    tail_share: float = 0.5
-    """Share of the last `tail_steps`; the rest weighs step t of T by .5 + t/T, so that the whole curve counts."""
-    tail_steps: int = 25
-    """Inner steps whose mean stands for the final loss."""
-
-    def __post_init__(self):
-        if not 0 <= self.tail_share <= 1:
-            raise ValueError(f"Objective: tail_share must be in [0, 1], got {self.tail_share}")
-        if self.tail_steps < 1:
-            raise ValueError(f"Objective: tail_steps must be at least 1, got {self.tail_steps}")
-
-    def weights(self, steps: Int[Array, " n"], num_steps: Int[Array, ""]) -> Float[Array, " n"]:
-        tail = jnp.minimum(self.tail_steps, num_steps)
-        in_tail = (steps >= num_steps - tail).astype(jnp.float32)
-        whole = (0.5 + (steps + 0.5) / num_steps) / num_steps
-        return self.tail_share * in_tail / tail + (1.0 - self.tail_share) * whole
+FRESH_BATCHES = 2**32 - 1
+"""Folded into an episode's key for losses that training doesn't see."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +28,7 @@ class Episodes:
     """Shortest run; lengths are log-uniform in whole segments."""
     max_steps: int = 1000
     """Longest run."""
-    objective: Objective = Objective()
+    objective: WeightedCurve | MeanLoss | FinalLoss | LossRatio = WeightedCurve()
 
     def __post_init__(self):
         if self.segment_steps < 1:
@@ -63,6 +46,12 @@ class Episodes:
                 )
 
 
+class TaskData(NamedTuple):
+    train: Any
+    valid: Any
+    max_steps: Int[Array, ""]  # longest episode now, which a curriculum may set below that of `Episodes`
+
+
 class Carry(NamedTuple):
     draw: Any
     state: inner_loop.InnerState
@@ -72,7 +61,7 @@ class Carry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TaskProblem(Problem):
-    """Trains a new network an episode; the meta-loss is the objective's average of normalised training losses."""
+    """Trains a new network an episode; the meta-loss is the objective's."""
 
     family: TaskFamily
     optimizer: LearnedOptimizer
@@ -82,30 +71,60 @@ class TaskProblem(Problem):
     def steps_per_segment(self) -> int:
         return self.episodes.segment_steps
 
-    def sample_length(self, key: PRNGKeyArray) -> Int[Array, ""]:
-        low, high = jnp.log(self.episodes.min_steps), jnp.log(self.episodes.max_steps)
+    @property
+    def max_segments(self) -> int:
+        return self.episodes.max_steps // self.episodes.segment_steps
+
+    def data(self, max_steps: int | None = None) -> TaskData:
+        """The family's arrays, and the longest episode: of `Episodes` if none is given."""
+        longest = self.episodes.max_steps if max_steps is None else max_steps
+        return TaskData(*self.family.load(), jnp.asarray(longest, jnp.int32))
+
+    def sample_length(self, data, key):
+        """Log-uniform between the shortest and the longest episode, in whole segments."""
+        low, high = jnp.log(self.episodes.min_steps), jnp.log(data.max_steps)
         num_steps = jnp.exp(jax.random.uniform(key, minval=low, maxval=high))
         return jnp.round(num_steps / self.episodes.segment_steps).astype(jnp.int32)
 
     def reset(self, theta, key, num_segments):
-        key_draw, key_init, key_train = jax.random.split(key, 3)
+        key_draw, key_init, _ = jax.random.split(key, 3)
         draw = self.family.draw(key_draw)
         tx = self.optimizer.bind(theta, num_segments * self.episodes.segment_steps)
         state = inner_loop.start(self.family, tx, draw, key_init)
-        return Carry(draw, state, jax.random.key_data(key_train), num_segments)
+        return Carry(draw, state, jax.random.key_data(key), num_segments)
 
     def advance(self, theta, carry, data):
-        num_steps = carry.num_segments * self.episodes.segment_steps
+        episodes = self.episodes
+        num_steps = carry.num_segments * episodes.segment_steps
         tx = self.optimizer.bind(theta, num_steps)
+        _, _, key_train = jax.random.split(jax.random.wrap_key_data(carry.key_data), 3)
         state, losses = inner_loop.train(
-            self.family, tx, carry.draw, carry.state, data, jax.random.wrap_key_data(carry.key_data),
-            num_steps=self.episodes.segment_steps,
-        )  # fmt: skip
-        steps = carry.state.step + jnp.arange(self.episodes.segment_steps)
-        weights = self.episodes.objective.weights(steps, num_steps)
-        segment = Segment(
-            loss=jnp.sum(weights * jax.vmap(self.family.normalize)(losses)),
-            done=state.step >= num_steps,
-            num_nonfinite=jnp.sum(~jnp.isfinite(losses)),
+            self.family, tx, carry.draw, carry.state, data.train, key_train, num_steps=episodes.segment_steps
         )
+        loss = jnp.zeros(())
+        if not episodes.objective.at_end:
+            steps = carry.state.step + jnp.arange(episodes.segment_steps)
+            key_loss = jax.random.fold_in(jax.random.fold_in(key_train, FRESH_BATCHES), state.step)
+            loss = objectives.course(
+                episodes.objective,
+                self.family,
+                carry.draw,
+                state.params,
+                losses,
+                steps,
+                num_steps,
+                data.valid,
+                key_loss,
+            )
+        segment = Segment(loss, state.step >= num_steps, jnp.sum(~jnp.isfinite(losses)))
         return carry._replace(state=state), segment
+
+    def end(self, carry, data):
+        objective = self.episodes.objective
+        if not objective.at_end:
+            return jnp.zeros(())
+        _, key_init, key_train = jax.random.split(jax.random.wrap_key_data(carry.key_data), 3)
+        initial = self.family.init(carry.draw, key_init)
+        split = data.train if objective.split == "train" else data.valid
+        key = jax.random.fold_in(key_train, FRESH_BATCHES)
+        return objective.end(self.family, carry.draw, initial, carry.state.params, split, key)

@@ -5,31 +5,69 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from meta_train.estimators.base import GradientEstimator
-from meta_train.learner import Contribution
+from meta_train.learner import Contribution, Failure
 from meta_train.problem import Problem
 from meta_train.settings import MetaTraining
-from meta_train.task_problem import TaskProblem
+from meta_train.task_problem import TaskData, TaskProblem
 from tasks.family import TaskFamily
-from tasks.mixture import get_mixture
+from tasks.mixture import TaskMixture
 from velo.learned_optimizer import Theta
+
+MAX_PROGRAMS = 64
+"""Architectures whose compiled programs a process keeps; then it forgets them all and begins anew."""
+_compiled: set[TaskProblem] = set()
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _init(estimator: GradientEstimator, problem: Problem, theta, key):
-    return estimator.init(problem, theta, key)
+def _init(estimator: GradientEstimator, problem: Problem, theta, data, key):
+    return estimator.init(problem, theta, data, key)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _estimate(estimator: GradientEstimator, problem: Problem, theta, state, data, key):
-    return estimator.estimate(problem, theta, state, data, key)
+    estimate, state = estimator.estimate(problem, theta, state, data, key)
+    # What can be rebuilt is not computed here: the compiler drops it with its last use.
+    return estimate._replace(grad=None) if estimator.seeded else estimate._replace(coefficients=None), state
 
 
-def worker_key(settings: MetaTraining, worker: int, step: int) -> jax.Array:
-    """Derived, never stored: the same on every machine and after every restart."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(settings.seed), worker), step)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _rebuild(estimator: GradientEstimator, seed: int, theta, worker, step, coefficients):
+    return estimator.rebuild(theta, _keys(seed, worker, step)[1], coefficients)
+
+
+def _keys(seed: int, worker, step) -> tuple[jax.Array, jax.Array]:
+    key_init, key = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), worker), step))
+    return key_init, key
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _lengths(estimator: GradientEstimator, problem: Problem, seed: int, workers, step, data):
+    return jax.vmap(lambda worker: estimator.num_segments(problem, data, _keys(seed, worker, step)[1]))(workers)
+
+
+def lengths(settings: MetaTraining, step: int) -> np.ndarray:
+    """Segments of each worker's contribution to a synchronous outer step: the longest should not start last."""
+    problem = problem_of(settings, 0, 0)  # whatever the task, lengths follow from the episodes alone
+    data = TaskData((), (), jnp.asarray(settings.curriculum.max_steps(settings.episodes, step), jnp.int32))
+    workers = np.arange(settings.num_workers)
+    return np.asarray(_lengths(settings.estimator, problem, settings.seed, workers, np.int32(step), data))
+
+
+def _limit_programs(problem: TaskProblem) -> None:
+    """A run that samples ever new architectures would else fill the memory with their compiled programs."""
+    _compiled.add(problem)
+    if len(_compiled) > MAX_PROGRAMS:
+        jax.clear_caches()
+        _compiled.clear()
+
+
+def worker_keys(settings: MetaTraining, worker: int, step: int) -> tuple[jax.Array, jax.Array]:
+    """(key of a family's start, key of the estimate): derived, never stored, so the same after every restart."""
+    return _keys(settings.seed, worker, step)
 
 
 def family_of(settings: MetaTraining, worker: int, step: int) -> TaskFamily:
@@ -37,38 +75,59 @@ def family_of(settings: MetaTraining, worker: int, step: int) -> TaskFamily:
 
     With a pool the architectures come from the first `family_pool` samples, so that a process compiles each once.
     """
+    start = family_start(settings, step)
     index = step // settings.family_steps * settings.num_workers + worker
     if settings.family_pool:
-        cycle, place = divmod(index, settings.family_pool)
-        index = int(np.random.default_rng((settings.seed, 1, cycle)).permutation(settings.family_pool)[place])
-    return get_mixture(settings.mixture).sample(np.random.default_rng((settings.seed, 2, index)))
+        index = _pooled(settings.seed, settings.family_pool, index)
+    return _sample(settings.curriculum.mixture(settings.mixture, start), settings.seed, index)
+
+
+@functools.lru_cache(maxsize=64)
+def _permutation(seed: int, pool: int, cycle: int) -> np.ndarray:
+    return np.random.default_rng((seed, 1, cycle)).permutation(pool)
+
+
+def _pooled(seed: int, pool: int, index: int) -> int:
+    cycle, place = divmod(index, pool)
+    return int(_permutation(seed, pool, cycle)[place])
+
+
+@functools.lru_cache(maxsize=4096)
+def _sample(mixture: TaskMixture, seed: int, index: int) -> TaskFamily:
+    return mixture.sample(np.random.default_rng((seed, 2, index)))
+
+
+def family_start(settings: MetaTraining, step: int) -> int:
+    """The outer step at which a worker took up the family that it has at `step`."""
+    return step - step % settings.family_steps
 
 
 def problem_of(settings: MetaTraining, worker: int, step: int) -> TaskProblem:
     return TaskProblem(family_of(settings, worker, step), settings.optimizer, settings.episodes)
 
 
-def starts_family(settings: MetaTraining, step: int) -> bool:
-    return step % settings.family_steps == 0
-
-
 def abstract_state(settings: MetaTraining, theta: Theta, worker: int, step: int) -> Any:
-    """Shapes of the estimator's state after outer step `step`, without computing it."""
+    """Shapes of the estimator's state after outer step `step`, without computing it; () if it has none."""
+    if not settings.estimator.persistent or step < 0:
+        return ()
     problem = problem_of(settings, worker, step)
-    return jax.eval_shape(functools.partial(_init, settings.estimator, problem), theta, jax.random.key(0))
+    init = functools.partial(_init, settings.estimator, problem)
+    return jax.eval_shape(init, theta, problem.data(), jax.random.key(0))
 
 
 def compute(settings: MetaTraining, theta: Theta, step: int, worker: int, state: Any) -> tuple[Contribution, Any]:
-    """The worker's gradient at this step, and the state for its next; `state` is ignored where a family starts.
+    """The worker's share of its step `step`, and the state for its next; `state` is ignored where a family starts.
 
-    Arrays of the result are NumPy's: they cross processes.
+    Of a seeded estimator it holds coefficients, from which `complete` makes the gradient. Arrays of the result are
+    NumPy's: they cross processes.
     """
     started = time.perf_counter()
     problem = problem_of(settings, worker, step)
-    key_init, key = jax.random.split(worker_key(settings, worker, step))
-    if starts_family(settings, step):
-        state = _init(settings.estimator, problem, theta, key_init)
-    data, _ = problem.family.load()
+    _limit_programs(problem)
+    key_init, key = worker_keys(settings, worker, step)
+    data = problem.data(settings.curriculum.max_steps(settings.episodes, step))
+    if step == family_start(settings, step):
+        state = _init(settings.estimator, problem, theta, data, key_init)
     estimate, state = jax.device_get(_estimate(settings.estimator, problem, theta, state, data, key))
     contribution = Contribution(
         worker=worker,
@@ -78,5 +137,29 @@ def compute(settings: MetaTraining, theta: Theta, step: int, worker: int, state:
         num_nonfinite=int(estimate.num_nonfinite),
         num_inner_steps=int(estimate.num_inner_steps),
         seconds=time.perf_counter() - started,
+        coefficients=estimate.coefficients,
     )
     return contribution, state
+
+
+def attempt(settings: MetaTraining, theta: Theta, step: int, worker: int, state: Any) -> tuple[Any, Any]:
+    """`compute`, or a `Failure` in place of the contribution where the task can't be carried out at all.
+
+    A task that doesn't compile or doesn't fit into memory is the task's fault, and the run goes on without it.
+    """
+    try:
+        contribution, state = compute(settings, theta, step, worker, state)
+    except Exception as error:
+        return Failure(worker, step, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"), ()
+    if settings.execution.send_gradients:
+        contribution = complete(settings, theta, contribution)
+    return contribution, state
+
+
+def complete(settings: MetaTraining, theta: Theta, contribution: Contribution) -> Contribution:
+    """With its gradient; one compiled program, so that the same bits come out on the worker and on the learner."""
+    if contribution.grad is not None:
+        return contribution
+    place = np.int32(contribution.worker), np.int32(contribution.step)
+    grad = _rebuild(settings.estimator, settings.seed, theta, *place, contribution.coefficients)
+    return contribution._replace(grad=jax.device_get(grad))

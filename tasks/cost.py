@@ -38,7 +38,11 @@ def _count_calls(jaxpr: Any) -> float:
 @functools.cache
 def count(family: TaskFamily) -> tuple[float, ...]:
     """The `FEATURES` of loss, gradients and batch; the data set has to be here."""
-    traced = _gradient(family)
+    return count_program(_gradient(family))
+
+
+def count_program(traced: Any) -> tuple[float, ...]:
+    """The `FEATURES` of any program, as `jax.jit(f).trace(...)` returns it."""
     analysis = traced.lower().cost_analysis() or {}
     sums = [float(analysis.get(name, 0.0)) for name in FEATURES[1:4]]
     return (1.0, *sums, _count_calls(traced.jaxpr.jaxpr))

@@ -1,8 +1,23 @@
-"""Gradients of the meta-loss by evolution strategies, one file a method."""
+"""Gradients of the meta-loss, one file a method."""
 
 from meta_train.estimators.base import Estimate, GradientEstimator
+from meta_train.estimators.full_backprop import FullBackprop
 from meta_train.estimators.full_es import FullES
+from meta_train.estimators.nres import NRES
 from meta_train.estimators.pes import PES
+from meta_train.estimators.truncated_backprop import TruncatedBackprop
 from meta_train.estimators.truncated_es import TruncatedES
 
-__all__ = ["PES", "Estimate", "FullES", "GradientEstimator", "TruncatedES"]
+ESTIMATORS = (FullES, PES, NRES, TruncatedES, FullBackprop, TruncatedBackprop)
+
+__all__ = [
+    "ESTIMATORS",
+    "NRES",
+    "PES",
+    "Estimate",
+    "FullBackprop",
+    "FullES",
+    "GradientEstimator",
+    "TruncatedBackprop",
+    "TruncatedES",
+]

@@ -1,15 +1,12 @@
-"""The interface of an estimator and the antithetic pairs that all of them are made of."""
+"""The interface of an estimator of the meta-gradient."""
 
 import abc
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
-from meta_train.problem import Carry, Problem, Segment
+from meta_train.problem import Problem
 from velo.learned_optimizer import Theta
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
@@ -18,30 +15,23 @@ State = Any
 
 class Estimate(NamedTuple):
     grad: Theta
-    loss: Float[Array, ""]  # mean over pairs and arms of what was differentiated
+    loss: Float[Array, ""]  # mean over the lanes of what was differentiated
     num_nonfinite: Int[Array, ""]  # inner losses that were bounded
     num_inner_steps: Int[Array, ""]  # over all lanes, arms included
+    coefficients: Float[Array, " pairs"] | None = None  # of the pairs' noise, where their sum is the gradient
 
 
 @dataclasses.dataclass(frozen=True)
 class GradientEstimator(abc.ABC):
-    """Antithetic pairs: both arms of a pair share data and keys and differ in the sign of their perturbation."""
+    """How the gradient of the expected meta-loss is estimated; the fields are its sizes."""
 
-    num_pairs: int = 16
-    """Pairs in one compiled program; lanes are twice as many."""
-    sigma: float = 0.1
-    """Standard deviation of the perturbations of theta, whose entries are of order one."""
-    standardize: bool = False
-    """Divide the pairs' differences by their root mean square, so that every task weighs the same."""
-
-    def __post_init__(self):
-        if self.num_pairs < 1:
-            raise ValueError(f"{type(self).__name__}: num_pairs must be at least 1, got {self.num_pairs}")
-        if not 0 < self.sigma < float("inf"):
-            raise ValueError(f"{type(self).__name__}: sigma must be positive and finite, got {self.sigma}")
+    persistent: ClassVar[bool] = False
+    """Whether lanes go on from one estimate to the next, so that a family has to stay for an episode at least."""
+    seeded: ClassVar[bool] = False
+    """Whether `rebuild` gives the gradient from an estimate's key and coefficients, a few numbers."""
 
     @abc.abstractmethod
-    def init(self, problem: Problem, theta: Theta, key: PRNGKeyArray) -> State:
+    def init(self, problem: Problem, theta: Theta, data: Any, key: PRNGKeyArray) -> State:
         """What is carried from one estimate to the next; () for none."""
 
     @abc.abstractmethod
@@ -50,36 +40,11 @@ class GradientEstimator(abc.ABC):
     ) -> tuple[Estimate, State]:
         """A stochastic gradient of the expected meta-loss. Not jitted itself."""
 
-    def gradient(self, losses: Float[Array, "2 pairs"], noise: Float[Array, "pairs size"]) -> Float[Array, " size"]:
-        """mean_i (L(theta + sigma e_i) - L(theta - sigma e_i)) n_i / (2 sigma), n the noise that is credited."""
-        differences = losses[0] - losses[1]
-        if self.standardize:
-            differences = differences / (jnp.sqrt(jnp.mean(jnp.square(differences))) + 1e-8)
-        return differences @ noise / (2.0 * self.sigma * self.num_pairs)
+    def num_segments(self, problem: Problem, data: Any, key: PRNGKeyArray) -> Int[Array, ""]:
+        """Segments that the estimate with this key takes: what it costs, before it is computed."""
+        del data, key
+        return jnp.asarray(1, jnp.int32)
 
-
-class Lanes(NamedTuple):
-    """Perturbed thetas and the functions of a problem over (arm, pair); data and the noise are shared by the arms."""
-
-    thetas: Float[Array, "2 pairs size"]
-    unravel: Callable[[Float[Array, " size"]], Theta]
-
-    def reset(self, problem: Problem, keys: Array, lengths: Int[Array, " pairs"]) -> Carry:
-        def one(theta, key, length):
-            return problem.reset(self.unravel(theta), key, length)
-
-        over_pairs = jax.vmap(one)
-        return jax.vmap(over_pairs, in_axes=(0, None, None))(self.thetas, keys, lengths)
-
-    def advance(self, problem: Problem, carry: Carry, data: Any) -> tuple[Carry, Segment]:
-        def one(theta, carry):
-            return problem.advance(self.unravel(theta), carry, data)
-
-        return jax.vmap(jax.vmap(one))(self.thetas, carry)
-
-
-def perturb(theta: Theta, key: PRNGKeyArray, sigma: float, num_pairs: int) -> tuple[Lanes, Float[Array, "pairs size"]]:
-    flat, unravel = ravel_pytree(theta)
-    noise = jax.random.normal(key, (num_pairs, flat.size), flat.dtype)
-    signs = jnp.array([1.0, -1.0], flat.dtype)[:, None, None]
-    return Lanes(flat[None, None] + sigma * signs * noise[None], unravel), noise
+    def rebuild(self, theta: Theta, key: PRNGKeyArray, coefficients: Float[Array, " pairs"]) -> Theta:
+        """The gradient of the estimate with this key; of theta only the shapes count. For seeded estimators."""
+        raise NotImplementedError(f"the gradient of {type(self).__name__} can't be rebuilt from a key")

@@ -1,24 +1,47 @@
 """Full-unroll antithetic evolution strategies (Salimans et al. 1703.03864; VeLO's choice, 2211.09760)."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from meta_train.estimators.base import Estimate, GradientEstimator, perturb
+from meta_train.estimators.antithetic import AntitheticEstimator, end
+from meta_train.estimators.base import Estimate
 
 
 @dataclasses.dataclass(frozen=True)
-class FullES(GradientEstimator):
+class FullES(AntitheticEstimator):
     """Whole episodes of one common length an estimate: unbiased for the smoothed meta-loss, no state."""
 
-    def init(self, problem, theta, key):
+    sign: bool = False
+    """Keep only the sign of a pair's difference (VeLO): no task outweighs another; the gradient's size is lost."""
+
+    seeded: ClassVar[bool] = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.sign and self.standardize:
+            raise ValueError("FullES: sign and standardize exclude each other, got both")
+
+    def coefficients(self, losses):
+        if not self.sign:
+            return super().coefficients(losses)
+        differences = losses[0] - losses[1]
+        signs = jnp.where(jnp.isfinite(differences), jnp.sign(differences), 0.0)
+        return signs / (2.0 * self.sigma * self.num_pairs)
+
+    def init(self, problem, theta, data, key):
         return ()
+
+    def num_segments(self, problem, data, key):
+        return problem.sample_length(data, jax.random.split(key, 3)[2])
 
     def estimate(self, problem, theta, state, data, key):
         key_noise, key_lanes, key_length = jax.random.split(key, 3)
-        lanes, noise = perturb(theta, key_noise, self.sigma, self.num_pairs)
-        num_segments = problem.sample_length(key_length)
+        noise = self.noise(theta, key_noise)
+        lanes = self.perturb(theta, noise)
+        num_segments = problem.sample_length(data, key_length)
         lengths = jnp.broadcast_to(num_segments, (self.num_pairs,))
         carry = lanes.reset(problem, jax.random.split(key_lanes, self.num_pairs), lengths)
 
@@ -33,11 +56,14 @@ class FullES(GradientEstimator):
 
         zeros = jnp.zeros((2, self.num_pairs))
         start = (carry, zeros, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-        _, losses, num_nonfinite, _ = jax.lax.while_loop(unfinished, advance, start)
+        carry, losses, num_nonfinite, _ = jax.lax.while_loop(unfinished, advance, start)
+        losses = losses + end(problem, carry, data)
+        coefficients = self.coefficients(losses)
         estimate = Estimate(
-            grad=lanes.unravel(self.gradient(losses, noise)),
+            grad=lanes.unravel(coefficients @ noise),
             loss=jnp.mean(losses),
             num_nonfinite=num_nonfinite,
             num_inner_steps=2 * self.num_pairs * problem.steps_per_segment * num_segments,
+            coefficients=coefficients,
         )
         return estimate, ()

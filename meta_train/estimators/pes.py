@@ -2,16 +2,15 @@
 
 import dataclasses
 
-from meta_train.estimators.base import GradientEstimator
-from meta_train.estimators.segmented import estimate_segment, init_segmented
+import jax.numpy as jnp
+
+from meta_train.estimators.segmented import SegmentedEstimator
 
 
 @dataclasses.dataclass(frozen=True)
-class PES(GradientEstimator):
+class PES(SegmentedEstimator):
     """Each segment's loss is credited to all perturbations of its episode so far: truncated, yet unbiased."""
 
-    def init(self, problem, theta, key):
-        return init_segmented(self, problem, theta, key)
-
-    def estimate(self, problem, theta, state, data, key):
-        return estimate_segment(self, problem, theta, state, data, key, credit_past=True)
+    def noises(self, new, past, fresh):
+        total = jnp.where(fresh[:, None], 0.0, past) + new
+        return new, total, total

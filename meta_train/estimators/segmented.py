@@ -1,58 +1,98 @@
 """Estimators that advance every lane by one segment an estimate and go on where they were."""
 
-from typing import Any, NamedTuple
+import abc
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from meta_train.estimators.base import Estimate, GradientEstimator, perturb
+from meta_train.estimators.antithetic import AntitheticEstimator, Lanes, end, select
+from meta_train.estimators.base import Estimate
 from meta_train.problem import Carry, Problem
 from velo.shapes import Array, Bool, Float
+
+Noise = Float[Array, "pairs size"]
 
 
 class State(NamedTuple):
     carry: Carry  # leading axes (arm, pair)
-    credited: Float[Array, "pairs size"]  # noise of the episode so far, in units of sigma
+    past: Float[Array, "pairs size"]  # noise of the episode so far that the method remembers, in units of sigma
     fresh: Bool[Array, " pairs"]  # lanes whose next segment starts an episode
 
 
-def select(condition: Bool[Array, " pairs"], yes: Any, no: Any) -> Any:
-    """`yes` where the pair's condition holds, leaf by leaf over (arm, pair, ...)."""
+def start(problem: Problem, lanes: Lanes, data: Any, key, *, random_offsets: bool) -> tuple[Carry, Bool[Array, " n"]]:
+    """(carry, fresh) of lanes that have not been estimated yet.
 
-    def leaf(a, b):
-        return jnp.where(condition.reshape(1, -1, *(1,) * (a.ndim - 2)), a, b)
-
-    return jax.tree.map(leaf, yes, no)
-
-
-def init_segmented(estimator: GradientEstimator, problem: Problem, theta, key) -> State:
-    lanes, noise = perturb(theta, key, estimator.sigma, estimator.num_pairs)
-    keys = jax.random.split(key, estimator.num_pairs)
-    lengths = jnp.ones(estimator.num_pairs, jnp.int32)
-    carry = lanes.reset(problem, keys, lengths)
-    return State(carry, jnp.zeros_like(noise), jnp.ones(estimator.num_pairs, bool))
-
-
-def estimate_segment(
-    estimator: GradientEstimator, problem: Problem, theta, state: State, data, key, *, credit_past: bool
-) -> tuple[Estimate, State]:
-    """One segment of every lane; `credit_past` credits its loss to all perturbations since the episode's start.
-
-    A new episode starts under this estimate's perturbation, so that whatever theta sets at the start is credited.
+    With random offsets each has done a uniformly random part of its episode under the thetas of `lanes`; without,
+    the carry only has the right shapes.
     """
-    key_noise, key_lanes, key_length = jax.random.split(key, 3)
-    lanes, noise = perturb(theta, key_noise, estimator.sigma, estimator.num_pairs)
-    lengths = jax.vmap(problem.sample_length)(jax.random.split(key_length, estimator.num_pairs))
-    fresh = lanes.reset(problem, jax.random.split(key_lanes, estimator.num_pairs), lengths)
-    carry = select(state.fresh, fresh, state.carry)
-    past = jnp.where(state.fresh[:, None], 0.0, state.credited) if credit_past else jnp.zeros_like(noise)
-    credited = past + noise
+    num_lanes = lanes.thetas.shape[1]
+    keys = jax.random.split(key, num_lanes)
+    if not random_offsets:
+        return lanes.reset(problem, keys, jnp.ones(num_lanes, jnp.int32)), jnp.ones(num_lanes, bool)
+    key_lanes, key_length, key_offset = jax.random.split(key, 3)
+    lengths = sample_lengths(problem, data, key_length, num_lanes)
+    offsets = jax.random.randint(key_offset, (num_lanes,), 0, lengths)
+    carry = lanes.reset(problem, jax.random.split(key_lanes, num_lanes), lengths)
 
-    carry, segment = lanes.advance(problem, carry, data)
-    estimate = Estimate(
-        grad=lanes.unravel(estimator.gradient(segment.loss, credited)),
-        loss=jnp.mean(segment.loss),
-        num_nonfinite=jnp.sum(segment.num_nonfinite),
-        num_inner_steps=jnp.asarray(2 * estimator.num_pairs * problem.steps_per_segment),
-    )
-    return estimate, State(carry, credited, segment.done[0])
+    def advance(loop):
+        carry, segment = loop
+        return select(segment < offsets, lanes.advance(problem, carry, data)[0], carry), segment + 1
+
+    loop = (carry, jnp.zeros((), jnp.int32))
+    carry, _ = jax.lax.while_loop(lambda loop: loop[1] < jnp.max(offsets), advance, loop)
+    return carry, offsets == 0
+
+
+def sample_lengths(problem: Problem, data: Any, key, num_lanes: int):
+    return jax.vmap(lambda key: problem.sample_length(data, key))(jax.random.split(key, num_lanes))
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentedEstimator(AntitheticEstimator):
+    """The methods differ in which perturbation a segment runs under and in which ones its loss is credited to."""
+
+    random_offsets: bool = False
+    """Start each lane somewhere in its first episode, so that the lanes don't go through their episodes together."""
+
+    persistent: ClassVar[bool] = True
+    holds: ClassVar[bool] = False
+    """Whether a perturbation stays for the whole episode: a lane that starts inside one has it from the beginning."""
+
+    @abc.abstractmethod
+    def noises(self, new: Noise, past: Noise, fresh: Bool[Array, " pairs"]) -> tuple[Noise, Noise, Noise]:
+        """(noise that the segment runs under, noise that its loss is credited to, what is remembered).
+
+        `new` was drawn for this estimate, `past` is what the last one remembered, and meaningless where `fresh`.
+        """
+
+    def init(self, problem, theta, data, key):
+        noise = self.noise(theta, key)
+        lanes = self.perturb(theta, jnp.zeros_like(noise))
+        carry, fresh = start(problem, lanes, data, key, random_offsets=self.random_offsets)
+        return State(carry, noise if self.holds else jnp.zeros_like(noise), fresh)
+
+    def estimate(self, problem, theta, state: State, data, key):
+        """One segment of every lane.
+
+        A new episode starts under this estimate's perturbation, so that whatever theta sets at the start is credited.
+        """
+        key_noise, key_lanes, key_length = jax.random.split(key, 3)
+        applied, credited, past = self.noises(self.noise(theta, key_noise), state.past, state.fresh)
+        lanes = self.perturb(theta, applied)
+        lengths = sample_lengths(problem, data, key_length, self.num_pairs)
+        fresh = lanes.reset(problem, jax.random.split(key_lanes, self.num_pairs), lengths)
+        carry = select(state.fresh, fresh, state.carry)
+
+        carry, segment = lanes.advance(problem, carry, data)
+        losses = segment.loss + jnp.where(segment.done, end(problem, carry, data), 0.0)
+        coefficients = self.coefficients(losses)
+        estimate = Estimate(
+            grad=lanes.unravel(coefficients @ credited),
+            loss=jnp.mean(losses),
+            num_nonfinite=jnp.sum(segment.num_nonfinite),
+            num_inner_steps=jnp.asarray(2 * self.num_pairs * problem.steps_per_segment),
+            coefficients=coefficients,
+        )
+        return estimate, State(carry, past, segment.done[0])

@@ -1,7 +1,18 @@
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
 import pytest
 
+import velo
 from configs import evaluate_command, evaluation, fields, meta_train_command, meta_training
 from configs.command_line import parse
+from meta_train import learner, run_folder
+from meta_train.checkpoint import Checkpoints
+from meta_train.run_log import read_metrics
+
+STORED = Path(__file__).parents[2] / "docs" / "runs" / "laptop"
 
 ALL = [
     pytest.param(module.PRESETS, command.Options(), name, id=f"{command.PROG}-{name}")
@@ -42,6 +53,21 @@ def test_settings_are_hashed_by_value_and_described(presets, options, name):
     del options
     assert hash(presets[name].settings)
     assert presets[name].description.endswith(".")
+
+
+def test_a_stored_run_of_an_earlier_version_goes_on(tmp_path):
+    """docs/runs/laptop was written before many of today's settings were there."""
+    shutil.copytree(STORED, tmp_path / "laptop")
+    settings = meta_training.PRESETS["laptop"].settings
+    run_folder.prepare(tmp_path / "laptop", settings, resume=True)
+    checkpoints = Checkpoints(tmp_path / "laptop" / "checkpoints", settings)
+    theta = settings.optimizer.init(jax.random.key(0))
+    state, workers = checkpoints.restore(learner.init(settings.outer.build(), theta))
+    checkpoints.close()
+    assert state.step == len(read_metrics(STORED)) == 57
+    assert workers.steps == [57] * 6 and workers.states == [()] * 6
+    _, exported = velo.load_weights(STORED / "weights.velo")
+    jax.tree.map(np.testing.assert_array_equal, state.average, exported)
 
 
 @pytest.mark.parametrize(

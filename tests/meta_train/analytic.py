@@ -27,8 +27,12 @@ class Decay(Problem):
     def steps_per_segment(self) -> int:
         return NUM_STEPS // self.num_segments
 
-    def sample_length(self, key):
+    def sample_length(self, data, key):
         return jnp.asarray(self.num_segments, jnp.int32)
+
+    @property
+    def max_segments(self) -> int:
+        return self.num_segments
 
     def reset(self, theta, key, num_segments):
         return Carry(jnp.ones(()), jnp.zeros((), jnp.int32))

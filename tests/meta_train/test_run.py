@@ -2,17 +2,22 @@
 
 import dataclasses
 import json
+import resource
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
 import velo
-from meta_train import checkpoint, run_folder
-from meta_train.run import run
-from meta_train.run_log import read_metrics
+from meta_train import checkpoint, initial_theta, learner, run_folder, run_log
+from meta_train.executor import LocalExecutor, WorkerStates
+from meta_train.run import NothingWorksError, run
+from meta_train.run_log import read_events, read_metrics, read_validation
+from meta_train.settings import Validation
 from tests.meta_train.settings import TINY, TINY_FULL, with_execution
+from velo.architectures.velo import VeLO
 
 QUIET = Console(quiet=True)
 
@@ -24,7 +29,7 @@ def theta_digest(path):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("finished") / "run"
-    run(TINY, out, console=QUIET)
+    run(with_execution(TINY, mirror="memory://finished"), out, console=QUIET)
     return out
 
 
@@ -107,7 +112,102 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_destroyed(finished, tmp_pa
 def test_settings_are_stored_as_plain_json(finished):
     stored = json.loads((finished / "settings.json").read_text())
     assert stored["optimizer"]["type"] == "VeLO"
-    assert stored == run_folder.describe(TINY)
+    assert stored == run_folder.describe(with_execution(TINY, mirror="memory://finished"))
+
+
+class Shuffled(LocalExecutor):
+    def _order(self):
+        return np.random.default_rng(sum(self._steps)).permutation(self._settings.num_workers).tolist()
+
+
+def test_the_order_of_the_work_changes_nothing(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("meta_train.run.LocalExecutor", Shuffled)
+    assert theta_digest(run(TINY, tmp_path / "run", console=QUIET)) == theta_digest(finished / "weights.velo")
+
+
+def test_an_empty_folder_goes_on_from_the_mirror(finished, tmp_path):
+    settings = with_execution(TINY, mirror="memory://finished")
+    path = run(settings, tmp_path / "elsewhere", resume=True, console=QUIET)
+    assert theta_digest(path) == theta_digest(finished / "weights.velo")
+    with pytest.raises(ValueError, match="mirror memory://nothing holds no run to resume"):
+        run(with_execution(TINY, mirror="memory://nothing"), tmp_path / "other", resume=True, console=QUIET)
+    with pytest.raises(ValueError, match="mirror nowhere://x: Protocol not known"):
+        run(with_execution(TINY, mirror="nowhere://x"), tmp_path / "other", resume=True, console=QUIET)
+
+
+@pytest.fixture
+def full_disk():
+    """A switch: no file of this process may grow while it is on."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda on: resource.setrlimit(resource.RLIMIT_FSIZE, (0 if on else hard, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def test_a_full_disk_costs_no_line_and_no_earlier_checkpoint(tmp_path, full_disk):
+    events = []
+    checkpoints = checkpoint.Checkpoints(
+        tmp_path / "checkpoints", TINY_FULL, report=lambda kind, **facts: events.append(kind)
+    )
+    lines = run_log.Lines(tmp_path / "lines.jsonl")
+    state = learner.init(TINY_FULL.outer.build(), TINY_FULL.optimizer.init(jax.random.key(0)))
+    workers = WorkerStates([1, 1], [(), ()], {})
+    checkpoints.save(state._replace(step=1), workers, wait=True)
+    full_disk(True)
+    lines.write({"step": 0})
+    with pytest.raises(OSError, match=r"."):
+        checkpoints.save(state._replace(step=2), workers, wait=True)
+    full_disk(False)
+    assert events == ["checkpoint_failed"]
+    assert checkpoints.latest_step() == 1
+    lines.write({"step": 1})
+    assert [json.loads(line)["step"] for line in (tmp_path / "lines.jsonl").read_text().splitlines()] == [0, 1]
+    checkpoints.save(state._replace(step=2), workers, wait=True)
+    restored, found = checkpoints.restore(state)
+    assert restored.step == 2 and found.steps == [1, 1]
+    checkpoints.close()
+
+
+def test_a_checkpoint_without_its_manifest_was_cut_off(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "manifests" / "4.json").unlink()
+    path = run(TINY, tmp_path / "run", resume=True, console=QUIET)
+    assert theta_digest(path) == theta_digest(finished / "weights.velo")
+    assert (tmp_path / "run" / "manifests" / "4.json").exists()
+
+
+def test_the_best_so_far_is_exported_with_its_number(tmp_path, monkeypatch):
+    losses = iter([0.5, 0.3, 0.4])
+    monkeypatch.setattr("meta_train.validation.validate", lambda settings, theta, name: next(losses))
+    monkeypatch.setattr("meta_train.validation.task_names", lambda settings: ["mlp_spirals"])
+    settings = dataclasses.replace(TINY, validation=Validation(every=2))
+    run(settings, tmp_path / "run", console=QUIET)
+    record = velo.weights_info(tmp_path / "run" / "best.velo").record
+    assert record["outer_steps"] == 2
+    assert record["validation"]["loss"] == 0.3 and record["validation"]["tasks"] == {"mlp_spirals": 0.3}
+    assert [line["loss"] for line in read_validation(tmp_path / "run")] == [0.5, 0.3, 0.4]
+    assert velo.weights_info(tmp_path / "run" / "weights.velo").record["outer_steps"] == 4
+
+
+def test_a_run_can_start_from_weights(finished, tmp_path):
+    settings = dataclasses.replace(TINY, start_weights=str(finished / "weights.velo"), num_steps=1)
+    theta = initial_theta.build(settings, QUIET, lambda kind, **facts: None)
+    np.testing.assert_array_equal(
+        theta["bank"][0]["w"], velo.load_weights(finished / "weights.velo")[1]["bank"][0]["w"]
+    )
+    other = dataclasses.replace(settings, optimizer=VeLO(lstm_size=3, num_mixtures=1))
+    with pytest.raises(velo.WeightsError, match=r"hold VeLO\(lstm_size=2"):
+        run(other, tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_when_nothing_works_the_run_says_why(tmp_path, monkeypatch):
+    def broken(*_):
+        raise MemoryError("out of memory")
+
+    monkeypatch.setattr("meta_train.worker.compute", broken)
+    with pytest.raises(NothingWorksError, match=r"no task can be carried out; the first was .*MemoryError: out of"):
+        run(TINY, tmp_path / "run", console=QUIET)
+    assert [line["event"] for line in read_events(tmp_path / "run")] == ["set_aside"]
 
 
 def test_an_estimator_of_segments_needs_a_family_for_a_whole_episode():

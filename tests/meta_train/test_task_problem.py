@@ -8,11 +8,14 @@ import numpy as np
 import optax
 import pytest
 
+from meta_train import task_problem, worker
 from meta_train.estimators import FullES
-from meta_train.task_problem import Episodes, Objective, TaskProblem
+from meta_train.objectives import FinalLoss, LossRatio, MeanLoss, WeightedCurve
+from meta_train.task_problem import Episodes, TaskProblem
 from tasks import inner_loop
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.family import NORMALIZED_RANGE
+from tests.meta_train.settings import TINY, TINY_FULL
 from velo.learned_optimizer import LearnedOptimizer
 
 FAMILY = MLPClassifier(widths=(4,), batch_size=4)
@@ -30,7 +33,10 @@ class LearnedRate(LearnedOptimizer):
 
 
 @pytest.mark.parametrize("num_steps", [3, 25, 400])
-@pytest.mark.parametrize("objective", [Objective(), Objective(0.0), Objective(1.0, 10)])
+@pytest.mark.parametrize(
+    "objective",
+    [WeightedCurve(), WeightedCurve(tail_share=0.0), WeightedCurve(tail_share=1.0, tail_steps=10), MeanLoss()],
+)
 def test_weights_sum_to_one_and_cover_the_tail(objective, num_steps):
     weights = objective.weights(jnp.arange(num_steps), jnp.asarray(num_steps))
     assert float(jnp.sum(weights)) == pytest.approx(1.0, rel=1e-4)
@@ -40,16 +46,26 @@ def test_weights_sum_to_one_and_cover_the_tail(objective, num_steps):
 
 def test_lengths_are_whole_segments_within_the_range():
     problem = TaskProblem(FAMILY, LearnedRate(), Episodes(50, 100, 1000))
-    lengths = jax.vmap(problem.sample_length)(jax.random.split(jax.random.key(0), 1000))
+    keys = jax.random.split(jax.random.key(0), 1000)
+    lengths = jax.vmap(problem.sample_length, in_axes=(None, 0))(problem.data(), keys)
     assert int(lengths.min()) == 2
     assert int(lengths.max()) == 20
     assert float(np.median(lengths)) == pytest.approx(np.sqrt(2 * 20), rel=0.15)
 
 
+def test_the_length_of_an_estimate_is_known_before_it_is_computed():
+    settings = dataclasses.replace(TINY_FULL, num_workers=3, episodes=Episodes(3, 3, 90))
+    lengths = worker.lengths(settings, 5)
+    assert len(set(lengths)) > 1
+    contribution, _ = worker.compute(settings, settings.optimizer.init(jax.random.key(0)), 5, 1, ())
+    assert contribution.num_inner_steps == 2 * 2 * 3 * lengths[1]
+    assert worker.lengths(TINY, 5).tolist() == [1, 1]
+
+
 def test_segments_equal_one_run():
     problem = TaskProblem(FAMILY, LearnedRate(), Episodes(5, 5, 20))
     theta, key = {"rate": jnp.asarray(0.3)}, jax.random.key(1)
-    data, _ = FAMILY.load()
+    data = problem.data()
 
     @jax.jit
     def in_segments():
@@ -65,8 +81,8 @@ def test_segments_equal_one_run():
         draw = FAMILY.draw(key_draw)
         tx = optax.sgd(0.3)
         state = inner_loop.start(FAMILY, tx, draw, key_init)
-        state, losses = inner_loop.train(FAMILY, tx, draw, state, data, key_train, num_steps=20)
-        weights = Objective().weights(jnp.arange(20), jnp.asarray(20))
+        state, losses = inner_loop.train(FAMILY, tx, draw, state, data.train, key_train, num_steps=20)
+        weights = WeightedCurve().weights(jnp.arange(20), jnp.asarray(20))
         return state.params, jnp.sum(weights * jax.vmap(FAMILY.normalize)(losses))
 
     params, total, done = in_segments()
@@ -78,7 +94,7 @@ def test_segments_equal_one_run():
 
 def test_a_diverging_run_is_counted_and_bounded():
     problem = TaskProblem(FAMILY, LearnedRate(), Episodes(10, 40, 40))
-    data, _ = FAMILY.load()
+    data = problem.data()
     estimate, _ = jax.jit(FullES(2, 0.1).estimate, static_argnums=0)(
         problem, {"rate": jnp.asarray(1e30)}, (), data, jax.random.key(2)
     )
@@ -100,3 +116,47 @@ def test_a_diverging_run_is_counted_and_bounded():
 def test_bad_episodes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         Episodes(*arguments)
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_objectives_of_the_end_judge_what_training_left(split):
+    theta, key = {"rate": jnp.asarray(0.1)}, jax.random.key(4)
+    problems = [
+        TaskProblem(FAMILY, LearnedRate(), Episodes(10, 20, 20, objective))
+        for objective in (FinalLoss(split, 3), LossRatio(split, 3), WeightedCurve(split, 3), MeanLoss(split, 3))
+    ]
+    data = problems[0].data()
+
+    @jax.jit
+    def judge(theta, key):
+        judged = []
+        for problem in problems:
+            carry, total = problem.reset(theta, key, jnp.asarray(2)), 0.0
+            for _ in range(2):
+                carry, segment = problem.advance(theta, carry, data)
+                total = total + segment.loss
+            judged.append((total, problem.end(carry, data)))
+        _, key_init, key_train = jax.random.split(key, 3)
+        fresh = jax.random.fold_in(key_train, task_problem.FRESH_BATCHES)
+        batches = data.train if split == "train" else data.valid
+        first, last = (
+            inner_loop.mean_loss(FAMILY, carry.draw, params, batches, fresh, num_batches=3)
+            for params in (FAMILY.init(carry.draw, key_init), carry.state.params)
+        )
+        return judged, first, last
+
+    (final, ratio, curve, mean), first, last = judge(theta, key)
+    assert final[0] == ratio[0] == curve[1] == mean[1] == 0.0
+    assert float(final[1]) == pytest.approx(float(FAMILY.normalize(last)), rel=1e-5)
+    assert float(ratio[1]) == pytest.approx(float(jnp.log((last / first + 0.003) / 1.003)), rel=1e-4)
+    assert last < first
+    assert final[1] < mean[0] < 0.2, "the mean of a falling curve lies above its end"
+    assert final[1] - 0.3 < curve[0] < mean[0] + 0.3
+
+
+def test_a_ratio_of_broken_losses_is_the_worst():
+    draw = FAMILY.draw(jax.random.key(0))
+    initial = FAMILY.init(draw, jax.random.key(1))
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, initial)
+    judged = LossRatio(num_batches=1).end(FAMILY, draw, initial, broken, FAMILY.load()[0], jax.random.key(2))
+    assert float(judged) == NORMALIZED_RANGE[1]

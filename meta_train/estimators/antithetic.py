@@ -1,0 +1,85 @@
+"""Antithetic pairs, which every evolution strategy here is made of."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from meta_train.estimators.base import GradientEstimator
+from meta_train.problem import Carry, Problem, Segment
+from velo.learned_optimizer import Theta
+from velo.shapes import Array, Bool, Float, Int, PRNGKeyArray
+
+
+@dataclasses.dataclass(frozen=True)
+class AntitheticEstimator(GradientEstimator):
+    """Both arms of a pair share data and keys and differ in the sign of their perturbation."""
+
+    num_pairs: int = 16
+    """Pairs in one compiled program; lanes are twice as many."""
+    sigma: float = 0.1
+    """Standard deviation of the perturbations of theta, whose entries are of order one."""
+    standardize: bool = False
+    """Divide the pairs' differences by their root mean square, so that every task weighs the same."""
+
+    def __post_init__(self):
+        if self.num_pairs < 1:
+            raise ValueError(f"{type(self).__name__}: num_pairs must be at least 1, got {self.num_pairs}")
+        if not 0 < self.sigma < float("inf"):
+            raise ValueError(f"{type(self).__name__}: sigma must be positive and finite, got {self.sigma}")
+
+    def coefficients(self, losses: Float[Array, "2 pairs"]) -> Float[Array, " pairs"]:
+        """(L(theta + sigma e_i) - L(theta - sigma e_i)) / (2 sigma pairs): of the noise that is credited."""
+        differences = losses[0] - losses[1]
+        if self.standardize:
+            differences = differences / (jnp.sqrt(jnp.mean(jnp.square(differences))) + 1e-8)
+        return differences / (2.0 * self.sigma * self.num_pairs)
+
+    def noise(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "pairs size"]:
+        flat, _ = ravel_pytree(theta)
+        return jax.random.normal(key, (self.num_pairs, flat.size), flat.dtype)
+
+    def perturb(self, theta: Theta, noise: Float[Array, "pairs size"]) -> "Lanes":
+        flat, unravel = ravel_pytree(theta)
+        signs = jnp.array([1.0, -1.0], flat.dtype)[:, None, None]
+        return Lanes(flat[None, None] + self.sigma * signs * noise[None], unravel)
+
+    def rebuild(self, theta, key, coefficients):
+        key_noise, _, _ = jax.random.split(key, 3)
+        return ravel_pytree(theta)[1](coefficients @ self.noise(theta, key_noise))
+
+
+class Lanes(NamedTuple):
+    """Thetas and the functions of a problem over (arm, pair); data and all randomness are shared by the arms."""
+
+    thetas: Float[Array, "arms pairs size"]
+    unravel: Callable[[Float[Array, " size"]], Theta]
+
+    def reset(self, problem: Problem, keys: Array, lengths: Int[Array, " pairs"]) -> Carry:
+        def one(theta, key, length):
+            return problem.reset(self.unravel(theta), key, length)
+
+        over_pairs = jax.vmap(one)
+        return jax.vmap(over_pairs, in_axes=(0, None, None))(self.thetas, keys, lengths)
+
+    def advance(self, problem: Problem, carry: Carry, data: Any) -> tuple[Carry, Segment]:
+        def one(theta, carry):
+            return problem.advance(self.unravel(theta), carry, data)
+
+        return jax.vmap(jax.vmap(one))(self.thetas, carry)
+
+
+def end(problem: Problem, carry: Carry, data: Any) -> Float[Array, "arms pairs"]:
+    return jax.vmap(jax.vmap(lambda carry: problem.end(carry, data)))(carry)
+
+
+def select(condition: Bool[Array, " pairs"], yes: Any, no: Any) -> Any:
+    """`yes` where the pair's condition holds, leaf by leaf over (arm, pair, ...)."""
+
+    def leaf(a, b):
+        return jnp.where(condition.reshape(1, -1, *(1,) * (a.ndim - 2)), a, b)
+
+    return jax.tree.map(leaf, yes, no)

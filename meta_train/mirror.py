@@ -1,0 +1,85 @@
+"""A copy of a run's settings and checkpoints at any fsspec URL, from which another machine can go on."""
+
+import io
+import posixpath
+import tarfile
+from pathlib import Path
+
+import fsspec
+
+from meta_train.run_folder import SETTINGS_FILE
+from meta_train.set_aside import Report
+
+
+class Mirror:
+    """One object a checkpoint, so that a copy is whole or not there. A store that fails is reported, never fatal.
+
+    Raises a ValueError where the URL's protocol is unknown, or its package isn't installed.
+    """
+
+    def __init__(self, url: str, report: Report = lambda kind, **facts: None):
+        self._url = url
+        self._report = report
+        try:
+            self._files, self._path = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise ValueError(f"mirror {url}: {error}") from None
+
+    def put_settings(self, folder: Path) -> None:
+        self._put(SETTINGS_FILE, (folder / SETTINGS_FILE).read_bytes())
+
+    def put_checkpoint(self, folder: Path, step: int, keep: int) -> None:
+        """Copies the checkpoint and its manifest, then drops all but the last `keep`."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.add(folder / "checkpoints" / str(step), f"checkpoints/{step}")
+            archive.add(folder / "manifests" / f"{step}.json", f"manifests/{step}.json")
+        if not self._put(_name(step), packed.getvalue()):
+            return
+        try:
+            for old in self._steps()[:-keep]:
+                self._files.rm_file(self._join(_name(old)))
+        except Exception as error:
+            self._failed(f"old checkpoints: {error}")
+
+    def fetch(self, folder: Path) -> None:
+        """Settings and the last checkpoint into a folder that has none.
+
+        Raises:
+            OSError: the store can't be read.
+            ValueError: it holds no run.
+        """
+        if not self._files.exists(self._join(SETTINGS_FILE)):
+            raise ValueError(f"mirror {self._url} holds no run to resume")
+        folder.mkdir(parents=True, exist_ok=True)
+        steps = self._steps()
+        if steps:
+            packed = io.BytesIO(self._files.cat_file(self._join(_name(steps[-1]))))
+            with tarfile.open(fileobj=packed) as archive:
+                archive.extractall(folder, filter="data")
+        (folder / SETTINGS_FILE).write_bytes(self._files.cat_file(self._join(SETTINGS_FILE)))
+
+    def _steps(self) -> list[int]:
+        names = [posixpath.basename(path) for path in self._files.ls(self._path, detail=False)]
+        return sorted(int(name.split("-")[1].removesuffix(".tar")) for name in names if name.endswith(".tar"))
+
+    def _put(self, name: str, content: bytes) -> bool:
+        try:
+            self._files.makedirs(self._path, exist_ok=True)
+            self._files.pipe_file(self._join(f"{name}.part"), content)
+            self._files.mv(self._join(f"{name}.part"), self._join(name))
+        except Exception as error:
+            # Every store has its own errors; all mean that the copy is not there, and the next checkpoint tries again.
+            self._failed(f"{name}: {type(error).__name__}: {error}")
+            return False
+        return True
+
+    def _failed(self, reason: str) -> None:
+        self._report("mirror_failed", url=self._url, reason=reason[:500])
+
+    def _join(self, name: str) -> str:
+        return posixpath.join(self._path, name)
+
+
+def _name(step: int) -> str:
+    return f"checkpoint-{step:08d}.tar"

@@ -1,0 +1,147 @@
+"""What a run will do and cost, predicted without compiling or training anything."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from meta_train import worker
+from meta_train.settings import MetaTraining
+from meta_train.task_problem import TaskProblem
+from tasks import cost, inner_loop
+from tasks.family import TaskFamily, num_params
+
+NUM_SAMPLES = 12
+"""Tasks, the first of the run, that the prediction looks at."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskPlan:
+    family: TaskFamily
+    num_params: int
+    step_seconds: float
+    """Of one lane's inner step, gradients and learned optimizer, on one core."""
+    memory_bytes: int
+    """Of what all lanes carry from step to step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    num_meta_parameters: int
+    num_lanes: int
+    mean_steps: float
+    tasks: tuple[TaskPlan, ...]
+    core_seconds: float
+    """Of one outer step, over all workers; compilation apart."""
+    num_outer_steps: int
+    num_cores: float
+
+    @property
+    def hours(self) -> float:
+        """Of the whole run, with every process busy all the time."""
+        return self.core_seconds / self.num_cores * self.num_outer_steps / 3600
+
+
+def _num_lanes(settings: MetaTraining) -> int:
+    estimator = settings.estimator
+    return getattr(estimator, "num_lanes", 2 * getattr(estimator, "num_pairs", 0))
+
+
+def mean_steps(settings: MetaTraining) -> float:
+    """Inner steps of a lane in one contribution: a segment, or the mean of a log-uniform length."""
+    if settings.estimator.persistent:
+        return settings.episodes.segment_steps
+    low, high = settings.episodes.min_steps, settings.episodes.max_steps
+    return low if low == high else (high - low) / math.log(high / low)
+
+
+def plan_task(settings: MetaTraining, family: TaskFamily) -> TaskPlan:
+    """Predicted as `tasks.cost` predicts a task's own step, here with the learned optimizer in the program."""
+    problem, num_lanes = TaskProblem(family, settings.optimizer, settings.episodes), _num_lanes(settings)
+    theta = jax.eval_shape(settings.optimizer.init, jax.random.key(0))
+    carry = jax.eval_shape(problem.reset, theta, jax.random.key(0), jnp.asarray(1))
+    thetas, carries = (
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_lanes, *leaf.shape), leaf.dtype), tree)
+        for tree in (theta, carry)
+    )
+
+    def step(theta, carry, data):
+        tx = settings.optimizer.bind(theta, problem.max_segments * problem.steps_per_segment)
+        return inner_loop.train(family, tx, carry.draw, carry.state, data, jax.random.key(0), num_steps=1)
+
+    counts = cost.count_program(jax.jit(jax.vmap(step, in_axes=(0, 0, None))).trace(thetas, carries, family.load()[0]))
+    seconds = float(np.dot(counts, cost.SECONDS))
+    arrays = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carries))
+    return TaskPlan(family, num_params(family), seconds / num_lanes, arrays)
+
+
+def plan(settings: MetaTraining, num_samples: int = NUM_SAMPLES) -> Plan:
+    """The plan of a run on the machine whose cores `tasks.cost` was calibrated on."""
+    pairs = (
+        (index, step * settings.family_steps) for step in range(num_samples) for index in range(settings.num_workers)
+    )
+    families = list(dict.fromkeys(worker.family_of(settings, *next(pairs)) for _ in range(num_samples)))
+    tasks = tuple(map(functools.partial(plan_task, settings), families))
+    theta = jax.eval_shape(settings.optimizer.init, jax.random.key(0))
+    steps, lanes = mean_steps(settings), _num_lanes(settings)
+    # A step forwards and back costs about three forwards, and backpropagation through it that much again and more.
+    factor = 1.0 if hasattr(settings.estimator, "num_pairs") else 3.0
+    mean_seconds = float(np.mean([task.step_seconds for task in tasks]))
+    execution = settings.execution
+    processes = 1 if execution.executor == "local" else min(execution.num_processes, settings.num_workers)
+    return Plan(
+        num_meta_parameters=sum(leaf.size for leaf in jax.tree.leaves(theta)),
+        num_lanes=lanes,
+        mean_steps=steps,
+        tasks=tasks,
+        core_seconds=settings.num_workers * lanes * steps * mean_seconds * factor,
+        num_outer_steps=settings.num_steps,
+        num_cores=processes * max(1.0, execution.cpus_per_process),
+    )
+
+
+def show(settings: MetaTraining, console: Console) -> None:
+    """Prints the plan; on another machine, or on GPUs, its times are off by a constant factor."""
+    found = plan(settings)
+    tasks = Table("task", "parameters", "µs a step and lane", "MB of all lanes")
+    for task in found.tasks:
+        name = type(task.family).__name__
+        tasks.add_row(
+            name, f"{task.num_params:,}", f"{task.step_seconds * 1e6:,.0f}", f"{task.memory_bytes / 1e6:,.1f}"
+        )
+    console.print(tasks)
+    execution = settings.execution
+    staleness = (
+        f"asynchronous, up to {settings.max_staleness} updates late" if settings.max_staleness else "synchronous"
+    )
+    theta_bytes = 4 * found.num_meta_parameters
+    sent = settings.estimator.seeded and not execution.send_gradients
+    up = settings.num_workers * (4 * found.num_lanes // 2 if sent else theta_bytes)
+    lines = {
+        "meta-parameters": f"{found.num_meta_parameters:,}",
+        "estimator": repr(settings.estimator),
+        "workers": f"{settings.num_workers} contributions of {found.num_lanes} lanes, {staleness}",
+        "inner steps": f"{found.mean_steps:,.0f} a lane on average, "
+        f"{settings.num_workers * found.num_lanes * found.mean_steps:,.0f} an outer step",
+        "outer step": f"about {found.core_seconds:,.0f} core-seconds, compilation apart",
+        "processes": f"{execution.num_processes} of {execution.cpus_per_process:g} CPUs and "
+        f"{execution.gpus_per_process:g} GPUs ({execution.executor}{_at(execution.address)})",
+        "memory": f"up to {max(task.memory_bytes for task in found.tasks) / 1e6:,.0f} MB of lanes a process, before "
+        "temporaries, compiled programs and data",
+        "network": f"{theta_bytes / 1e6:,.2f} MB down to each node, {up / 1e6:,.2f} MB up an outer step",
+        "run": f"{found.num_outer_steps:,} outer steps, about {found.hours:,.1f} h, "
+        f"{found.hours * found.num_cores:,.0f} core-hours",
+    }
+    summary = Table.grid(padding=(0, 2))
+    for name, text in lines.items():
+        summary.add_row(name, text)
+    console.print(summary)
+
+
+def _at(address: str | None) -> str:
+    return f" at {address}" if address else ""

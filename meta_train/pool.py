@@ -1,0 +1,168 @@
+"""Worker processes under Ray: started, fed, watched, and replaced when they die or hang. Knows nothing of the work."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from meta_train.set_aside import Report
+
+
+class Process(NamedTuple):
+    """Where an actor runs."""
+
+    node: str  # its identifier
+    address: str
+    number: int
+
+
+def this_process() -> Process:
+    return Process(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), os.getpid())
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _kill(number: int) -> None:
+    os.kill(number, signal.SIGKILL)
+
+
+class Outcome(NamedTuple):
+    slot: int
+    item: Any  # as it was submitted
+    kind: Literal["done", "lost", "hung"]
+    value: Any  # what the call returned; a message if it was lost
+
+
+@dataclass
+class Slot:
+    """The place of one process; `generation` counts the processes that have held it."""
+
+    handle: Any
+    pending: Any  # the reference that is waited for: of the start, or of a call; none if idle
+    item: Any = None
+    started: float = 0.0
+    ready: bool = False
+    generation: int = 0
+    process: Process | None = None
+    holds: set = field(default_factory=set)  # whatever the user of the pool remembers of the process
+
+
+class Pool:
+    """Asks Ray for `size` actors and works with those that run; the others may start later, as nodes join.
+
+    `start(slot)` makes an actor with a method `process()` that returns `this_process()`.
+    """
+
+    def __init__(
+        self, start: Callable[[int], Any], size: int, *, deadline_seconds: float, max_restarts: int, report: Report
+    ):
+        self._start = start
+        self._deadline_seconds = deadline_seconds
+        self._max_restarts = max_restarts
+        self._report = report
+        self._failed_starts = 0
+        self.slots = [self._launch(index, 0) for index in range(size)]
+
+    def _launch(self, index: int, generation: int) -> Slot:
+        handle = self._start(index)
+        return Slot(handle, handle.process.remote(), generation=generation)
+
+    def idle(self) -> list[int]:
+        return [index for index, slot in enumerate(self.slots) if slot.ready and slot.pending is None]
+
+    @property
+    def num_running(self) -> int:
+        return sum(slot.ready for slot in self.slots)
+
+    def submit(self, index: int, item: Any, reference: Any) -> None:
+        """`reference` is that of a call of the slot's actor; its outcome will be named by `item`."""
+        slot = self.slots[index]
+        slot.item, slot.pending, slot.started = item, reference, time.monotonic()
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """Outcomes there are after at most `timeout` seconds, none if nothing has ended.
+
+        Raises:
+            RuntimeError: too many processes in a row could not start.
+        """
+        by_reference = {slot.pending: index for index, slot in enumerate(self.slots) if slot.pending is not None}
+        if by_reference:
+            references = list(by_reference)
+            done, _ = ray.wait(references, num_returns=1, timeout=timeout)
+            if done:  # and whatever else is there by now, so that a look at all of them is shared
+                done, _ = ray.wait(references, num_returns=len(references), timeout=0)
+        else:
+            time.sleep(timeout)
+            done = []
+        outcomes = [outcome for reference in done if (outcome := self._settle(by_reference[reference])) is not None]
+        return outcomes + self._overdue()
+
+    def _settle(self, index: int) -> Outcome | None:
+        slot = self.slots[index]
+        try:
+            value: Any = ray.get(slot.pending)
+        except RayTaskError as error:
+            if not slot.ready:
+                return self._lost(index, error)
+            slot.pending = None  # the call failed, of an argument that is gone for example; the process is well
+            return Outcome(index, slot.item, "lost", _message(error))
+        except RayError as error:
+            return self._lost(index, error)
+        slot.pending = None
+        if not slot.ready:
+            slot.ready, slot.process = True, value
+            self._failed_starts = 0
+            self._report("worker_started", slot=index, generation=slot.generation, **value._asdict())
+            return None
+        return Outcome(index, slot.item, "done", value)
+
+    def _lost(self, index: int, error: RayError) -> Outcome | None:
+        slot = self.slots[index]
+        message = _message(error)
+        self._report("worker_lost", slot=index, generation=slot.generation, **_place(slot), reason=message)
+        outcome = Outcome(index, slot.item, "lost", message) if slot.ready else None
+        if not slot.ready:
+            self._failed_starts += 1
+            if self._failed_starts > self._max_restarts:
+                raise RuntimeError(f"{self._failed_starts} worker processes in a row could not start: {message}")
+        self._replace(index)
+        return outcome
+
+    def _overdue(self) -> list[Outcome]:
+        now, outcomes = time.monotonic(), []
+        for index, slot in enumerate(self.slots):
+            if slot.ready and slot.pending is not None and now - slot.started > self._deadline_seconds:
+                message = f"no answer within {self._deadline_seconds:g} s"
+                self._report("worker_hung", slot=index, generation=slot.generation, **_place(slot), reason=message)
+                outcomes.append(Outcome(index, slot.item, "hung", message))
+                self._end_by_force(slot)
+                self._replace(index)
+        return outcomes
+
+    def _end_by_force(self, slot: Slot) -> None:
+        """Ray asks a process to exit, which one that is stuck may never hear: a task beside it kills it."""
+        assert slot.process is not None
+        here = NodeAffinitySchedulingStrategy(slot.process.node, soft=False)
+        _kill.options(scheduling_strategy=here).remote(slot.process.number)
+
+    def _replace(self, index: int) -> None:
+        slot = self.slots[index]
+        ray.kill(slot.handle)
+        self.slots[index] = self._launch(index, slot.generation + 1)
+
+    def close(self) -> None:
+        for slot in self.slots:
+            ray.kill(slot.handle)
+
+
+def _message(error: RayError) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+
+
+def _place(slot: Slot) -> dict[str, Any]:
+    return slot.process._asdict() if slot.process is not None else {}

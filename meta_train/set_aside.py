@@ -1,0 +1,52 @@
+"""Tasks that can't be carried out: named once, logged, and not tried again."""
+
+from collections.abc import Callable
+from typing import Any
+
+from meta_train.learner import Contribution, Failure, is_finite
+from tasks.family import TaskFamily
+
+MAX_NONFINITE = 3
+"""Contributions in a row without a finite gradient before a task is set aside."""
+
+Report = Callable[..., None]
+"""Called as report(kind, **facts): an event for the run's log."""
+
+
+class SetAside:
+    """Families by their description; part of a checkpoint, so that a resumed run doesn't try them again."""
+
+    def __init__(self, report: Report):
+        self._report = report
+        self._reasons: dict[str, str] = {}
+        self._nonfinite: dict[str, int] = {}
+
+    def __contains__(self, family: TaskFamily) -> bool:
+        return bool(self._reasons) and repr(family) in self._reasons
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        return dict(self._reasons)
+
+    def add(self, family: TaskFamily, reason: str) -> None:
+        self._reasons[repr(family)] = reason
+        self._report("set_aside", family=repr(family), reason=reason)
+
+    def judge(self, family: TaskFamily, result: Contribution | Failure) -> None:
+        """Counts what a task's result says about it."""
+        if isinstance(result, Failure):
+            self.add(family, result.message)
+        elif is_finite(result):
+            self._nonfinite.pop(repr(family), None)
+        else:
+            count = self._nonfinite.get(repr(family), 0) + 1
+            self._nonfinite[repr(family)] = count
+            if count == MAX_NONFINITE:
+                self.add(family, f"{count} contributions in a row were not finite")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"reasons": self._reasons, "nonfinite": self._nonfinite}
+
+    def restore(self, stored: dict[str, Any]) -> None:
+        self._reasons = dict(stored.get("reasons", {}))
+        self._nonfinite = dict(stored.get("nonfinite", {}))
