@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from meta_train.task_problem import Episodes
-from tasks.mixture import TaskMixture, get_mixture
+from tasks.mixture import Mixture, get_mixture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Curriculum:
         segments = round(grown / episodes.segment_steps)
         return min(max(segments * episodes.segment_steps, episodes.min_steps), episodes.max_steps)
 
-    def mixture(self, first: str, step: int) -> TaskMixture:
+    def mixture(self, first: str, step: int) -> Mixture:
         """What families are sampled from at an outer step."""
         names = [
             first,
@@ -63,8 +63,7 @@ class Curriculum:
         if self.first_step_seconds is None or self.last_step_seconds is None or step >= self.growth_steps:
             return mixture
         cap = _geometric(self.first_step_seconds, self.last_step_seconds, step, self.growth_steps)
-        own = math.inf if mixture.max_step_seconds is None else mixture.max_step_seconds
-        return dataclasses.replace(mixture, max_step_seconds=min(cap, own))
+        return mixture.capped(cap)
 
 
 def _geometric(first: float, last: float, step: int, num_steps: int) -> float:

@@ -1,6 +1,7 @@
 """Host-side sampling of random architectures from weighted families."""
 
 import dataclasses
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -105,6 +106,11 @@ class TaskMixture:
                     known = ", ".join(sorted(name for name, source in SOURCES.items() if source.kind == kind))
                     raise ValueError(f"TaskMixture: {name!r} is not a data set of kind {kind}; known: {known}")
 
+    def capped(self, max_step_seconds: float) -> "TaskMixture":
+        """The same under this cap too."""
+        own = math.inf if self.max_step_seconds is None else self.max_step_seconds
+        return dataclasses.replace(self, max_step_seconds=min(max_step_seconds, own))
+
     def sample(self, rng: np.random.Generator) -> TaskFamily:
         """A random architecture on random data, perhaps augmented.
 
@@ -154,6 +160,10 @@ class WeightedMixtures:
             if not weight > 0:
                 raise ValueError(f"WeightedMixtures: weights must be positive, got {weight}")
 
+    def capped(self, max_step_seconds: float) -> "WeightedMixtures":
+        """As `TaskMixture.capped`."""
+        return WeightedMixtures(tuple((part.capped(max_step_seconds), weight) for part, weight in self.parts))
+
     def sample(self, rng: np.random.Generator) -> TaskFamily:
         """As `TaskMixture.sample`."""
         weights = np.array([weight for _, weight in self.parts])
@@ -197,7 +207,9 @@ _BROAD_DOWNLOADED = TaskMixture(
     _BROAD, augmentation="velo", image_datasets=_IMAGES, text_datasets=_TEXTS, skip_missing=True
 )
 
-MIXTURES: dict[str, TaskMixture | WeightedMixtures] = {
+Mixture = TaskMixture | WeightedMixtures
+
+MIXTURES: dict[str, Mixture] = {
     "broad": TaskMixture(_BROAD),
     "broad_augmented": TaskMixture(_BROAD, augmentation="velo"),
     "broad_downloaded": _BROAD_DOWNLOADED,
@@ -213,7 +225,7 @@ families, caps, augmentations and normalisation of VeLO's phases, of which the l
 optimizer is trained on them. Deviation: the caps hold for the machine for which `tasks.cost` is calibrated."""
 
 
-def get_mixture(name: str) -> TaskMixture | WeightedMixtures:
+def get_mixture(name: str) -> Mixture:
     if name not in MIXTURES:
         raise ValueError(f"unknown mixture {name!r}; known: {', '.join(sorted(MIXTURES))}")
     return MIXTURES[name]
