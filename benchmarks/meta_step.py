@@ -55,11 +55,11 @@ def measure(name: str, function, *arguments, num_steps: int, repetitions: int = 
     return Result(name, num_steps / min(seconds[1:]), compile_seconds)
 
 
-def meta_training(optimizer: VeLO, lanes: int, data) -> Result:
+def meta_training(optimizer: VeLO, lanes: int) -> Result:
     estimator = PES(num_pairs=lanes // 2)
     problem = TaskProblem(FAMILY, optimizer, Episodes(segment_steps=SEGMENT_STEPS, min_steps=100, max_steps=1000))
-    theta = optimizer.init(jax.random.key(0))
-    state = jax.jit(lambda theta, key: estimator.init(problem, theta, key))(theta, jax.random.key(1))
+    theta, data = optimizer.init(jax.random.key(0)), problem.data()
+    state = jax.jit(lambda theta, key: estimator.init(problem, theta, data, key))(theta, jax.random.key(1))
 
     def step(state, theta, data, key):
         estimate, state = estimator.estimate(problem, theta, state, data, key)
@@ -96,7 +96,7 @@ def main():
         thetas = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (arguments.lanes, *leaf.shape)), theta)
         none = jnp.zeros(arguments.lanes)
         rows = [
-            meta_training(optimizer, arguments.lanes, data),
+            meta_training(optimizer, arguments.lanes),
             inner_training(
                 "without the estimator", lambda t, o=optimizer: o.bind(t, 500), thetas, arguments.lanes, data
             ),

@@ -43,6 +43,14 @@ class Problem(abc.ABC):
         return jnp.zeros(())
 
     @property
+    def arm_axes(self) -> Any:
+        """`in_axes` of `jax.vmap` for carries that differ in theta alone: None where theta makes no difference.
+
+        What doesn't differ, such as keys, is computed and what follows from it drawn once for the arms of a pair.
+        """
+        return 0
+
+    @property
     @abc.abstractmethod
     def steps_per_segment(self) -> int:
         """Inner steps of a segment, to count work."""

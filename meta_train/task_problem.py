@@ -1,7 +1,7 @@
 """A task family trained by a learned optimizer, as a problem for the estimators."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +66,11 @@ class TaskProblem(Problem):
     family: TaskFamily
     optimizer: LearnedOptimizer
     episodes: Episodes
+
+    @property
+    def arm_axes(self):
+        own, shared = cast(Any, 0), cast(Any, None)
+        return Carry(draw=shared, state=inner_loop.InnerState(own, own, shared), key_data=shared, num_segments=shared)
 
     @property
     def steps_per_segment(self) -> int:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.family import NORMALIZED_RANGE, Batch, Data, Draw, Params, TaskFamily
+from velo import prng
 from velo.shapes import Array, Float, PRNGKeyArray
 
 
@@ -52,7 +53,7 @@ class BridgedFamily(TaskFamily):
         return self._take(datasets.train), self._take(datasets.inner_valid)
 
     def draw(self, key: PRNGKeyArray) -> Draw:
-        key_task, key_state = jax.random.split(key)
+        key_task, key_state = prng.split(key)
         sampled = self.source.sample(key_task) if hasattr(self.source, "task_fn") else None
         return {"sampled": sampled, "state": self._init(sampled, key_state)[1]}
 

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from meta_train.estimators.base import GradientEstimator
 from meta_train.problem import Carry, Problem, Segment
+from velo import prng
 from velo.learned_optimizer import Theta
 from velo.shapes import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -40,7 +41,7 @@ class AntitheticEstimator(GradientEstimator):
 
     def noise(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "pairs size"]:
         flat, _ = ravel_pytree(theta)
-        return jax.random.normal(key, (self.num_pairs, flat.size), flat.dtype)
+        return prng.normal(key, (self.num_pairs, flat.size))
 
     def perturb(self, theta: Theta, noise: Float[Array, "pairs size"]) -> "Lanes":
         flat, unravel = ravel_pytree(theta)
@@ -48,12 +49,15 @@ class AntitheticEstimator(GradientEstimator):
         return Lanes(flat[None, None] + self.sigma * signs * noise[None], unravel)
 
     def rebuild(self, theta, key, coefficients):
-        key_noise, _, _ = jax.random.split(key, 3)
+        key_noise, _, _ = prng.split(key, 3)
         return ravel_pytree(theta)[1](coefficients @ self.noise(theta, key_noise))
 
 
 class Lanes(NamedTuple):
-    """Thetas and the functions of a problem over (arm, pair); data and all randomness are shared by the arms."""
+    """Thetas and the functions of a problem over (arm, pair); data and all randomness are shared by the arms.
+
+    A carry has the axes (arm, pair), but for what `Problem.arm_axes` says is the same in both arms: (pair,).
+    """
 
     thetas: Float[Array, "arms pairs size"]
     unravel: Callable[[Float[Array, " size"]], Theta]
@@ -62,24 +66,27 @@ class Lanes(NamedTuple):
         def one(theta, key, length):
             return problem.reset(self.unravel(theta), key, length)
 
-        over_pairs = jax.vmap(one)
-        return jax.vmap(over_pairs, in_axes=(0, None, None))(self.thetas, keys, lengths)
+        over_arms = jax.vmap(jax.vmap(one), in_axes=(0, None, None), out_axes=problem.arm_axes)
+        return over_arms(self.thetas, keys, lengths)
 
     def advance(self, problem: Problem, carry: Carry, data: Any) -> tuple[Carry, Segment]:
         def one(theta, carry):
             return problem.advance(self.unravel(theta), carry, data)
 
-        return jax.vmap(jax.vmap(one))(self.thetas, carry)
+        over_arms = jax.vmap(jax.vmap(one), in_axes=(0, problem.arm_axes), out_axes=(problem.arm_axes, 0))
+        return over_arms(self.thetas, carry)
 
 
 def end(problem: Problem, carry: Carry, data: Any) -> Float[Array, "arms pairs"]:
-    return jax.vmap(jax.vmap(lambda carry: problem.end(carry, data)))(carry)
+    over_pairs = jax.vmap(lambda carry: problem.end(carry, data))
+    return jax.vmap(over_pairs, in_axes=(problem.arm_axes,))(carry)
 
 
-def select(condition: Bool[Array, " pairs"], yes: Any, no: Any) -> Any:
-    """`yes` where the pair's condition holds, leaf by leaf over (arm, pair, ...)."""
+def select(problem: Problem, condition: Bool[Array, " pairs"], yes: Carry, no: Carry) -> Carry:
+    """`yes` where the pair's condition holds."""
 
-    def leaf(a, b):
-        return jnp.where(condition.reshape(1, -1, *(1,) * (a.ndim - 2)), a, b)
+    def one(condition, yes, no):
+        return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
-    return jax.tree.map(leaf, yes, no)
+    axes = problem.arm_axes
+    return jax.vmap(jax.vmap(one), in_axes=(None, axes, axes), out_axes=axes)(condition, yes, no)

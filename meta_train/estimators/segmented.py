@@ -16,7 +16,7 @@ Noise = Float[Array, "pairs size"]
 
 
 class State(NamedTuple):
-    carry: Carry  # leading axes (arm, pair)
+    carry: Carry  # as in `Lanes`
     past: Float[Array, "pairs size"]  # noise of the episode so far that the method remembers, in units of sigma
     fresh: Bool[Array, " pairs"]  # lanes whose next segment starts an episode
 
@@ -38,7 +38,7 @@ def start(problem: Problem, lanes: Lanes, data: Any, key, *, random_offsets: boo
 
     def advance(loop):
         carry, segment = loop
-        return select(segment < offsets, lanes.advance(problem, carry, data)[0], carry), segment + 1
+        return select(problem, segment < offsets, lanes.advance(problem, carry, data)[0], carry), segment + 1
 
     loop = (carry, jnp.zeros((), jnp.int32))
     carry, _ = jax.lax.while_loop(lambda loop: loop[1] < jnp.max(offsets), advance, loop)
@@ -83,7 +83,7 @@ class SegmentedEstimator(AntitheticEstimator):
         lanes = self.perturb(theta, applied)
         lengths = sample_lengths(problem, data, key_length, self.num_pairs)
         fresh = lanes.reset(problem, jax.random.split(key_lanes, self.num_pairs), lengths)
-        carry = select(state.fresh, fresh, state.carry)
+        carry = select(problem, state.fresh, fresh, state.carry)
 
         carry, segment = lanes.advance(problem, carry, data)
         losses = segment.loss + jnp.where(segment.done, end(problem, carry, data), 0.0)

@@ -15,7 +15,7 @@ from velo.shapes import Array, Bool
 
 
 class State(NamedTuple):
-    carry: Carry  # leading axes (1, lane)
+    carry: Carry  # as in `Lanes`, with one arm
     fresh: Bool[Array, " lanes"]
 
 
@@ -48,7 +48,7 @@ class TruncatedBackprop(GradientEstimator):
         def segment_loss(flat):
             lanes = self._lanes(flat, unravel)
             fresh = lanes.reset(problem, jax.random.split(key_lanes, self.num_lanes), lengths)
-            carry = select(state.fresh, fresh, state.carry)
+            carry = select(problem, state.fresh, fresh, state.carry)
             carry, segment = lanes.advance(problem, carry, data)
             losses = segment.loss + jnp.where(segment.done, end(problem, carry, data), 0.0)
             return jnp.mean(losses), (carry, segment)

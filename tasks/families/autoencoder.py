@@ -4,7 +4,6 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +11,7 @@ from tasks.data import SOURCES
 from tasks.families import classification, draws, layers
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
+from velo import prng
 from velo.shapes import Array, Float
 
 
@@ -59,7 +59,7 @@ class Autoencoder(TaskFamily):
         return [size, *self.widths, *self.widths[-2::-1], size]
 
     def draw(self, key):
-        uniform = jax.random.uniform(key, (2,))
+        uniform = prng.uniform(key, (2,))
         return AutoencoderDraw(input_noise=0.3 * uniform[0], init_scale=draws.init_scale(uniform[1]))
 
     def init(self, draw, key):
@@ -72,6 +72,6 @@ class Autoencoder(TaskFamily):
         target = batch.reshape(len(batch), -1)
         x = target
         if draw.input_noise is not None:
-            x = x + draw.input_noise * jax.random.normal(key, target.shape)
+            x = x + draw.input_noise * prng.normal(key, target.shape)
         decoded = layers.mlp(params, "dense", len(self.sizes) - 1, x, self.activation)
         return jnp.mean(jnp.square((jnp.tanh(decoded) if self.bounded else decoded) - target))

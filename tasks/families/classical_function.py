@@ -4,13 +4,13 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tasks.families import draws, layers
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
+from velo import prng
 from velo.shapes import Array, Float
 
 
@@ -89,11 +89,11 @@ class ClassicalFunction(TaskFamily):
         return FUNCTIONS[self.function][1]
 
     def draw(self, key):
-        key_uniform, key_normal = jax.random.split(key)
-        uniform = jax.random.uniform(key_uniform, (2 + self.size,))
+        key_uniform, key_normal = prng.split(key)
+        uniform = prng.uniform(key_uniform, (2 + self.size,))
         spread = 3.0 ** (uniform[0] * (2.0 * uniform[2:] - 1.0))
         return FunctionDraw(
-            minimum=jax.random.normal(key_normal, (self.size,)) / spread,
+            minimum=prng.normal(key_normal, (self.size,)) / spread,
             scales=spread,
             noise=draws.log_uniform(uniform[1], 1e-3, 0.3),
         )
@@ -102,7 +102,7 @@ class ClassicalFunction(TaskFamily):
         return {"x": jnp.zeros(self.size)}
 
     def batch(self, data, key):
-        return jax.random.normal(key, (1, self.size))
+        return prng.normal(key, (1, self.size))
 
     def loss(self, draw, params, batch, key):
         x = draw.scales * (params["x"] - draw.minimum) + draw.noise * batch[0]

@@ -35,7 +35,7 @@ class ClassifierDraw(NamedTuple):
 
 
 def draw_classifier(key: PRNGKeyArray) -> ClassifierDraw:
-    uniform = jax.random.uniform(key, (4,))
+    uniform = prng.uniform(key, (4,))
     return ClassifierDraw(
         input_scale=jnp.exp(2.0 * uniform[0] - 1.0),
         input_noise=0.5 * uniform[1],
@@ -104,7 +104,7 @@ class Classifier(TaskFamily):
 
     def loss(self, draw, params, batch, key):
         inputs, labels = perturb(draw, *batch, num_classes=self.num_classes, key=key)
-        logits = self.logits(params, inputs, jax.random.fold_in(key, 1))
+        logits = self.logits(params, inputs, prng.fold_in(key, 1))
         if self.objective == "squared_error":
             return jnp.mean(jnp.square(logits - jax.nn.one_hot(labels, self.num_classes)))
         return layers.cross_entropy(logits, labels)

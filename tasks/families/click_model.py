@@ -11,6 +11,7 @@ import numpy as np
 from tasks.families import draws, layers
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
+from velo import prng
 from velo.shapes import Array, Float
 
 
@@ -63,8 +64,8 @@ class ClickModel(TaskFamily):
         return math.log(2.0)
 
     def draw(self, key):
-        key_uniform, key_truth = jax.random.split(key)
-        uniform = jax.random.uniform(key_uniform, (3,))
+        key_uniform, key_truth = prng.split(key)
+        uniform = prng.uniform(key_uniform, (3,))
         tokens = (self.num_fields, self.vocabulary_size)
         truth = draws.normals(key_truth, {"bias": tokens, "vectors": (*tokens, 2), "dense": (self.dense_size,)})
         return ClickDraw(
@@ -86,7 +87,7 @@ class ClickModel(TaskFamily):
 
     def batch(self, data, key):
         """Uniform numbers: the draw turns them into tokens, features and clicks."""
-        return jax.random.uniform(key, (self.batch_size, self.num_fields + self.dense_size + 1))
+        return prng.uniform(key, (self.batch_size, self.num_fields + self.dense_size + 1))
 
     def _examples(self, draw: ClickDraw, uniform: Float[Array, "batch numbers"]) -> tuple[Array, Array, Array]:
         """(tokens, dense features of variance one, clicks)."""

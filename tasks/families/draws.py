@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,7 +17,7 @@ def integers(key: PRNGKeyArray, shape: tuple[int, ...], limit: int) -> Int[Array
 def normals(key: PRNGKeyArray, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
     """Standard normal arrays of the given shapes, cut from one sample."""
     sizes = [math.prod(shape) for shape in shapes.values()]
-    sample = jax.random.normal(key, (sum(sizes),))
+    sample = prng.normal(key, (sum(sizes),))
     ends = np.cumsum(sizes)
     return {
         name: sample[end - size : end].reshape(shape)

@@ -4,7 +4,6 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +11,7 @@ from tasks.data import SOURCES
 from tasks.families import classification, draws, layers
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
+from velo import prng
 from velo.shapes import Array, Float
 
 GRAPHS = tuple(name for name, source in SOURCES.items() if source.kind == "graph")
@@ -60,7 +60,7 @@ class GraphClassifier(TaskFamily):
         return math.log(2 * SOURCES[self.dataset].num_classes)
 
     def draw(self, key):
-        uniform = jax.random.uniform(key, (2,))
+        uniform = prng.uniform(key, (2,))
         return GraphDraw(edge_noise=0.05 * uniform[0], init_scale=draws.init_scale(uniform[1]))
 
     def init(self, draw, key):
@@ -76,7 +76,7 @@ class GraphClassifier(TaskFamily):
     def loss(self, draw, params, batch, key):
         edges, labels = batch
         num_nodes = edges.shape[-1]
-        uniform = jax.random.uniform(key, (len(edges), num_nodes, num_nodes + FEATURE_SIZE - 1))
+        uniform = prng.uniform(key, (len(edges), num_nodes, num_nodes + FEATURE_SIZE - 1))
         flips = jnp.triu(uniform[..., :num_nodes] < draw.edge_noise, 1)
         edges = jnp.where(flips | jnp.swapaxes(flips, 1, 2), 1 - edges, edges).astype(uniform.dtype)
         degrees = jnp.sum(edges, axis=-1, keepdims=True)

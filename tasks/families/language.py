@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from tasks.data import SOURCES
 from tasks.families import draws, layers
 from tasks.family import Params, TaskFamily
+from velo import prng
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 VOCABULARY_SIZES = {name: source.num_classes for name, source in SOURCES.items() if source.kind == "text"}
@@ -29,7 +30,7 @@ class LanguageDraw(NamedTuple):
 
 
 def draw_language(key: PRNGKeyArray, vocabulary_size: int) -> LanguageDraw:
-    uniform = jax.random.uniform(key, (vocabulary_size + 2,))
+    uniform = prng.uniform(key, (vocabulary_size + 2,))
     return LanguageDraw(
         token_noise=MAX_TOKEN_NOISE * uniform[0],
         init_scale=draws.init_scale(uniform[1]),
@@ -49,7 +50,7 @@ def corrupt(draw: LanguageDraw, tokens: Int[Array, "batch size"], key: PRNGKeyAr
         return tokens, tokens
     vocabulary_size = len(draw.relabelling)
     # One uniform number decides whether a token is replaced and by which: below the noise it is uniform again.
-    uniform = jax.random.uniform(key, tokens.shape)
+    uniform = prng.uniform(key, tokens.shape)
     random_tokens = (uniform / jnp.maximum(draw.token_noise, 1e-6) * vocabulary_size).astype(tokens.dtype)
     clean = draw.relabelling[tokens]
     return jnp.where(uniform < draw.token_noise, jnp.minimum(random_tokens, vocabulary_size - 1), clean), clean
@@ -101,5 +102,5 @@ class LanguageModel(TaskFamily):
 
     def loss(self, draw, params, batch, key):
         inputs, targets = corrupt(draw, batch, key)
-        logits = self.logits(params, inputs[:, :-1], jax.random.fold_in(key, 1))
+        logits = self.logits(params, inputs[:, :-1], prng.fold_in(key, 1))
         return layers.cross_entropy(logits, targets[:, -logits.shape[1] :])

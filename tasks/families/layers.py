@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.families import draws
+from velo import prng
 from velo.shapes import Array, Float, PRNGKeyArray
 
 ACTIVATIONS = {
@@ -161,7 +162,7 @@ def drop_out(x: Float[Array, "..."], rate: float, key: PRNGKeyArray | None, plac
     if not rate:
         return x
     assert key is not None
-    uniform = jax.random.uniform(jax.random.fold_in(key, place), x.shape)
+    uniform = prng.uniform(prng.fold_in(key, place), x.shape)
     return jnp.where(uniform < rate, 0.0, x / (1.0 - rate))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tasks.families import draws, layers
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
+from velo import prng
 from velo.shapes import Array, Float
 
 NUM_FEATURES = 3
@@ -61,7 +62,7 @@ class LearnedOptimizerTraining(TaskFamily):
         return float(np.log(2.0))
 
     def draw(self, key):
-        uniform = jax.random.uniform(key, (3,))
+        uniform = prng.uniform(key, (3,))
         return InnerProblemsDraw(
             curvature_spread=2.0 * uniform[0],
             gradient_noise=0.3 * uniform[1],

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from tasks.family import TaskFamily
+from velo import prng
 from velo.learned_optimizer import LearnedOptimizer
 
 
@@ -44,10 +45,10 @@ class OptimizerUnroll(TaskFamily):
 
     def batch(self, data, key):
         """A batch of the inner family for every inner step: the leading axis counts steps."""
-        return jax.vmap(lambda key: self.family.batch(data, key))(jax.random.split(key, self.num_steps))
+        return jax.vmap(lambda key: self.family.batch(data, key))(prng.split(key, self.num_steps))
 
     def loss(self, draw, params, batch, key):
-        key_init, key_steps = jax.random.split(key)
+        key_init, key_steps = prng.split(key)
         tx = self.optimizer.bind(params, self.num_steps)
         bound = 1.5 * self.reference_loss
 
@@ -59,5 +60,5 @@ class OptimizerUnroll(TaskFamily):
             return (optax.apply_updates(weights, updates), state), jnp.where(loss < bound, loss, bound)
 
         weights = self.family.init(draw, key_init)
-        keys = jax.random.split(key_steps, self.num_steps)
+        keys = prng.split(key_steps, self.num_steps)
         return jnp.mean(jax.lax.scan(step, (weights, tx.init(weights)), (batch, keys))[1])

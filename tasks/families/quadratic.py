@@ -3,13 +3,13 @@
 import dataclasses
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tasks.families import draws, layers
 from tasks.families.sampling import log_uniform_power
 from tasks.family import TaskFamily
+from velo import prng
 from velo.shapes import Array, Float
 
 
@@ -45,9 +45,9 @@ class Quadratic(TaskFamily):
         return 1.0
 
     def draw(self, key):
-        key_uniform, key_normal = jax.random.split(key)
-        uniform = jax.random.uniform(key_uniform, (2 + self.size,))
-        normal = jax.random.normal(key_normal, (1 + self.num_reflections, self.size))
+        key_uniform, key_normal = prng.split(key)
+        uniform = prng.uniform(key_uniform, (2 + self.size,))
+        normal = prng.normal(key_normal, (1 + self.num_reflections, self.size))
         condition = draws.log_uniform(uniform[0], 1.0, 1e5)
         curvatures = condition ** -uniform[2:]
         return QuadraticDraw(
@@ -61,7 +61,7 @@ class Quadratic(TaskFamily):
         return {"x": jnp.zeros(self.size)}
 
     def batch(self, data, key):
-        return jax.random.normal(key, (1, self.size))
+        return prng.normal(key, (1, self.size))
 
     def loss(self, draw, params, batch, key):
         x = params["x"] - draw.minimum

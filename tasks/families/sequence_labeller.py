@@ -4,13 +4,13 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tasks.families import draws, layers, recurrence
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
+from velo import prng
 from velo.shapes import Array, Float
 
 WINDOW = 3
@@ -64,10 +64,10 @@ class SequenceLabeller(TaskFamily):
         return math.log(2 * self.num_classes)
 
     def draw(self, key):
-        key_uniform, key_teacher = jax.random.split(key)
-        uniform = jax.random.uniform(key_uniform, (2,))
+        key_uniform, key_teacher = prng.split(key)
+        uniform = prng.uniform(key_uniform, (2,))
         return SequenceDraw(
-            teacher=jax.random.normal(key_teacher, (WINDOW, self.frame_size, self.num_classes)),
+            teacher=prng.normal(key_teacher, (WINDOW, self.frame_size, self.num_classes)),
             frame_noise=0.5 * uniform[0],
             init_scale=draws.init_scale(uniform[1]),
         )

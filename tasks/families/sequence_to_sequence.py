@@ -4,13 +4,13 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tasks.families import attention, draws, layers
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
+from velo import prng
 from velo.shapes import Array, Float, Int
 
 
@@ -62,7 +62,7 @@ class SequenceToSequence(TaskFamily):
 
     def draw(self, key):
         sizes = [self.vocabulary_size, self.vocabulary_size, self.length]
-        uniform = jax.random.uniform(key, (sum(sizes) + 2,))
+        uniform = prng.uniform(key, (sum(sizes) + 2,))
         first, second, order, rest = jnp.split(uniform, np.cumsum(sizes))
         return TranslationDraw(
             dictionary=jnp.stack([draws.permutation(first), draws.permutation(second)]),
@@ -91,7 +91,7 @@ class SequenceToSequence(TaskFamily):
 
     def batch(self, data, key):
         """Uniform numbers for the source's tokens and their noise."""
-        return jax.random.uniform(key, (self.batch_size, 2, self.length))
+        return prng.uniform(key, (self.batch_size, 2, self.length))
 
     def _sentences(self, draw: TranslationDraw, uniform: Float[Array, "batch 2 length"]) -> tuple[Array, Array]:
         """(source with noise, target)."""

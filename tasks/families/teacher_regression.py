@@ -11,6 +11,7 @@ import optax
 from tasks.families import draws, layers
 from tasks.families.sampling import SAMPLED_NORMS, choice, log_uniform_power
 from tasks.family import TaskFamily
+from velo import prng
 from velo.shapes import Array, Float
 
 OBJECTIVES = ("squared_error", "huber")
@@ -76,8 +77,8 @@ class TeacherRegression(TaskFamily):
         return 1.0 if self.objective == "squared_error" else HUBER_REFERENCE
 
     def draw(self, key):
-        key_uniform, key_teacher = jax.random.split(key)
-        uniform = jax.random.uniform(key_uniform, (3,))
+        key_uniform, key_teacher = prng.split(key)
+        uniform = prng.uniform(key_uniform, (3,))
         widths = [self.teacher_width] * self.teacher_depth
         sizes = [self.input_size, *widths, self.output_size]
         shapes = layers.stack("dense", sizes)

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 
 from tasks.families import attention, language, layers
 from tasks.families.sampling import choice, log_uniform_power
+from velo import prng
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +53,6 @@ class TransformerLanguageModel(language.LanguageModel):
     def logits(self, params, tokens, key):
         x = params["token"][tokens] + params["position"][None]
         for index in range(self.depth):
-            key_block = jax.random.fold_in(key, index)
+            key_block = prng.fold_in(key, index)
             x = attention.block(params, f"block_{index}", x, self.num_heads, True, self.dropout, key_block)
         return layers.dense(params["output"], layers.normalize(params["norm_output"], x))

@@ -4,7 +4,6 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +11,7 @@ from tasks.data import SOURCES
 from tasks.families import classification, draws, layers
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
+from velo import prng
 from velo.shapes import Array, Float
 
 LOG_DEVIATION_RANGE = (-8.0, 4.0)
@@ -51,7 +51,7 @@ class VariationalAutoencoder(TaskFamily):
         return SOURCES[self.dataset].variance
 
     def draw(self, key):
-        uniform = jax.random.uniform(key, (2,))
+        uniform = prng.uniform(key, (2,))
         return VariationalDraw(draws.log_uniform(uniform[0], 0.01, 1.0), draws.init_scale(uniform[1]))
 
     def init(self, draw, key):
@@ -69,7 +69,7 @@ class VariationalAutoencoder(TaskFamily):
         encoded = layers.mlp(params, "encoder", num_layers, target, self.activation)
         mean, log_deviation = jnp.split(encoded, 2, axis=-1)
         log_deviation = jnp.clip(log_deviation, *LOG_DEVIATION_RANGE)
-        latent = mean + jnp.exp(log_deviation) * jax.random.normal(key, mean.shape)
+        latent = mean + jnp.exp(log_deviation) * prng.normal(key, mean.shape)
         decoded = layers.mlp(params, "decoder", num_layers, latent, self.activation)
         divergence = 0.5 * (jnp.square(mean) + jnp.exp(2.0 * log_deviation) - 1.0) - log_deviation
         error = jnp.mean(jnp.square(decoded - target))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from tasks.wrappers.wrapper import Wrapper
+from velo import prng
 from velo.shapes import Array, Int
 
 
@@ -43,7 +44,7 @@ class DelayedGradient(Wrapper):
 
     def draw_strength(self, key):
         """The delay in steps."""
-        return 1 + jnp.floor(self.max_steps * jax.random.uniform(key, dtype=jnp.float32)).astype(jnp.int32)
+        return 1 + jnp.floor(self.max_steps * prng.uniform(key)).astype(jnp.int32)
 
     def wrap_optimizer(self, draw, tx):
         return optax.chain(delay(draw.strength, self.max_steps), self.family.wrap_optimizer(draw.inner, tx))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from tasks.families.draws import log_uniform
 from tasks.wrappers.wrapper import Wrapper, with_gradient
+from velo import prng
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +28,13 @@ class EvolutionGradient(Wrapper):
 
     def draw_strength(self, key):
         """s."""
-        return log_uniform(jax.random.uniform(key), self.min_deviation, self.max_deviation)
+        return log_uniform(prng.uniform(key), self.min_deviation, self.max_deviation)
 
     def loss(self, draw, params, batch, key):
-        key_loss, key_directions = jax.random.split(key)
+        key_loss, key_directions = prng.split(key)
         flat, unravel = jax.flatten_util.ravel_pytree(params)
         flat = jax.lax.stop_gradient(flat)
-        directions = jax.random.normal(key_directions, (self.num_pairs, flat.size))
+        directions = prng.normal(key_directions, (self.num_pairs, flat.size))
 
         def evaluate(flat):
             return self.family.loss(draw.inner, unravel(flat), batch, key_loss)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tasks.wrappers.wrapper import Wrapper, with_gradient
+from velo import prng
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +15,7 @@ class NormalizedGradient(Wrapper):
 
     def draw_strength(self, key):
         """The power."""
-        return jax.random.uniform(key)
+        return prng.uniform(key)
 
     def loss(self, draw, params, batch, key):
         frozen = jax.lax.stop_gradient(params)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tasks.wrappers.wrapper import Wrapper
+from velo import prng
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class ReducedBatch(Wrapper):
 
     def draw_strength(self, key):
         """The share."""
-        return self.min_share ** jax.random.uniform(key)
+        return self.min_share ** prng.uniform(key)
 
     def loss(self, draw, params, batch, key):
         num_examples = len(jax.tree.leaves(batch)[0])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tasks.wrappers.wrapper import Wrapper, with_gradient
+from velo import prng
 from velo.shapes import Array, Float
 
 
@@ -35,7 +36,7 @@ class ReducedPrecision(Wrapper):
 
     def draw_strength(self, key):
         """The number of bits, as a float."""
-        return jnp.floor(self.min_bits + (self.max_bits - self.min_bits + 1) * jax.random.uniform(key))
+        return jnp.floor(self.min_bits + (self.max_bits - self.min_bits + 1) * prng.uniform(key))
 
     def loss(self, draw, params, batch, key):
         def rounded(array):

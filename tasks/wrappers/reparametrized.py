@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from tasks.families.layers import check_choice
 from tasks.wrappers.wrapper import Wrapper, abstract_params, num_params_abstract
+from velo import prng
 
 GRANULARITIES = ("global", "tensor", "parameter")
 
@@ -29,7 +30,7 @@ class Reparametrized(Wrapper):
         leaves, treedef = jax.tree.flatten(abstract_params(self.family))
         counts = {"global": 1, "tensor": len(leaves), "parameter": num_params_abstract(self.family)}
         span = self.decades * math.log(10.0)
-        factors = jnp.exp(span * (2.0 * jax.random.uniform(key, (counts[self.granularity],)) - 1.0))
+        factors = jnp.exp(span * (2.0 * prng.uniform(key, (counts[self.granularity],)) - 1.0))
         if self.granularity == "global":
             return treedef.unflatten([factors[0]] * len(leaves))
         if self.granularity == "tensor":

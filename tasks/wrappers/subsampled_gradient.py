@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from tasks.families.draws import log_uniform
 from tasks.wrappers.wrapper import Wrapper, with_gradient
+from velo import prng
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +23,14 @@ class SubsampledGradient(Wrapper):
 
     def draw_strength(self, key):
         """k, a float that is rounded down."""
-        return log_uniform(jax.random.uniform(key), 1.0, self.max_directions + 0.999)
+        return log_uniform(prng.uniform(key), 1.0, self.max_directions + 0.999)
 
     def loss(self, draw, params, batch, key):
-        key_loss, key_directions = jax.random.split(key)
+        key_loss, key_directions = prng.split(key)
         frozen = jax.lax.stop_gradient(params)
         loss, grads = jax.value_and_grad(self.family.loss, argnums=1)(draw.inner, frozen, batch, key_loss)
         flat, unravel = jax.flatten_util.ravel_pytree(grads)
         num_used = jnp.floor(draw.strength)
-        directions = jax.random.normal(key_directions, (self.max_directions, flat.size))
+        directions = prng.normal(key_directions, (self.max_directions, flat.size))
         slopes = jnp.where(jnp.arange(self.max_directions) < num_used, directions @ flat, 0.0)
         return with_gradient(loss, params, unravel(slopes @ directions / num_used))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from tasks.family import TaskFamily
+from velo import prng
 from velo.shapes import Array, Float, PRNGKeyArray
 
 
@@ -42,7 +43,7 @@ class Wrapper(TaskFamily):
         return self.family.load()
 
     def draw(self, key):
-        key_inner, key_strength = jax.random.split(key)
+        key_inner, key_strength = prng.split(key)
         return WrapperDraw(self.family.draw(key_inner), self.draw_strength(key_strength))
 
     def init(self, draw, key):
