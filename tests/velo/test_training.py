@@ -199,6 +199,9 @@ def test_callbacks_see_the_run():
     fit(callbacks=[lambda step: seen.append(step)], evaluate=lambda params: {"two": 2.0}, evaluate_every=5)
     assert [step.step for step in seen] == list(range(1, 13))
     assert isinstance(seen[-1].state, TrainState)
+    losses = [float(step.loss) for step in seen]
+    below = fit(callbacks=[lambda step: step.loss < 0.5 * losses[0]])
+    assert below.num_steps_done == 1 + next(index for index, loss in enumerate(losses) if loss < 0.5 * losses[0])
     assert [step.evaluation for step in seen if step.evaluation] == [{"two": 2.0}] * 3
 
 

@@ -47,8 +47,8 @@ def fit(
     """Trains `params` for `num_steps` steps; nothing has to be tuned.
 
     An interrupt (Ctrl-C) finishes the step, writes a checkpoint and returns what there is, as does a callback that
-    returns True. The run goes on with `resume`, and its parameters are then those of an uninterrupted run to the bit,
-    provided that `batches` gives the same batches again.
+    returns something true. The run goes on with `resume`, and its parameters are then those of an uninterrupted run
+    to the bit, provided that `batches` gives the same batches again.
 
     Args:
         loss_fn: `loss_fn(params, batch)`, the mean loss of a batch. With `model_state` it is called as
@@ -66,7 +66,8 @@ def fit(
         key: source of randomness in the loss; step k gets `jax.random.fold_in(key, k)`.
         evaluate: `evaluate(params)`, or `evaluate(params, model_state)` if there is one: a number or a dict of them.
         evaluate_every: steps between evaluations, a tenth of the run by default; the last step always has one.
-        callbacks: called with a `Step` after each step; one that returns True stops the run.
+        callbacks: called with a `Step` after each step; one that returns something true stops the run, as
+            `lambda step: step.loss < 0.1` does.
         checkpoints: folder for checkpoints; needs the extra `fit`.
         checkpoint_every: steps between checkpoints, a tenth of the run by default; the last step always has one.
         resume: True goes on from the last checkpoint in `checkpoints`, or starts where there is none yet; an earlier
@@ -176,7 +177,7 @@ class _Run:
             self.read(state)
             show(step, self._status())
         stops = [callback(Step(step, value, aux, state, evaluation)) for callback in self._callbacks]
-        return any(stop is True for stop in stops)
+        return any(stop is not None and bool(stop) for stop in stops)
 
     def read(self, state: TrainState) -> None:
         """Fetches the losses of the last steps; raises NonFiniteLossError if they are numbers no more."""
