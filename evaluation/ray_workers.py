@@ -5,7 +5,11 @@ once under its key, it doesn't matter who runs what, and a lost worker costs its
 """
 
 import logging
+import os
+import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -15,7 +19,7 @@ from tasks.fixed import FixedTask
 
 
 def fill(sweep: Sweep, pairs: Sequence[tuple[FixedTask, Contender]], console: Console) -> None:
-    """Runs every pair once, `sweep.settings.num_workers` at a time.
+    """Runs every pair once, `sweep.settings.num_workers` at a time, on the cluster of RAY_ADDRESS or one of its own.
 
     Raises:
         ValueError: in one line, without Ray.
@@ -26,7 +30,21 @@ def fill(sweep: Sweep, pairs: Sequence[tuple[FixedTask, Contender]], console: Co
         raise ValueError("num_workers needs Ray: pip install 'velo[meta-train]'") from None
     started = not ray.is_initialized()
     if started:
-        ray.init(num_cpus=sweep.settings.num_workers, include_dashboard=False, logging_level=logging.WARNING)
+        address = os.environ.get("RAY_ADDRESS", "local")
+        # Modules of the user's own lie wherever the caller found them.
+        path = os.pathsep.join(str(Path(entry or ".").resolve()) for entry in sys.path)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        with warnings.catch_warnings():
+            # JAX warns of any fork; Ray's are followed by an exec at once, which is safe.
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            ray.init(
+                address=address,
+                num_cpus=sweep.settings.num_workers if address == "local" else None,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": {"PYTHONPATH": path}},
+            )
     try:
         remote = ray.remote(num_cpus=1, max_retries=2)(_fill_one)
         waiting = {remote.remote(sweep, task, contender): f"{task.name}: {contender.name}" for task, contender in pairs}

@@ -38,10 +38,10 @@ def task_table(rows: list[Row], settings: Evaluation, reference: str) -> Table:
 
 
 def summary_table(summaries: list[Summary], settings: Evaluation, reference: str) -> Table:
-    """A line an optimizer, over all tasks."""
+    """A line an optimizer, over all tasks; narrow enough for 80 columns."""
     result = Table(title=f"{settings.suite}: against tuned {reference}", box=box.SIMPLE_HEAD, pad_edge=False)
     result.add_column("optimizer", overflow="fold", min_width=18)
-    for name in ("trials", "final loss", "95 %", "w-t-l", "p", "speed-up", "worth"):
+    for name in ("trials", "final loss", "95 %", "w-t-l", "speed-up", "worth"):
         result.add_column(name, justify="right", no_wrap=True)
     num_trials = next(found.num_trials for found in summaries if found.optimizer == reference)
     for found in summaries:
@@ -51,7 +51,6 @@ def summary_table(summaries: list[Summary], settings: Evaluation, reference: str
             words.ratio(found.ratio),
             words.interval(found.ratio_interval),
             words.record(found.record),
-            words.p_value(found.p_value),
             words.envelope_speed_up(found.envelope_speed_up, settings.stretch),
             words.trials(found.worth_trials, num_trials),
             style="bold" if found.is_learned else None,
