@@ -5,17 +5,24 @@ once under its key, it doesn't matter who runs what, and a lost worker costs its
 """
 
 import logging
-from collections.abc import Sequence
+import os
+import sys
+import warnings
+from pathlib import Path
 
 from rich.console import Console
 
-from evaluation.contender import Contender
+from evaluation import plan
+from evaluation.plan import Optimizers
+from evaluation.settings import Evaluation
+from evaluation.store import Store
 from evaluation.sweep import Sweep
-from tasks.fixed import FixedTask
 
 
-def fill(sweep: Sweep, pairs: Sequence[tuple[FixedTask, Contender]], console: Console) -> None:
-    """Runs every pair once, `sweep.settings.num_workers` at a time.
+def fill(settings: Evaluation, optimizers: Optimizers, folder: Path, console: Console) -> None:
+    """Runs every optimizer on every task, `settings.num_workers` at a time.
+
+    On the cluster that RAY_ADDRESS names, or on one of its own on this machine.
 
     Raises:
         ValueError: in one line, without Ray.
@@ -26,10 +33,28 @@ def fill(sweep: Sweep, pairs: Sequence[tuple[FixedTask, Contender]], console: Co
         raise ValueError("num_workers needs Ray: pip install 'velo[meta-train]'") from None
     started = not ray.is_initialized()
     if started:
-        ray.init(num_cpus=sweep.settings.num_workers, include_dashboard=False, logging_level=logging.WARNING)
+        address = os.environ.get("RAY_ADDRESS", "local")
+        # Modules of the user's own lie wherever the caller found them.
+        path = os.pathsep.join(str(Path(entry or ".").resolve()) for entry in sys.path)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        with warnings.catch_warnings():
+            # JAX warns of any fork; Ray's are followed by an exec at once, which is safe.
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            ray.init(
+                address=address,
+                num_cpus=settings.num_workers if address == "local" else None,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": {"PYTHONPATH": path}},
+            )
     try:
         remote = ray.remote(num_cpus=1, max_retries=2)(_fill_one)
-        waiting = {remote.remote(sweep, task, contender): f"{task.name}: {contender.name}" for task, contender in pairs}
+        pairs = plan.pairs(settings, optimizers)
+        waiting = {
+            remote.remote(settings, dict(optimizers), folder.resolve(), index): f"{task.name}: {contender.name}"
+            for index, (task, contender) in enumerate(pairs)
+        }
         while waiting:
             (done,), _ = ray.wait(list(waiting))
             ray.get(done)
@@ -40,5 +65,7 @@ def fill(sweep: Sweep, pairs: Sequence[tuple[FixedTask, Contender]], console: Co
             ray.shutdown()
 
 
-def _fill_one(sweep: Sweep, task: FixedTask, contender: Contender) -> None:
-    sweep.entry(task, contender)
+def _fill_one(settings: Evaluation, optimizers: Optimizers, folder: Path, index: int) -> None:
+    """The worker makes the plan again: baselines hold functions, which don't travel."""
+    task, contender = plan.pairs(settings, optimizers)[index]
+    Sweep(settings, Store(folder)).entry(task, contender)

@@ -1,29 +1,27 @@
 """Runs an evaluation from its settings to its report."""
 
-import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from evaluation import manifest, ray_workers, specification, suites
-from evaluation.baselines import names as baseline_names
+from evaluation import manifest, plan, ray_workers, specification
 from evaluation.contender import Contender
 from evaluation.manifest import CURVES_FOLDER, Manifest
+from evaluation.plan import Optimizers
 from evaluation.report import writer
 from evaluation.results import Entry, Results
 from evaluation.settings import Evaluation
 from evaluation.store import Store
 from evaluation.sweep import Sweep
 from tasks.fixed import FixedTask
-from velo.learned_optimizer import LearnedOptimizer, Theta
 
 
 def evaluate(
     settings: Evaluation,
-    optimizers: Mapping[str, tuple[LearnedOptimizer, Theta]],
+    optimizers: Optimizers,
     out: Path,
     *,
     notes: Sequence[str] = (),
@@ -47,11 +45,7 @@ def evaluate(
     """
     console = console or Console()
     out = Path(out)
-    contenders = _contenders(settings, optimizers)
-    tasks = [
-        dataclasses.replace(task, num_steps=settings.scale_steps(task.num_steps))
-        for task in suites.resolve(settings.suite)
-    ]
+    contenders, tasks = plan.contenders(settings, optimizers), plan.tasks(settings)
     sweep = Sweep(settings, Store(out / CURVES_FOLDER))
     reference = next(contender.name for contender in contenders if specification.is_reference(contender))
 
@@ -69,9 +63,9 @@ def evaluate(
         manifest.write(out, found, [task.name for task in tasks])
         return found
 
-    pairs = [(task, contender) for task in tasks for contender in contenders]
+    pairs = plan.pairs(settings, optimizers)
     if settings.num_workers:
-        ray_workers.fill(sweep, pairs, console)
+        ray_workers.fill(settings, optimizers, out / CURVES_FOLDER, console)
     entries: list[Entry] = []
     record(entries)
     for entry in _entries(sweep, pairs, console):
@@ -94,14 +88,3 @@ def _entries(sweep: Sweep, pairs: Sequence[tuple[FixedTask, Contender]], console
             seconds = time.perf_counter() - begin
             progress.console.print(f"{task.name}: {contender.name} done in {seconds:.1f} s", style="dim")
         progress.update(bar, description="all curves on disk")
-
-
-def _contenders(settings: Evaluation, optimizers: Mapping[str, tuple[LearnedOptimizer, Theta]]) -> list[Contender]:
-    known = specification.contenders(settings.optimizers, num_rates=settings.num_rates)
-    taken = {contender.name for contender in known} | set(baseline_names())
-    for name in optimizers:
-        if name in taken:
-            raise ValueError(f"optimizer {name!r} has the name of another: give it its own")
-        if not name:
-            raise ValueError("an optimizer needs a name that isn't empty")
-    return [*(Contender(name, optimizer, theta) for name, (optimizer, theta) in optimizers.items()), *known]

@@ -12,7 +12,7 @@ def task_table(rows: list[Row], settings: Evaluation, reference: str) -> Table:
     """A section a task, a line an optimizer, learned ones in bold; narrow enough for 80 columns."""
     seeds = words.count(settings.num_seeds, "seed")
     result = Table(title=f"{settings.suite}: final losses, mean of {seeds}", box=box.SIMPLE_HEAD, pad_edge=False)
-    result.add_column("optimizer", overflow="fold", min_width=18)
+    result.add_column("optimizer", overflow="fold", min_width=19)
     any_diverged = any(row.num_diverged for row in rows)
     for name in ("rate", "train", "valid", f"/ {reference}", "speed-up", *(["diverged"] if any_diverged else [])):
         result.add_column(name, justify="right", no_wrap=True)
@@ -38,12 +38,11 @@ def task_table(rows: list[Row], settings: Evaluation, reference: str) -> Table:
 
 
 def summary_table(summaries: list[Summary], settings: Evaluation, reference: str) -> Table:
-    """A line an optimizer, over all tasks."""
+    """A line an optimizer, over all tasks; narrow enough for 80 columns."""
     result = Table(title=f"{settings.suite}: against tuned {reference}", box=box.SIMPLE_HEAD, pad_edge=False)
-    result.add_column("optimizer", overflow="fold", min_width=18)
-    for name in ("trials", "final loss", "95 %", "w-t-l", "p", "speed-up", "worth"):
+    result.add_column("optimizer", overflow="fold", min_width=19)
+    for name in ("trials", "final loss", "95 %", "w-t-l", "speed-up"):
         result.add_column(name, justify="right", no_wrap=True)
-    num_trials = next(found.num_trials for found in summaries if found.optimizer == reference)
     for found in summaries:
         result.add_row(
             found.optimizer,
@@ -51,9 +50,7 @@ def summary_table(summaries: list[Summary], settings: Evaluation, reference: str
             words.ratio(found.ratio),
             words.interval(found.ratio_interval),
             words.record(found.record),
-            words.p_value(found.p_value),
             words.envelope_speed_up(found.envelope_speed_up, settings.stretch),
-            words.trials(found.worth_trials, num_trials),
             style="bold" if found.is_learned else None,
         )
     return result
