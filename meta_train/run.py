@@ -24,6 +24,9 @@ from meta_train.settings import MetaTraining
 MAX_EMPTY_STEPS = 10
 """Outer steps in a row without a contribution before a run gives up; at its start, one is enough."""
 
+GOOD_NEWS = ("worker_started", "started_from", "imitation_teacher", "imitated")
+"""Events that the progress need not count."""
+
 
 class NothingWorksError(ValueError):
     """Every task of a run is set aside; names one and its reason."""
@@ -172,7 +175,7 @@ class Run:
 
     def _report(self, kind: str, **facts) -> None:
         """An event for the log; the progress says how many there were."""
-        if kind != "worker_started":
+        if kind not in GOOD_NEWS:
             self._num_problems += 1
         if self._log is not None:
             self._log.event(kind, **facts)
