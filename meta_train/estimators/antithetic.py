@@ -10,7 +10,6 @@ from jax.flatten_util import ravel_pytree
 
 from meta_train.estimators.base import GradientEstimator
 from meta_train.problem import Carry, Problem, Segment
-from velo import prng
 from velo.learned_optimizer import Theta
 from velo.shapes import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -40,8 +39,9 @@ class AntitheticEstimator(GradientEstimator):
         return differences / (2.0 * self.sigma * self.num_pairs)
 
     def noise(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "pairs size"]:
+        """Not of the fused generator: whatever reads the noise has to read the same bits."""
         flat, _ = ravel_pytree(theta)
-        return prng.normal(key, (self.num_pairs, flat.size))
+        return jax.random.normal(key, (self.num_pairs, flat.size), flat.dtype)
 
     def perturb(self, theta: Theta, noise: Float[Array, "pairs size"]) -> "Lanes":
         flat, unravel = ravel_pytree(theta)
@@ -49,7 +49,7 @@ class AntitheticEstimator(GradientEstimator):
         return Lanes(flat[None, None] + self.sigma * signs * noise[None], unravel)
 
     def rebuild(self, theta, key, coefficients):
-        key_noise, _, _ = prng.split(key, 3)
+        key_noise, _, _ = jax.random.split(key, 3)
         return ravel_pytree(theta)[1](coefficients @ self.noise(theta, key_noise))
 
 
