@@ -29,14 +29,14 @@ class _Phase:
     max_staleness: int
     family_steps: int
     mixture: str
-    """The place to name each phase's own mixture, with its augmentation and its cap on a step's time."""
+    """With its augmentation and its caps on a step's time."""
 
 
 _PHASES = (
-    _Phase(100, 20_000, 4, 100, 1000, "broad_downloaded"),
-    _Phase(200, 20_000, 10, 50, 1000, "broad_downloaded"),
-    _Phase(200, 20_000, 20, 500, 1000, "broad_downloaded"),
-    _Phase(200, 200_000, 20, 500, 200, "broad_downloaded"),
+    _Phase(100, 20_000, 4, 100, 1000, "velo_phase_1"),
+    _Phase(200, 20_000, 10, 50, 1000, "velo_phase_2"),
+    _Phase(200, 20_000, 20, 500, 1000, "velo_phase_3"),
+    _Phase(200, 200_000, 20, 500, 200, "velo_phase_4"),
 )
 
 
