@@ -26,9 +26,11 @@ def this_process() -> Process:
     return Process(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), os.getpid())
 
 
-@ray.remote(num_cpus=0, max_retries=0)
-def _kill(number: int) -> None:
-    os.kill(number, signal.SIGKILL)
+class Killer:
+    """An actor that ends a process of its own node as it starts."""
+
+    def __init__(self, number: int):
+        os.kill(number, signal.SIGKILL)
 
 
 class Outcome(NamedTuple):
@@ -66,6 +68,7 @@ class Pool:
         self._max_restarts = max_restarts
         self._report = report
         self._failed_starts = 0
+        self._killers: list[Any] = []
         self.slots = [self._launch(index, 0) for index in range(size)]
 
     def _launch(self, index: int, generation: int) -> Slot:
@@ -145,10 +148,11 @@ class Pool:
         return outcomes
 
     def _end_by_force(self, slot: Slot) -> None:
-        """Ray asks a process to exit, which one that is stuck may never hear: a task beside it kills it."""
+        """Ray asks a process to exit, which one that is stuck may never hear: an actor beside it kills it."""
         assert slot.process is not None
-        here = NodeAffinitySchedulingStrategy(slot.process.node, soft=False)
-        _kill.options(scheduling_strategy=here).remote(slot.process.number)
+        options: Any = {"scheduling_strategy": NodeAffinitySchedulingStrategy(slot.process.node, soft=False)}
+        killer = ray.remote(num_cpus=0, **options)(Killer).remote(slot.process.number)
+        self._killers = [*self._killers[-9:], killer]  # one that nobody holds might not start
 
     def _replace(self, index: int) -> None:
         slot = self.slots[index]

@@ -27,6 +27,8 @@ def run(settings, folder, num_steps, orders):
         (folder / place).write_text(word)
     executor = stub_executor.StubExecutor(settings, folder, lambda kind, **facts: events.append((kind, facts)))
     try:
+        while executor._pool.num_running < EXECUTION.num_processes:  # one alone would wait for the slow
+            executor._pool.wait(0.1)
         steps = [executor.compute(stub_executor.THETA, step) for step in range(num_steps)]
         losses = executor.validate(stub_executor.THETA, ["mlp_flower", "mlp_spirals"])
         snapshot = executor.snapshot()
