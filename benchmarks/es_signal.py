@@ -30,7 +30,7 @@ FAMILIES = (MLPClassifier(widths=(16,), batch_size=16), MLPLanguageModel(batch_s
 def differences(problem: TaskProblem, num_pairs: int) -> np.ndarray:
     """L(theta + sigma e) - L(theta - sigma e), shape (sigmas, episodes, pairs)."""
     flat, unravel = ravel_pytree(problem.optimizer.init(jax.random.key(0)))
-    data, _ = problem.family.load()
+    data = problem.data()
 
     @jax.jit
     @jax.vmap
