@@ -27,7 +27,7 @@ class Lion(velo.LearnedOptimizer):
 def main(folder="runs/own_evaluation", suite="demo", **settings):
     lion = Lion()
     settings = Evaluation(suite=suite, **settings)
-    return evaluate(settings, {"lion": (lion, lion.init(None))}, Path(folder))
+    return evaluate(settings, {"own_lion": (lion, lion.init(None))}, Path(folder))
 
 
 if __name__ == "__main__":

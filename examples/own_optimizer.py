@@ -42,9 +42,8 @@ def main(num_outer_steps=40, num_families=4, num_pairs=8, num_steps=200, segment
     for step in range(num_outer_steps):
         started, contributions = time.perf_counter(), []
         for index, problem in enumerate(problems):
-            data, _ = problem.family.load()
             key = jax.random.fold_in(jax.random.key(index), step)
-            found, _ = estimate(problem, state.theta, (), data, key)
+            found, _ = estimate(problem, state.theta, (), problem.data(), key)
             contributions.append(learner.Contribution(
                 index, step, found.grad, float(found.loss), int(found.num_nonfinite), int(found.num_inner_steps), 0.0
             ))  # fmt: skip

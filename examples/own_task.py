@@ -33,8 +33,8 @@ class Sines(TaskFamily):
             raise ValueError(f"Sines: width and batch_size must be at least 1, got {self.width}, {self.batch_size}")
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "Sines":
-        return cls(width=int(rng.choice([16, 32, 64])))
+    def sample(cls, rng: np.random.Generator, scale: int = 1) -> "Sines":
+        return cls(width=scale * int(rng.choice([16, 32, 64])))
 
     @property
     def reference_loss(self) -> float:

@@ -17,12 +17,12 @@ PARITY = np.uint32(0x1BD11BDA)
 
 
 def split(key: PRNGKeyArray, num: int = 2) -> Array:
-    words = _threefry(key, jnp.zeros(num, jnp.uint32), jnp.arange(num, dtype=jnp.uint32))
+    words = threefry(jax.random.key_data(key), jnp.zeros(num, jnp.uint32), jnp.arange(num, dtype=jnp.uint32))
     return jax.random.wrap_key_data(jnp.stack(words, axis=-1))
 
 
 def fold_in(key: PRNGKeyArray, data: int | Int[Array, ""]) -> PRNGKeyArray:
-    words = _threefry(key, jnp.zeros((), jnp.uint32), jnp.asarray(data).astype(jnp.uint32))
+    words = threefry(jax.random.key_data(key), jnp.zeros((), jnp.uint32), jnp.asarray(data).astype(jnp.uint32))
     return jax.random.wrap_key_data(jnp.stack(words, axis=-1))
 
 
@@ -31,14 +31,16 @@ def bits(key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> UInt[Array, "..."]:
     if math.prod(shape) >= 1 << 32:
         raise ValueError(f"prng.bits: shape must have less than 2^32 elements, got {shape}")
     index = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
-    x, y = _threefry(key, jnp.zeros(shape, jnp.uint32), index)
+    x, y = threefry(jax.random.key_data(key), jnp.zeros(shape, jnp.uint32), index)
     return x ^ y
 
 
 def uniform(
     key: PRNGKeyArray, shape: tuple[int, ...] = (), minval: float = 0.0, maxval: float = 1.0
 ) -> Float[Array, "..."]:
-    """In [minval, maxval)."""
+    """In [minval, maxval); in double precision, where that is enabled, from JAX's own generator."""
+    if jax.dtypes.canonicalize_dtype(float) == np.float64:
+        return jax.random.uniform(key, shape, minval=minval, maxval=maxval)
     one = np.float32(1.0).view(np.uint32)
     mantissa = jax.lax.bitcast_convert_type((bits(key, shape) >> np.uint32(9)) | one, jnp.float32) - 1.0
     low, high = np.float32(minval), np.float32(maxval)
@@ -46,15 +48,19 @@ def uniform(
 
 
 def normal(key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
-    """Of mean 0 and variance 1."""
+    """Of mean 0 and variance 1; in double precision as `uniform`."""
+    if jax.dtypes.canonicalize_dtype(float) == np.float64:
+        return jax.random.normal(key, shape)
     low = np.nextafter(np.float32(-1.0), np.float32(0.0))
     return np.float32(np.sqrt(2)) * jax.lax.erf_inv(uniform(key, shape, float(low), 1.0))
 
 
-def _threefry(key: PRNGKeyArray, x: UInt[Array, "..."], y: UInt[Array, "..."]) -> tuple[Array, Array]:
+@jax.jit
+def threefry(
+    key: UInt[Array, " 2"], x: UInt[Array, "..."], y: UInt[Array, "..."]
+) -> tuple[UInt[Array, "..."], UInt[Array, "..."]]:
     """Threefry-2x32 in twenty rounds of the counter (x, y), element by element (Salmon et al., SC 2011)."""
-    words = jax.random.key_data(key)
-    schedule = (words[0], words[1], words[0] ^ words[1] ^ PARITY)
+    schedule = (key[0], key[1], key[0] ^ key[1] ^ PARITY)
     x, y = x + schedule[0], y + schedule[1]
     for group in range(5):
         for rotation in ROTATIONS[group % 2]:

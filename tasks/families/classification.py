@@ -57,6 +57,7 @@ def perturb(
     key: PRNGKeyArray,
 ) -> tuple[Array, Array]:  # fmt: skip
     """(scaled inputs with noise, labels with noise); both as they are if the draw has no noise at all."""
+    """(scaled inputs with noise, labels with noise); both as they are if the draw has no noise at all."""
     if draw.input_noise is None:
         return inputs, labels
     key_input, key_label = prng.split(key)

@@ -85,9 +85,9 @@ def test_own_task(load):
 
 def test_own_evaluation(load, tmp_path, monkeypatch):
     monkeypatch.setitem(fixed.SUITES, "demo", ("mlp_breast_cancer",))
-    settings = {"steps_scale": 0.01, "num_seeds": 1, "num_rates": 2, "baselines": ("adam",), "num_checkpoints": 1}
+    settings = {"steps_scale": 0.01, "num_seeds": 1, "num_rates": 2, "optimizers": ("adam",), "num_checkpoints": 1}
     report = load("own_evaluation").main(tmp_path, **settings)
-    assert "lion" in report.read_text()
+    assert "own_lion" in report.read_text()
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ def test_vmap_equals_loop(family):
     losses, grads, _ = batched(data, keys, 0.0, 0)
     singles = [jitted(family)(data, key, 0.0, 0) for key in keys]
     np.testing.assert_allclose(losses, [single[0] for single in singles], rtol=1e-6)
-    np.testing.assert_allclose(grads, [single[1] for single in singles], rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(grads, [single[1] for single in singles], rtol=5e-5, atol=1e-8)
 
 
 @pytest.mark.usefixtures("x64")
