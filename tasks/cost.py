@@ -26,7 +26,7 @@ def _gradient(family: TaskFamily):
 
 
 def _count_calls(jaxpr: Any) -> float:
-    """Equations that a run executes: those inside a scan once an iteration; a generator's rounds, which fuse, as one."""
+    """Equations that run: those inside a scan once an iteration, a generator's rounds, which fuse, as one."""
     total = 0.0
     for equation in jaxpr.eqns:
         if equation.params.get("name") == "threefry":
