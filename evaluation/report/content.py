@@ -83,6 +83,11 @@ class Content:
         meta = [self.meta_loss] if self.meta_loss else []
         return [*meta, *self.overview, *self.curves, *self.sensitivity, *self.step_sizes, self.time_profile]
 
+    @functools.cached_property
+    def files(self) -> list[Drawing]:
+        """Those that are written as files, the training curves of all tasks in one picture among them."""
+        return [task_figures.all_training_curves(self.results), *self.drawings]
+
     @property
     def rows_csv(self) -> str:
         return _dataclasses_csv(self.rows)

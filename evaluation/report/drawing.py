@@ -137,12 +137,16 @@ def panel(x_label: str, y_label: str, size: tuple[float, float] = SIZE) -> tuple
     axes = figure.add_subplot()
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e8eaed", linewidth=0.8)
-    axes.set_axisbelow(True)
+    style_axes(axes)
     figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)
     return figure, axes
+
+
+def style_axes(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e8eaed", linewidth=0.8)
+    axes.set_axisbelow(True)
 
 
 def subsample(num_points: int) -> np.ndarray:

@@ -107,7 +107,7 @@ def _end(content: Content, figures_folder: str) -> list[str]:
     lines += [*_table(header, body), "", "## Failures", ""]
     lines += [f"- {line}" for line in words.failures(results, content.rows)] or ["None."]
     lines += ["", "## Figures", ""]
-    lines += [f"![{drawing.title}]({figures_folder}/{drawing.file_name}.png)" for drawing in content.drawings]
+    lines += [f"![{drawing.title}]({figures_folder}/{drawing.file_name}.png)" for drawing in content.files]
     versions = ", ".join(f"{name} {version}" for name, version in identity.versions().items())
     return [*lines, "", f"Made with {versions}."]
 

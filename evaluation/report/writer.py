@@ -38,7 +38,7 @@ def write(out: Path, manifest: Manifest, console: Console | None = None) -> Path
     }
     try:
         (out / FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
-        for drawing in content.drawings:
+        for drawing in content.files:
             drawing.save(out / FIGURES_FOLDER)
         for name, text in texts.items():
             temporary = out / f".{name}-{os.getpid()}"

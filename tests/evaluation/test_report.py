@@ -199,9 +199,12 @@ def test_the_page_is_whole_and_reaches_for_nothing_outside_itself(written):
 def test_figures_and_tables_are_files_for_papers(written):
     names = {path.stem for path in (written / "figures").glob("*.png")}
     assert names == {path.stem for path in (written / "figures").glob("*.csv")}
-    assert len(names) == 8
+    assert len(names) == 8 + 1
+    everything = pd.read_csv(written / "figures" / "curves.csv")
+    assert set(everything.task) == {"tiny"}
     curves = pd.read_csv(written / "figures" / "curves-tiny.csv")
     assert list(curves.columns) == ["optimizer", "step", "mean", "least", "greatest"]
+    assert everything[curves.columns].equals(curves)
     results = pd.read_csv(written / "results.csv")
     assert results.set_index("optimizer").ratio.to_dict() == {"odd & <name>": 0.5, "adam": 1.0}
     assert list(pd.read_csv(written / "summary.csv").record_wins) == [1, 0]
