@@ -57,7 +57,7 @@ def all_training_curves(results: Results) -> Drawing:
         figure.supxlabel("training step", fontsize=9)
         figure.supylabel(f"training loss / tuned {results.reference}'s final", fontsize=9)
         lines = [Line2D([], [], **stroke.line, label=name) for name, stroke in strokes(results).items()]
-        figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), MAX_COLUMNS), frameon=False)
+        figure.legend(handles=lines, loc="outside upper center", ncols=min(len(lines), MAX_COLUMNS + 2), frameon=False)
     return Drawing("curves", "Training curves", figure, ("task", *CURVE_COLUMNS), rows)
 
 
