@@ -1,4 +1,4 @@
-"""`python -m velo`: WEIGHTS prints what a weights file is, `train TASK` tries weights, `kernel` is about the C++ passes."""
+"""`python -m velo`: WEIGHTS says what a weights file is, `train TASK` tries weights, `kernel` builds the C++ passes."""
 
 import argparse
 import json
@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m velo",
-        description="Prints what a weights file is. `python -m velo train --help` is about trying one, `python -m velo kernel` about faster updates on CPUs.",
+        description="Prints what a weights file is. `python -m velo train --help` is about trying one, "
+        "`python -m velo kernel --help` about faster updates on CPUs.",
     )
     parser.add_argument("weights", help="a file of velo.save_weights, or a released one")
     parser.add_argument("--companion", help="the other file of weights that come in two")

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import jaxlib
+import jaxlib.version
 
 VARIABLE = "VELO_KERNEL"
 MODES = ("auto", "on", "off")
@@ -121,7 +120,14 @@ def call(
 
 @functools.cache
 def _digest() -> str:
-    parts = [SOURCE.read_text(), jaxlib.__version__, *FLAGS, platform.system(), platform.machine(), _processor()]
+    parts = [
+        SOURCE.read_text(),
+        jaxlib.version.__version__,
+        *FLAGS,
+        platform.system(),
+        platform.machine(),
+        _processor(),
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

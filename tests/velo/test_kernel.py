@@ -1,55 +1,88 @@
 """The C++ passes are the JAX ones: over odd trees, broken gradients, lanes, loops, derivatives and threads."""
 
+import itertools
 import os
-import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.velo.registry import random_tree
+from tests.velo.registry import use_kernel
 from tests.velo.test_update import compiled
-from tests.velo.test_velo import trained_theta
-from velo import VeLO, kernel, packing, passes
+from velo import kernel, packing, passes
 from velo.__main__ import main
 
 ROOT = Path(__file__).parents[2]
-NUM_STEPS = 20
 SHAPES = {
-    "bfloat16": (37,),
     "empty": (0, 3),
     "kernel": (3, 3, 2, 5),
     "pages": (40, 33),
     "pieces": (2, 20_000),
     "scalar": (),
-    "still": (6,),
-    **{f"small {index}": (index % 5 + 1, 7) for index in range(40)},
+    **{f"small {index}": (index % 5 + 1, 7) for index in range(8)},
 }
-ARCHITECTURES = [
-    VeLO(lstm_size=3, num_mixtures=2),
-    VeLO(lstm_size=3, num_mixtures=2, mlp_width=7, mlp_depth=1, nominal=0.5),
-    VeLO(lstm_size=3, num_mixtures=2, mlp_width=2, mlp_depth=3),
-]
 FEW = {"bias": (5,), "kernel": (16, 9)}
+NETWORKS = {"default": (4, 4), "other": (7, 2, 1)}
+
+
+class Arguments(NamedTuple):
+    """What the passes read; `networks` are mixed from the bank without an LSTM."""
+
+    averages: passes.Averages
+    tree: passes.Tree
+    networks: Any
+    scales: passes.Scales
+    estimate: jax.Array
+    rate: jax.Array
+
+
+def arguments(shapes, widths=(4, 4)):
+    """Amid a run, with broken gradients in "pages" and a parameter that never had one in each tensor."""
+    random = np.random.default_rng(0)
+    layout = packing.Layout(tuple(shapes.values()))
+    tensors = lambda: [jnp.asarray(random.standard_normal(shape), jnp.float32) for shape in shapes.values()]  # noqa: E731
+    grads, params = tensors(), tensors()
+    if "pages" in shapes:
+        place = list(shapes).index("pages")
+        grads[place] = grads[place].at[1, :4].set(jnp.array([jnp.nan, jnp.inf, -1e30, 1e6]))
+    never = [jnp.arange(leaf.size).reshape(leaf.shape) == leaf.size - 1 for leaf in params]
+    past = layout.pack([jnp.where(where, 0.0, leaf) for where, leaf in zip(never, tensors(), strict=True)])
+    grads = [jnp.where(where, 0.0, leaf) for where, leaf in zip(never, grads, strict=True)]
+    sizes = [passes.NUM_PARAMETER_FEATURES, *widths, 2]
+    networks = [
+        {
+            "b": jnp.asarray(random.standard_normal((len(shapes), outputs)), jnp.float32),
+            "w": jnp.asarray(random.standard_normal((len(shapes), outputs, inputs)), jnp.float32),
+        }
+        for inputs, outputs in itertools.pairwise(sizes)
+    ]
+    per_tensor = jnp.linspace(0.1, 1.0, len(shapes))
+    return Arguments(
+        passes.Averages((past, 0.5 * past, 0.2 * past), jnp.square(past), past),
+        passes.Tree(grads, params, layout.pack(tensors())),
+        networks,
+        passes.Scales(per_tensor, 1.0 - per_tensor, jnp.float32(1e-8)),
+        jnp.float32(0.3),
+        jnp.float32(0.1),
+    )
+
+
+def both(arguments, nominal=0.7):
+    """(averages, sums, steps)."""
+    averages, tree, networks, scales, estimate, rate = arguments
+    layout = packing.Layout(tuple(leaf.shape for leaf in tree.params))
+    averages, sums = passes.accumulate(layout, averages, tree, estimate, rate)
+    return averages, sums, passes.steps(layout, averages, tree, networks, scales, estimate, nominal)
 
 
 @pytest.fixture(autouse=True)
-def _built(monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(ROOT / ".cache"))
-    if not kernel.library_path().exists():
-        if shutil.which(shlex.split(os.environ.get("CXX", "c++"))[0]) is None:
-            pytest.skip("there is no C++ compiler")
-        kernel.build()
-
-
-@pytest.fixture(autouse=True)
-def _on(_built, monkeypatch):
-    monkeypatch.setenv(kernel.VARIABLE, "on")
+def _on(monkeypatch):
+    use_kernel(monkeypatch)
 
 
 def without(monkeypatch, function, *arguments):
@@ -57,13 +90,6 @@ def without(monkeypatch, function, *arguments):
     with monkeypatch.context() as context:
         context.setenv(kernel.VARIABLE, "off")
         return function(*arguments)
-
-
-def update_of(architecture, theta=None):
-    theta = trained_theta(architecture) if theta is None else theta
-    return lambda grads, state, params, value: architecture.bind(theta, NUM_STEPS).update(
-        grads, state, params, value=value
-    )
 
 
 def assert_close(got, want, rtol=3e-5):
@@ -75,115 +101,89 @@ def assert_close(got, want, rtol=3e-5):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale)
 
 
-def gradients(number):
-    """Of the step; some broken or too large to be squared, some zero from the start."""
-    tree = random_tree(SHAPES, number)
-    tree["pages"] = tree["pages"].at[number, :4].set(jnp.array([jnp.nan, jnp.inf, -1e30, 1e4]))
-    tree["small 3"] = 1e-15 * tree["small 3"]
-    tree["still"] = jnp.zeros(6)
-    tree["bfloat16"] = tree["bfloat16"].astype(jnp.bfloat16)
-    return tree
+def compile_anew(function):
+    """One program a path: a traced one keeps the path that it was traced with."""
+    return jax.jit(lambda *arguments: function(*arguments))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=["default", "wide", "deep"])
-def test_an_update_is_that_of_jax(architecture, monkeypatch):
-    shapes = SHAPES if architecture is ARCHITECTURES[0] else {name: SHAPES[name] for name in ("bfloat16", "pages")}
-    cut = lambda tree: {name: tree[name] for name in shapes}  # noqa: E731
-    params = cut(random_tree(SHAPES, 0))
-    params["bfloat16"] = params["bfloat16"].astype(jnp.bfloat16)
-    state = jax.jit(architecture.bind(trained_theta(architecture), NUM_STEPS).init)(params)
-    by_kernel, by_jax = jax.jit(update_of(architecture)), jax.jit(update_of(architecture))
-    for number in range(3):
-        arguments = cut(gradients(number)), state, params, jnp.float32(2.0 - number)
-        got = by_kernel(*arguments)
-        updates, state = without(monkeypatch, by_jax, *arguments)
-        assert_close(got[0], updates, rtol=3e-5)
-        assert_close(got[1], state)
-        params = jax.tree.map(lambda a, b: a + b, params, updates)
-
-
-def start(architecture=ARCHITECTURES[0], lanes=None):
-    """(theta, gradients, state, parameters, loss) of a few tensors; with lanes all but the gradients differ by lanes."""
-    theta, grads, params = trained_theta(architecture), random_tree(FEW, 1), random_tree(FEW, 0)
-    if lanes:
-        spread = lambda leaf: jnp.stack([leaf * (1.0 + 0.1 * lane) for lane in range(lanes)])  # noqa: E731
-        theta, params = jax.tree.map(spread, (theta, params))
-    init = lambda theta, params: architecture.bind(theta, NUM_STEPS).init(params)  # noqa: E731
-    state = jax.jit(jax.vmap(init) if lanes else init)(theta, params)
-    return theta, grads, state, params, jnp.float32(2.0)
-
-
-def step(theta, grads, state, params, value):
-    updates, state = ARCHITECTURES[0].bind(theta, NUM_STEPS).update(grads, state, params, value=value)
-    return state, jax.tree.map(jnp.add, params, updates)
+@pytest.mark.parametrize("widths", NETWORKS.values(), ids=NETWORKS)
+def test_the_passes_are_those_of_jax(widths, monkeypatch):
+    given = arguments(SHAPES if widths == NETWORKS["default"] else FEW, widths)
+    assert_close(compile_anew(both)(given), without(monkeypatch, compile_anew(both), given), rtol=2e-5)
 
 
 def test_lanes_are_a_loop():
-    theta, grads, state, params, value = start(lanes=3)
-    got = jax.jit(jax.vmap(step, in_axes=(0, None, 0, 0, None)))(theta, grads, state, params, value)
-    one = jax.jit(step)
+    """With a theta for each lane, and gradients that all share."""
+    one = arguments(FEW)
+    lanes = jax.tree.map(lambda leaf: jnp.stack([leaf, 1.1 * leaf, -0.9 * jnp.abs(leaf)]), one)
+    lanes = lanes._replace(averages=jax.tree.map(jnp.abs, lanes.averages))
+    lanes = lanes._replace(tree=lanes.tree._replace(grads=one.tree.grads))
+    axes = jax.tree.map(lambda _: 0, lanes)
+    axes = axes._replace(tree=axes.tree._replace(grads=[None] * len(FEW)))
+    got = jax.jit(jax.vmap(both, in_axes=(axes,)))(lanes)
+    alone = jax.jit(both)
     for lane in range(3):
-        arguments = jax.tree.map(lambda leaf, lane=lane: leaf[lane], (theta, state, params))
-        want = one(arguments[0], grads, *arguments[1:], value)
-        assert_close(jax.tree.map(lambda leaf, lane=lane: leaf[lane], got), want, rtol=2e-6)
+        given = jax.tree.map(lambda leaf, lane=lane: leaf[lane], lanes._replace(tree=lanes.tree._replace(grads=[])))
+        given = given._replace(tree=given.tree._replace(grads=one.tree.grads))
+        assert_close(jax.tree.map(lambda leaf, lane=lane: leaf[lane], got), alone(given), rtol=0)
 
 
-def test_a_scan_with_donated_state_is_single_steps():
-    """Nothing that is still needed is overwritten: neither by the loop nor by a call of which all arguments stay."""
-    theta, grads, state, params, value = start()
+def test_nothing_that_is_needed_is_overwritten():
+    """By calls in a loop, with donation and without, and outside of a program."""
+    given = arguments(FEW)
+    before = jax.tree.map(np.array, given)
 
-    def run(state, params):
-        def body(carry, _):
-            return step(theta, grads, *carry, value), carry
+    def run(averages, given):
+        def body(averages, _):
+            new, sums, steps = both(given._replace(averages=averages))
+            return new, (averages, sums, steps)
 
-        return jax.lax.scan(body, (state, params), length=3)
+        return jax.lax.scan(body, averages, length=3)
 
-    one, before = jax.jit(step), jax.tree.map(np.array, (state, params))
-    carry, carries = (state, params), []
+    one, averages, rows = jax.jit(both), given.averages, []
     for _ in range(3):
-        carries.append(carry)
-        carry = one(theta, grads, *carry, value)
-    assert_close((state, params), before, rtol=0)
-    assert_close(step(theta, grads, state, params, value), carries[1], rtol=2e-6)  # outside of a program
-    last, history = jax.jit(run, donate_argnums=(0, 1))(*jax.tree.map(jnp.array, before))
-    assert_close(last, carry, rtol=2e-6)
-    assert_close(history, jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries), rtol=2e-6)
+        new, sums, steps = one(given._replace(averages=averages))
+        rows.append((averages, sums, steps))
+        averages = new
+    assert_close(given, before, rtol=0)
+    assert_close(both(given), (rows[1][0], *rows[0][1:]), rtol=0)
+    got = jax.jit(run, donate_argnums=0)(jax.tree.map(jnp.array, before.averages), given)
+    assert_close(got, (averages, jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)), rtol=0)
 
 
 def test_derivatives_are_those_of_jax(monkeypatch):
-    theta, grads, state, params, value = start()
+    given = arguments({"bias": (5,)}, (2,))
 
-    def loss(theta):
-        @jax.checkpoint
-        def body(carry, _):
-            return step(theta, grads, *carry, value), None
+    def derivatives(given):
+        def loss(networks, rate):
+            averages, sums, steps = jax.checkpoint(both)(given._replace(networks=networks, rate=rate))
+            return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves((averages, sums, steps)))
 
-        (_, last), _ = jax.lax.scan(body, (state, params), length=2)
-        return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(last))
+        theta = (given.networks, given.rate)
+        return jax.grad(loss, argnums=(0, 1))(*theta), jax.jvp(loss, theta, theta)
 
-    def derivatives(theta):
-        return jax.grad(loss)(theta), jax.jvp(loss, (theta,), (theta,))
-
-    got = jax.jit(derivatives)(theta)
-    want = without(monkeypatch, jax.jit(lambda theta: derivatives(theta)), theta)
+    got, want = compile_anew(derivatives)(given), without(monkeypatch, compile_anew(derivatives), given)
     assert_close(got, want, rtol=1e-4)
-    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(got[0]["bank"]))
+    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(got[0]))
 
 
-def test_sharded_state_gives_the_same():
-    theta, grads, state, params, value = start()
+def test_sharded_arrays_give_the_same():
+    given = arguments(FEW)
     mesh = jax.make_mesh((len(jax.devices()),), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("model"))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    place = lambda tree: jax.device_put(tree, {"bias": everywhere, "kernel": rows})  # noqa: E731
-    want = jax.jit(step)(theta, grads, state, params, value)
-    got = jax.jit(step)(theta, place(grads), jax.device_put(state, everywhere), place(params), value)
-    assert_close(got, want, rtol=2e-6)
+    spread = jax.tree.map(
+        lambda leaf: jax.device_put(
+            leaf, rows if leaf.shape and leaf.shape[0] % len(jax.devices()) == 0 else everywhere
+        ),
+        given,
+    )
+    assert_close(jax.jit(both)(spread), jax.jit(both)(given), rtol=0)
 
 
 THREADS = """
-import sys, jax, jax.numpy as jnp, numpy as np
-from velo import packing, passes
+import sys
+import numpy as np
 from tests.velo.test_kernel import thread_work
 np.save(sys.argv[1], thread_work())
 """
@@ -191,22 +191,8 @@ np.save(sys.argv[1], thread_work())
 
 def thread_work():
     """All that both passes give for tensors of several pieces."""
-    shapes = ((3, 40_000), (7,), (50_000,))
-    random = np.random.default_rng(0)
-    leaves = [jnp.asarray(random.standard_normal(shape), jnp.float32) for shape in shapes]
-    layout = packing.Layout(shapes)
-    zeros = layout.zeros()
-    tree = passes.Tree(leaves, leaves[::1], zeros)
-    networks = [{"b": jnp.ones((3, 2)), "w": jnp.ones((3, 2, passes.NUM_PARAMETER_FEATURES))}]
-    scales = passes.Scales(jnp.ones(3), jnp.ones(3), jnp.float32(1e-8))
-
-    @jax.jit
-    def both():
-        averages = passes.Averages((zeros,) * 3, zeros, zeros)
-        averages, sums = passes.accumulate(layout, averages, tree, jnp.float32(0.1), jnp.float32(0.2))
-        return averages, sums, passes.steps(layout, averages, tree, networks, scales, jnp.float32(0.1), 1.0)
-
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(both())])
+    results = jax.jit(both)(arguments({"large": (3, 40_000), "small": (7,), "next": (50_000,)}))
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(results)])
 
 
 def test_threads_change_no_bit(tmp_path):
