@@ -4,7 +4,8 @@
 
 A tree like a transformer's of 27 tensors at each size, and one of 500 small tensors. Every row is measured in the same
 run, optimizers taking turns, on one core: VeLO (LSTM 64, bank 16) in JAX and, where it has been built, with the kernel,
-its plain reference, the other architectures of the same sizes, and Adam. CPU time of the update, parameters and state donated, the minimum over repetitions.
+its plain reference, the other architectures of the same sizes, and Adam. CPU time of the update, parameters and state
+donated, the minimum over repetitions.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 Without it, and on accelerators, the same passes run in JAX, which is also what derivatives go through. Both agree to
 rounding, and a state of one serves the other. `VELO_KERNEL` chooses: `auto` (the default) takes the kernel where it has
-been built for this machine, `on` demands it, `off` leaves it alone. `velo-meta-train` and `velo-evaluate` set `off`
-where nothing is set, so that all processes of a run compute the same bits.
+been built for this machine, `on` demands it, `off` leaves it alone. `velo-meta-train` and `velo-evaluate` take it only
+if it is `on`, so that all processes of a run compute the same bits.
 """
 
 import ctypes
@@ -34,16 +34,22 @@ def in_use() -> bool:
     Raises:
         ValueError: `VELO_KERNEL` is none of auto, on and off, or is on where the kernel has not been built.
     """
-    mode = os.environ.get(VARIABLE, "auto")
-    if mode not in MODES:
-        raise ValueError(f"{VARIABLE} must be one of {', '.join(MODES)}, got {mode!r}")
-    if mode == "off" or jax.default_backend() != "cpu":
+    chosen = mode()
+    if chosen == "off" or jax.default_backend() != "cpu":
         return False
     if library_path().exists():
         return True
-    if mode == "on":
+    if chosen == "on":
         raise ValueError(f"{VARIABLE} is on, and {library_path()} is missing: run `python -m velo kernel build`")
     return False
+
+
+def mode() -> str:
+    """What `VELO_KERNEL` says."""
+    chosen = os.environ.get(VARIABLE, "auto")
+    if chosen not in MODES:
+        raise ValueError(f"{VARIABLE} must be one of {', '.join(MODES)}, got {chosen!r}")
+    return chosen
 
 
 def describe() -> str:
@@ -51,10 +57,9 @@ def describe() -> str:
     path = library_path()
     if not path.exists():
         return f"not built: {path} is missing; `python -m velo kernel build` makes it. JAX computes the updates."
-    mode = os.environ.get(VARIABLE, "auto")
     if in_use():
-        return f"in use: {path} ({VARIABLE}={mode})"
-    return f"not in use: {path} is there, {VARIABLE}={mode} on {jax.default_backend()}. JAX computes the updates."
+        return f"in use: {path} ({VARIABLE}={mode()})"
+    return f"not in use: {path} is there, {VARIABLE}={mode()} on {jax.default_backend()}. JAX computes the updates."
 
 
 def library_path() -> Path:
