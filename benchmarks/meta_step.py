@@ -11,6 +11,7 @@ process, the minimum over repetitions.
 import argparse
 import dataclasses
 import json
+import os
 import time
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from meta_train.estimators.pes import PES  # noqa: E402
 from meta_train.task_problem import Episodes, TaskProblem  # noqa: E402
 from tasks import inner_loop  # noqa: E402
 from tasks.families.mlp_classifier import MLPClassifier  # noqa: E402
-from velo import VeLO  # noqa: E402
+from velo import VeLO, kernel  # noqa: E402
 
 FAMILY = MLPClassifier(dataset="digits", widths=(32,), batch_size=64)
 SIZES = {"LSTM 64, bank 16": VeLO(lstm_size=64, num_mixtures=16), "LSTM 16, bank 4": VeLO(lstm_size=16, num_mixtures=4)}
@@ -95,8 +96,12 @@ def main():
         theta = optimizer.init(jax.random.key(0))
         thetas = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (arguments.lanes, *leaf.shape)), theta)
         none = jnp.zeros(arguments.lanes)
-        rows = [
-            meta_training(optimizer, arguments.lanes),
+        rows = [meta_training(optimizer, arguments.lanes)]
+        if kernel.library_path().exists():
+            os.environ[kernel.VARIABLE] = "on"
+            rows.append(dataclasses.replace(meta_training(optimizer, arguments.lanes), name="PES with the kernel"))
+            os.environ[kernel.VARIABLE] = "off"
+        rows += [
             inner_training(
                 "without the estimator", lambda t, o=optimizer: o.bind(t, 500), thetas, arguments.lanes, data
             ),

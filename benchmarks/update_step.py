@@ -1,16 +1,18 @@
 """What one update costs: nanoseconds a parameter and core, temporaries, and the time until the first.
 
-    python benchmarks/update_step.py [--parameters 1e4 1e5 1e6] [--json FILE]
+    python benchmarks/update_step.py [--parameters 1e4 1e5 1e6] [--only VeLO ...] [--json FILE]
 
 A tree like a transformer's of 27 tensors at each size, and one of 500 small tensors. Every row is measured in the same
-run, optimizers taking turns, on one core: VeLO (LSTM 64, bank 16), its plain reference, the other architectures of the
-same sizes, and Adam. CPU time of the update, parameters and state donated, the minimum over repetitions.
+run, optimizers taking turns, on one core: VeLO (LSTM 64, bank 16) in JAX and, where it has been built, with the kernel,
+its plain reference, the other architectures of the same sizes, and Adam. CPU time of the update, parameters and state
+donated, the minimum over repetitions.
 """
 
 import argparse
 import dataclasses
 import json
 import math
+import os
 import platform
 import time
 from pathlib import Path
@@ -24,10 +26,11 @@ import jax.numpy as jnp  # noqa: E402
 import optax  # noqa: E402
 
 import velo  # noqa: E402
-from velo import reference  # noqa: E402
+from velo import kernel, reference  # noqa: E402
 
 NUM_STEPS = 1000
 NUM_LAYERS = 2
+KERNEL = "VeLO, kernel"
 ARCHITECTURES = {
     "VeLO": velo.VeLO(lstm_size=64, num_mixtures=16),
     "HyperV2": velo.HyperV2(lstm_size=64, num_mixtures=16),
@@ -50,7 +53,8 @@ def optimizers() -> dict[str, optax.GradientTransformationExtraArgs]:
     thetas = {name: architecture.init(jax.random.key(0)) for name, architecture in ARCHITECTURES.items()}
     plain = reference.bind(ARCHITECTURES["VeLO"], thetas["VeLO"], NUM_STEPS)
     bound = {name: architecture.bind(thetas[name], NUM_STEPS) for name, architecture in ARCHITECTURES.items()}
-    return {"Adam": optax.with_extra_args_support(optax.adam(1e-3)), "VeLO, plain": plain, **bound}
+    fast = {KERNEL: bound["VeLO"]} if kernel.library_path().exists() else {}
+    return {"Adam": optax.with_extra_args_support(optax.adam(1e-3)), "VeLO, plain": plain, **fast, **bound}
 
 
 def transformer(num_parameters: float) -> list[tuple[int, ...]]:
@@ -67,6 +71,7 @@ def many_tensors() -> list[tuple[int, ...]]:
 
 def prepare(name: str, tx, shapes: list[tuple[int, ...]]):
     """(result so far, function that does an update and returns its CPU seconds)."""
+    os.environ[kernel.VARIABLE] = "on" if name == KERNEL else "off"
     keys = jax.random.split(jax.random.key(0), len(shapes))
     params = {
         str(index): 0.1 * jax.random.normal(key, shape)
@@ -95,8 +100,8 @@ def prepare(name: str, tx, shapes: list[tuple[int, ...]]):
     return Result(name, size, len(shapes), math.nan, temporary, first_call), once
 
 
-def measure(shapes: list[tuple[int, ...]], repetitions: int) -> list[Result]:
-    prepared = [prepare(name, tx, shapes) for name, tx in optimizers().items()]
+def measure(shapes: list[tuple[int, ...]], repetitions: int, only: list[str]) -> list[Result]:
+    prepared = [prepare(name, tx, shapes) for name, tx in optimizers().items() if name in ("Adam", *only)]
     seconds = [[once() for _, once in prepared] for _ in range(repetitions + 1)][1:]
     return [
         dataclasses.replace(result, nanoseconds_per_parameter=1e9 * min(column) / result.num_parameters)
@@ -108,11 +113,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parameters", type=float, nargs="*", default=[1e4, 1e5, 1e6], help="sizes of the tree")
     parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--only", nargs="*", default=[*optimizers()], metavar="ROW", help="beside Adam")
+    parser.add_argument("--no-many", action="store_true", help="leaves the tree of 500 tensors out")
     parser.add_argument("--json", type=Path, help="file for the results")
     arguments = parser.parse_args()
     results = []
-    for shapes in [transformer(size) for size in arguments.parameters] + [many_tensors()]:
-        rows = measure(shapes, arguments.repetitions)
+    for shapes in [transformer(size) for size in arguments.parameters] + [many_tensors()] * (not arguments.no_many):
+        rows = measure(shapes, arguments.repetitions, arguments.only)
         results += rows
         adam = rows[0]
         print(f"{adam.num_parameters:,} parameters in {adam.num_tensors} tensors")

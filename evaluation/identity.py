@@ -15,6 +15,7 @@ from evaluation.contender import Contender
 from evaluation.runner import Lane
 from tasks.family import TaskFamily
 from tasks.fixed import FixedTask
+from velo import kernel
 
 FORMAT = 2
 """Raise it when what a stored curve means changes."""
@@ -92,7 +93,7 @@ def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_v
         "rule": rule.name if isinstance(rule, Baseline) else f"{_module(type(rule))} {rule!r}",
         "theta": tree_digest(contender.theta),
         "versions": versions(),
-        "backend": jax.default_backend(),
+        "backend": jax.default_backend() + (" with the kernel" if kernel.in_use() else ""),
         "source": _source_digest(*_sources(task, contender)),
     }
 

@@ -9,6 +9,8 @@ VARIABLES = {
     "OMP_NUM_THREADS": "1",
     # Level 1 halves the time to compile an architecture and costs a tenth of the speed at most.
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=1",
+    # "on" fails where the kernel is missing; "auto" would let the processes of a run differ, and counts as off.
+    "VELO_KERNEL": "off",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
 }
 
@@ -20,7 +22,10 @@ def worker_environment(gpus_per_process: float = 0.0) -> dict[str, str]:
     if 0 < gpus_per_process < 1:
         # Several processes share a GPU: each takes its share of the memory, and leaves a tenth to the driver.
         defaults |= {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 * gpus_per_process:.3f}"}
-    return {name: os.environ.get(name, value) for name, value in defaults.items()}
+    variables = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    if variables["VELO_KERNEL"] == "auto":
+        variables["VELO_KERNEL"] = "off"
+    return variables
 
 
 def apply() -> None:

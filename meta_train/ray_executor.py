@@ -19,6 +19,7 @@ from meta_train.pool import Outcome, Pool, Process, this_process
 from meta_train.set_aside import Report, SetAside
 from meta_train.settings import MetaTraining
 from tasks.family import TaskFamily
+from velo import kernel
 from velo.learned_optimizer import Theta
 
 WAIT_SECONDS = 1.0
@@ -36,6 +37,7 @@ class RayWorker:
     """Holds compiled programs and nothing else: its results depend on the arguments only, so any may be asked again."""
 
     def __init__(self, settings: MetaTraining):
+        kernel.in_use()  # raises where it is demanded and missing: such a node can't take part
         self._settings = settings
 
     def compute(self, theta: Theta, step: int, index: int, state: Any) -> tuple[Contribution | Failure, Any]:

@@ -20,6 +20,7 @@ from meta_train.export import export, export_if_best
 from meta_train.mirror import Mirror
 from meta_train.run_log import RunLog
 from meta_train.settings import MetaTraining
+from velo import kernel
 
 MAX_EMPTY_STEPS = 10
 """Outer steps in a row without a contribution before a run gives up; at its start, one is enough."""
@@ -144,6 +145,7 @@ class Run:
                 "inner_steps_per_core_second": rate,
                 "bytes_received": sum(learner.num_bytes(contribution) for contribution in contributions),
                 "bytes_theta": sum(leaf.nbytes for leaf in jax.tree.leaves(theta)),
+                "kernel": kernel.mode(),
                 "mean_staleness": _mean([state.step - 1 - c.theta_step for c in contributions]),
                 "families": [type(worker.family_of(settings, c.worker, c.step)).__name__ for c in ordered],
                 "losses": [contribution.loss for contribution in ordered],

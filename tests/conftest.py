@@ -8,6 +8,7 @@ ENVIRONMENT = {
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "VELO_KERNEL": "off",
     "NPROC": "1",
     "OMP_NUM_THREADS": "1",
     # Eight host devices stand in for eight accelerators in the tests of sharding.

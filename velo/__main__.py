@@ -1,10 +1,10 @@
-"""`python -m velo`: WEIGHTS prints what a weights file is, `train TASK` tries weights on a training problem."""
+"""`python -m velo`: WEIGHTS says what a weights file is, `train TASK` tries weights, `kernel` builds the C++ passes."""
 
 import argparse
 import json
 import sys
 
-from velo import train_command
+from velo import kernel, train_command
 from velo.weights import WeightsInfo, weights_info
 
 
@@ -32,6 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
             parser = argparse.ArgumentParser(prog="python -m velo train", description=train_command.__doc__)
             train_command.add_arguments(parser)
             train_command.run(parser.parse_args(arguments[1:]))
+        elif arguments[:1] == ["kernel"]:
+            parser = argparse.ArgumentParser(prog="python -m velo kernel", description=kernel.__doc__)
+            parser.add_argument("action", nargs="?", choices=["status", "build"], default="status")
+            if parser.parse_args(arguments[1:]).action == "build":
+                kernel.build()
+            print(kernel.describe())
         else:
             options = _parser().parse_args(arguments)
             print(describe(weights_info(options.weights, companion=options.companion)))
@@ -44,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m velo",
-        description="Prints what a weights file is. `python -m velo train --help` is about trying one.",
+        description="Prints what a weights file is. `python -m velo train --help` is about trying one, "
+        "`python -m velo kernel --help` about faster updates on CPUs.",
     )
     parser.add_argument("weights", help="a file of velo.save_weights, or a released one")
     parser.add_argument("--companion", help="the other file of weights that come in two")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from velo import distance, features, hypernetwork, packing, parameter_mlp
+from velo import distance, features, hypernetwork, packing, parameter_mlp, passes
 from velo.architectures import velo
 from velo.learned_optimizer import Theta
 from velo.shapes import Float, Int
@@ -39,7 +39,10 @@ def bind(architecture: velo.VeLO, theta: Theta, num_steps: int) -> optax.Gradien
         leaves = [jnp.asarray(leaf, jnp.float32) for leaf in jax.tree.leaves(params)]
         tensors = [
             TensorState(
-                jnp.zeros((*leaf.shape, len(velo.MOMENTUM_DECAYS))), jnp.zeros(leaf.shape), jnp.zeros(leaf.shape), leaf
+                jnp.zeros((*leaf.shape, len(passes.MOMENTUM_DECAYS))),
+                jnp.zeros(leaf.shape),
+                jnp.zeros(leaf.shape),
+                leaf,
             )
             for leaf in leaves
         ]
@@ -70,7 +73,7 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     for leaf, grad, tensor in zip(leaves, treedef.flatten_up_to(grads), state.tensors, strict=True):
         weight = leaf.astype(jnp.float32)
         grad = grad.astype(jnp.float32)
-        grad = jnp.where(jnp.abs(grad) < velo.MAX_GRADIENT, grad, 0.0)
+        grad = jnp.where(jnp.abs(grad) < passes.MAX_GRADIENT, grad, 0.0)
         tensor = _accumulate(tensor, estimate * grad, rate)
         inner_products.append(jnp.sum(grad * (tensor.initial - weight)))
         columns.append(_features(tensor, estimate * grad, weight))
@@ -95,8 +98,8 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
         network = jax.tree.map(lambda layer, index=index: layer[index], networks)
         scales = jax.lax.rsqrt(squares[index] + 1e-30).reshape(*[1] * leaf.ndim, -1)
         direction, magnitude = jnp.moveaxis(_apply_mlp(network, x * scales), -1, 0)
-        magnitude = jnp.clip(magnitude, -velo.MAX_LOG_MAGNITUDE, velo.MAX_LOG_MAGNITUDE)
-        nominal = x[..., 3] / (x[..., -1] + new_distance.estimate * velo.EPSILON)
+        magnitude = jnp.clip(magnitude, -passes.MAX_LOG_MAGNITUDE, passes.MAX_LOG_MAGNITUDE)
+        nominal = x[..., 3] / (x[..., -1] + new_distance.estimate * passes.EPSILON)
         size = jnp.minimum(1.0, jnp.sqrt(squares[index][6]))
         log_step = jnp.clip(controls.log_step[index], -velo.MAX_LOG_STEP, velo.MAX_LOG_STEP)
         step = rate * jnp.exp(log_step) * (architecture.nominal * nominal * jnp.exp(magnitude) + size * direction)
@@ -106,8 +109,8 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
 
 
 def _accumulate(tensor: TensorState, weighted, rate) -> TensorState:
-    decays = jnp.array(velo.MOMENTUM_DECAYS).reshape(*[1] * weighted.ndim, -1)
-    decay = velo.SECOND_MOMENT_DECAY
+    decays = jnp.array(passes.MOMENTUM_DECAYS).reshape(*[1] * weighted.ndim, -1)
+    decay = passes.SECOND_MOMENT_DECAY
     return TensorState(
         decays * tensor.momenta + (1.0 - decays) * weighted[..., None],
         decay * tensor.second_moment + (1.0 - decay) * jnp.square(weighted),

@@ -1,10 +1,17 @@
 """Every architecture in a size that compiles quickly."""
 
+import os
+import shlex
+import shutil
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import velo
+from velo import kernel
 
 ARCHITECTURES = {
     "VeLO": velo.VeLO(lstm_size=4, num_mixtures=2),
@@ -28,3 +35,13 @@ def theta_of(architecture: velo.LearnedOptimizer):
 def random_tree(shapes: dict, seed: int, dtype=jnp.float32) -> dict:
     random = np.random.default_rng(seed)
     return {name: jnp.asarray(random.standard_normal(shape), dtype) for name, shape in shapes.items()}
+
+
+def use_kernel(monkeypatch) -> None:
+    """What this test traces from now on contains the C++ passes, which are built once for all runs of the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path(__file__).parents[2] / ".cache"))
+    if not kernel.library_path().exists():
+        if shutil.which(shlex.split(os.environ.get("CXX", "c++"))[0]) is None:
+            pytest.skip("there is no C++ compiler")
+        kernel.build()
+    monkeypatch.setenv(kernel.VARIABLE, "on")

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
-from tests.velo.registry import random_tree
+from tests.velo.registry import random_tree, use_kernel
 from tests.velo.test_velo import trained_theta
 from velo import VeLO, packing, reference
 
+ARCHITECTURE = VeLO(lstm_size=3, num_mixtures=2, mlp_width=3, mlp_depth=1)
 NUM_STEPS = 20
 SHAPES = {
     "scalar": (),
@@ -25,26 +27,45 @@ def tree(seed):
     return treedef.unflatten(random_tree(dict(enumerate(flat)), seed).values())
 
 
-def test_the_fast_update_is_the_reference():
-    architecture = VeLO(lstm_size=3, num_mixtures=2, mlp_width=3, mlp_depth=1)
-    theta = trained_theta(architecture)
-    fast = architecture.bind(theta, NUM_STEPS)
-    slow = reference.bind(architecture, theta, NUM_STEPS)
-    params = tree(0)
-    states = [jax.jit(tx.init)(params) for tx in (fast, slow)]
-    update = [jax.jit(lambda *args, tx=tx: tx.update(*args[:3], value=args[3])) for tx in (fast, slow)]
+def jitted(tx):
+    return jax.jit(lambda grads, state, params, value: tx.update(grads, state, params, value=value))
+
+
+@pytest.fixture(scope="module")
+def updates_in_a_row():
+    """Of the fast update: (arguments, results) of each."""
+    tx = ARCHITECTURE.bind(trained_theta(ARCHITECTURE), NUM_STEPS)
+    update, params, record = jitted(tx), tree(0), []
+    state = jax.jit(tx.init)(params)
     for number in range(5):
         grads = jax.tree.map(lambda x, y: 0.1 * x + y * (jnp.abs(y) > 0.3), params, tree(number + 1))
-        value = jnp.float32(2.0 - 0.1 * number)
-        results = [one(grads, state, params, value) for one, state in zip(update, states, strict=True)]
-        updates, want = (result[0] for result in results)
-        states = [result[1] for result in results]
+        arguments = grads, state, params, jnp.float32(2.0 - 0.1 * number)
+        updates, state = update(*arguments)
+        record.append((arguments, (updates, state)))
+        params = optax.apply_updates(params, updates)
+    return record
+
+
+def test_the_fast_update_is_the_reference(updates_in_a_row):
+    tx = reference.bind(ARCHITECTURE, trained_theta(ARCHITECTURE), NUM_STEPS)
+    update, state = jitted(tx), jax.jit(tx.init)(tree(0))
+    for (grads, _, params, value), (updates, fast_state) in updates_in_a_row:
+        want, state = update(grads, state, params, value)
         scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(want))
         for a, b in zip(jax.tree.leaves(updates), jax.tree.leaves(want), strict=True):
             np.testing.assert_allclose(a, b, rtol=5e-4, atol=1e-5 * scale)
-        np.testing.assert_allclose(states[0].lstm.hidden, states[1].lstm.hidden, atol=1e-5)
-        np.testing.assert_allclose(states[0].distance.per_tensor, states[1].distance.per_tensor, rtol=1e-3)
-        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(fast_state.lstm.hidden, state.lstm.hidden, atol=1e-5)
+        np.testing.assert_allclose(fast_state.distance.per_tensor, state.distance.per_tensor, rtol=1e-3)
+
+
+def test_the_kernel_s_update_is_the_fast_one(updates_in_a_row, monkeypatch):
+    use_kernel(monkeypatch)
+    update = jitted(ARCHITECTURE.bind(trained_theta(ARCHITECTURE), NUM_STEPS))
+    for arguments, (updates, state) in updates_in_a_row:
+        got = update(*arguments)
+        scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(updates))
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves((updates, state)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6 * scale)
 
 
 def compiled(shapes):

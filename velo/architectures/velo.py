@@ -16,65 +16,26 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from velo import blocks, distance, features, hypernetwork, packing, parameter_mlp
+from velo import distance, features, hypernetwork, packing, parameter_mlp, passes
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int, PRNGKeyArray
 
-MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
-SECOND_MOMENT_DECAY = 0.999
-EPSILON = 1e-8
 TINY = 1e-30
-NUM_PARAMETER_FEATURES = 12
 NUM_UP_TO_MOMENTA = 6  # of the features: gradient, weight, moved, three momenta
 NUM_TENSOR_FEATURES = features.NUM_FRACTIONS + features.NUM_LOSS_FEATURES + features.NUM_RANKS + 15
-MAX_GRADIENT = 1e15
 MAX_LOG_STEP = 5.0
-MAX_LOG_MAGNITUDE = 3.0
-
-
-class Averages(NamedTuple):
-    """Per parameter, packed in pages (`velo.packing`), in float32."""
-
-    momenta: tuple[Float[jax.Array, "pages width"], ...]  # of gradients times the distance estimate, as in Prodigy
-    second_moment: Float[jax.Array, "pages width"]
-    gradient_sum: Float[jax.Array, "pages width"]  # s_k of Prodigy
 
 
 class State(NamedTuple):
     """What is not in pages is per tensor or global."""
 
     step: Int[jax.Array, ""]
-    averages: Averages
+    averages: passes.Averages
     initial_params: Float[jax.Array, "pages width"]
     initial_size: Float[jax.Array, " tensors"]  # root mean square
     distance: distance.Distance
     loss_history: features.LossHistory
     lstm: hypernetwork.LSTMState
-
-
-class Features(NamedTuple):
-    """What the per-parameter MLP reads, in its order."""
-
-    gradient: Float[jax.Array, "pages width"]  # times the distance estimate, as the momenta
-    weight: Float[jax.Array, "pages width"]
-    moved: Float[jax.Array, "pages width"]  # since the start
-    momenta: tuple[Float[jax.Array, "pages width"], ...]
-    normalized_momenta: tuple[Float[jax.Array, "pages width"], ...]
-    normalized_gradient: Float[jax.Array, "pages width"]
-    inverse_root: Float[jax.Array, "pages width"]
-    root: Float[jax.Array, "pages width"]  # of the second moment
-
-    def rows(self) -> list[jax.Array]:
-        return [
-            self.gradient,
-            self.weight,
-            self.moved,
-            *self.momenta,
-            *self.normalized_momenta,
-            self.normalized_gradient,
-            self.inverse_root,
-            self.root,
-        ]
 
 
 class Moments(NamedTuple):
@@ -122,7 +83,7 @@ class VeLO(LearnedOptimizer):
                 key_hypernetwork, NUM_TENSOR_FEATURES, self.lstm_size, self.num_mixtures
             ),
             "bank": parameter_mlp.init_bank(
-                key_bank, self.num_mixtures, NUM_PARAMETER_FEATURES, self.mlp_width, self.mlp_depth, 2
+                key_bank, self.num_mixtures, passes.NUM_PARAMETER_FEATURES, self.mlp_width, self.mlp_depth, 2
             ),
         }
 
@@ -151,16 +112,8 @@ class VeLO(LearnedOptimizer):
         fraction = jnp.minimum(state.step / num_steps, 1.0)
         estimate = state.distance.estimate
         rate = self.nominal_rate(state.step, estimate, fraction)
-        grad = layout.pack(treedef.flatten_up_to(grads))
-        weights = (layout.pack(leaves), state.initial_params)
-
-        def first_pass(averages, read):
-            grad, weights = read
-            averages = _accumulate(averages, grad, estimate, rate)
-            return averages, _page_sums(averages, grad, weights, estimate)
-
-        averages, page_sums = blocks.map_blocks(first_pass, layout.num_blocks, state.averages, (grad, weights))
-        sums = layout.sum_by_tensor(page_sums)
+        tree = passes.Tree(_float32(treedef.flatten_up_to(grads)), _float32(leaves), state.initial_params)
+        averages, sums = passes.accumulate(layout, state.averages, tree, estimate, rate)
         new_distance = distance.update_distance(state.distance, rate, inner_products=sums[:, -1], sums=sums[:, -2])
         moments = _moments(layout, sums[:, :-2])
         loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
@@ -172,22 +125,9 @@ class VeLO(LearnedOptimizer):
         networks = parameter_mlp.normalize_inputs(networks, moments.squares)
         size = rate * jnp.exp(jnp.clip(controls.log_step, -MAX_LOG_STEP, MAX_LOG_STEP))
         correction = jnp.minimum(1.0, jnp.sqrt(moments.squares[:, NUM_UP_TO_MOMENTA]))
-
-        def second_pass(grad, read):
-            """The steps take the place of the gradients."""
-            averages, weights, tensor = read
-            tensor = tensor[:, 0]
-            columns = _features(averages, grad, weights, estimate)
-            outputs = parameter_mlp.apply_mlp(jax.tree.map(lambda leaf: leaf[tensor], networks), columns.rows())
-            root = columns.root + new_distance.estimate * EPSILON
-            scaled = self._scaled_direction(columns.momenta[0], root, outputs, correction[tensor][:, None])
-            # XLA never repeats a division; ending in a product, all of this would be computed anew for each tensor that
-            # is cut out of the pages.
-            return -size[tensor][:, None] * scaled / root, ()
-
-        tensor_of_page = jnp.asarray(layout.tensor_of_page)[:, None]
-        steps, _ = blocks.map_blocks(second_pass, layout.num_blocks, grad, (averages, weights, tensor_of_page))
-        updates = [step.astype(leaf.dtype) for step, leaf in zip(layout.unpack(steps), leaves, strict=True)]
+        scales = passes.Scales(size, correction, new_distance.estimate * passes.EPSILON)
+        steps = passes.steps(layout, averages, tree, networks, scales, estimate, self.nominal)
+        updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
         state = State(
             state.step + 1, averages, state.initial_params, state.initial_size, new_distance, loss_history, lstm
         )
@@ -196,18 +136,9 @@ class VeLO(LearnedOptimizer):
     def nominal_rate(self, step, estimate, fraction) -> Float[jax.Array, ""]:
         """gamma_k d_k with Adam's bias correction and a cosine decay over the run, as in optax.contrib.prodigy."""
         count = (step + 1).astype(jnp.float32)
-        correction = jnp.sqrt(1.0 - SECOND_MOMENT_DECAY**count) / (1.0 - MOMENTUM_DECAYS[0] ** count)
+        correction = jnp.sqrt(1.0 - passes.SECOND_MOMENT_DECAY**count) / (1.0 - passes.MOMENTUM_DECAYS[0] ** count)
         cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
         return estimate * correction * (self.final_rate + (1.0 - self.final_rate) * cosine)
-
-    def _scaled_direction(self, momentum, root, outputs, correction) -> Float[jax.Array, "pages width"]:
-        """Times `root`: the nominal direction times exp(magnitude), plus the MLP's times the nominal's size, at most 1.
-
-        The nominal direction is momentum / root, Adam's.
-        """
-        direction, magnitude = outputs
-        magnitude = jnp.clip(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE)
-        return self.nominal * momentum * jnp.exp(magnitude) + correction * root * direction
 
 
 def _init_state(theta, params, initial_distance: float) -> State:
@@ -217,7 +148,7 @@ def _init_state(theta, params, initial_distance: float) -> State:
     squares = layout.sum_by_tensor(jnp.sum(jnp.square(initial), axis=1))
     return State(
         step=jnp.zeros((), jnp.int32),
-        averages=Averages(tuple(layout.zeros() for _ in MOMENTUM_DECAYS), layout.zeros(), layout.zeros()),
+        averages=passes.Averages(tuple(layout.zeros() for _ in passes.MOMENTUM_DECAYS), layout.zeros(), layout.zeros()),
         initial_params=initial,
         initial_size=jnp.sqrt(squares / _counts(layout)),
         distance=distance.init_distance(len(leaves), initial_distance),
@@ -226,68 +157,17 @@ def _init_state(theta, params, initial_distance: float) -> State:
     )
 
 
+def _float32(leaves) -> list[jax.Array]:
+    return [jnp.asarray(leaf, jnp.float32) for leaf in leaves]
+
+
 def _counts(layout: packing.Layout) -> np.ndarray:
     return np.maximum(layout.sizes, 1).astype(np.float32)
 
 
-def _clean(grad):
-    """A broken entry is no gradient: neither it nor the overflow of its square may reach an average."""
-    return jnp.where(jnp.abs(grad) < MAX_GRADIENT, grad, 0.0)
-
-
-def _accumulate(averages: Averages, grad, estimate, rate) -> Averages:
-    """Averages after this gradient, each weighted by the distance estimate of its time (2306.06101, algorithm 4)."""
-    weighted = estimate * _clean(grad)
-    return Averages(
-        momenta=tuple(
-            decay * momentum + (1.0 - decay) * weighted
-            for decay, momentum in zip(MOMENTUM_DECAYS, averages.momenta, strict=True)
-        ),
-        second_moment=SECOND_MOMENT_DECAY * averages.second_moment + (1.0 - SECOND_MOMENT_DECAY) * jnp.square(weighted),
-        gradient_sum=distance.DECAY * averages.gradient_sum + rate * weighted,
-    )
-
-
-def _features(averages: Averages, grad, weights, estimate) -> Features:
-    """All zero where no parameter lies; the inverse root is zero where no gradient has been, too."""
-    weight, initial = weights
-    root = jnp.sqrt(averages.second_moment)
-    inverse = jnp.where(averages.second_moment > 0, 1.0 / root, 0.0)
-    weighted = estimate * _clean(grad)
-    return Features(
-        gradient=weighted,
-        weight=weight,
-        moved=weight - initial,
-        momenta=averages.momenta,
-        normalized_momenta=tuple(momentum * inverse for momentum in averages.momenta),
-        normalized_gradient=weighted * inverse,
-        inverse_root=inverse,
-        root=root,
-    )
-
-
-def _page_sums(averages: Averages, grad, weights, estimate) -> Float[jax.Array, "pages sums"]:
-    """Squares of the features, the means of two of them, |s_k|, and <-g_k, x_k - x_0>.
-
-    The root's squares are summed as the second moment: XLA on a CPU then keeps the latter as an array of its own, and
-    writes it back in place.
-    """
-    columns = _features(averages, grad, weights, estimate)
-    *rows, _ = columns.rows()
-    summands = [
-        *map(jnp.square, rows),
-        averages.second_moment,
-        columns.weight,
-        columns.root,
-        jnp.abs(averages.gradient_sum),
-        -_clean(grad) * columns.moved,
-    ]
-    return jnp.stack([jnp.sum(summand, axis=-1) for summand in summands], axis=-1)
-
-
 def _moments(layout: packing.Layout, sums) -> Moments:
     means = sums / _counts(layout)[:, None]
-    return Moments(means[:, :NUM_PARAMETER_FEATURES], means[:, -2], means[:, -1])
+    return Moments(means[:, : passes.NUM_PARAMETER_FEATURES], means[:, -2], means[:, -1])
 
 
 def tensor_statistics(moments: Moments, initial_size, estimate, per_tensor) -> Float[jax.Array, "tensors statistics"]:

@@ -1,0 +1,448 @@
+// VeLO's two passes over the parameters (velo/architectures/velo.py) for CPUs, called through the XLA FFI.
+//
+// The tensors are read and the steps written where they lie; the state lies in pages, of which each tensor's are
+// contiguous and zero behind its last parameter. Leading axes of the operands are lanes of a `vmap`.
+//
+// The same bits come out for any number of threads: work is cut into pieces of fixed sizes, and their sums are added
+// in order.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <condition_variable>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace {
+
+namespace ffi = xla::ffi;
+using Array = ffi::Buffer<ffi::F32>;
+using Result = ffi::ResultBuffer<ffi::F32>;
+
+constexpr int kLanes = 16;          // floats of a vector; compilers split it where registers are shorter
+constexpr int kVectors = 2;         // of a step of the loops: each weight that is loaded serves both
+constexpr int kStep = kLanes * kVectors;
+constexpr int64_t kRun = 4096;      // parameters that are summed in single precision
+constexpr int64_t kPiece = 1 << 15; // parameters that a thread takes at a time
+constexpr int kDecays = 3;
+constexpr int kFeatures = 12;
+constexpr int kSums = kFeatures + 4;
+
+typedef float Vector __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Integers __attribute__((vector_size(4 * kLanes)));
+typedef float Memory __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+
+inline Vector load(const float* from) { return *reinterpret_cast<const Memory*>(from); }
+inline void store(float* to, Vector x) { *reinterpret_cast<Memory*>(to) = x; }
+inline Vector fill(float x) { return Vector{} + x; }
+inline Vector absolute(Vector x) { return x < 0 ? -x : x; }
+
+inline Vector relu(Vector x) { return x < 0 ? Vector{} : x; }  // NaN stays
+
+inline Vector square_root(Vector x) {
+  Vector y;
+  for (int i = 0; i < kLanes; ++i) y[i] = std::sqrt(x[i]);
+  return y;
+}
+
+// exp for |x| < 80 within an ulp or two, NaN for NaN (Cephes' expf: powers of two times a polynomial).
+inline Vector exponential(Vector x) {
+  const float rounding = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to an integer
+  const Vector count = (x * 1.44269504088896341f + rounding) - rounding;
+  const Vector rest = (x - count * 0.693359375f) + count * 2.12194440e-4f;
+  Vector y = fill(1.9875691500e-4f);
+  y = y * rest + 1.3981999507e-3f;
+  y = y * rest + 8.3334519073e-3f;
+  y = y * rest + 4.1665795894e-2f;
+  y = y * rest + 1.6666665459e-1f;
+  y = y * rest + 5.0000001201e-1f;
+  y = (y * rest) * rest + rest + 1.0f;
+  const Integers exponent = (__builtin_convertvector(count, Integers) + 127) << 23;
+  Vector power;
+  std::memcpy(&power, &exponent, sizeof power);
+  return y * power;
+}
+
+struct Tensor {
+  int64_t size;    // parameters
+  int64_t offset;  // of its first page, in floats
+};
+
+struct Piece {
+  int64_t tensor, begin, end;
+};
+
+struct Tree {
+  std::vector<Tensor> tensors;
+  std::vector<Piece> pieces;
+  int64_t lanes, stride;  // floats between the pages of two lanes
+};
+
+// `pages` is [..., pages, width]; the leaves are those from `first` on.
+Tree read_tree(const Array& pages, int64_t lanes, const ffi::RemainingArgs& leaves, size_t first, size_t count) {
+  const int64_t width = pages.dimensions().back();
+  Tree tree{{}, {}, lanes, static_cast<int64_t>(pages.element_count()) / lanes};
+  int64_t offset = 0;
+  for (size_t index = 0; index < count; ++index) {
+    const int64_t size = leaves.get<Array>(first + index)->element_count() / lanes;
+    for (int64_t begin = 0; begin < size; begin += kPiece)
+      tree.pieces.push_back({static_cast<int64_t>(index), begin, std::min(size, begin + kPiece)});
+    tree.tensors.push_back({size, offset});
+    offset += (size + width - 1) / width * width;
+  }
+  return tree;
+}
+
+// work(number) for all numbers. The calling thread takes part and waits only for what others have begun, so that a pool
+// whose threads are all taken can't block it.
+void in_parallel(ffi::ThreadPool& pool, int64_t count, const std::function<void(int64_t)>& work) {
+  const int64_t helpers = std::min(pool.num_threads(), count) - 1;
+  if (helpers < 1) {
+    for (int64_t number = 0; number < count; ++number) work(number);
+    return;
+  }
+  struct Shared {
+    std::atomic<int64_t> next{0};
+    int64_t done = 0;
+    std::mutex mutex;
+    std::condition_variable all_done;
+  };
+  auto shared = std::make_shared<Shared>();
+  auto take = [shared, count, &work] {  // a late helper finds nothing left and never touches `work`
+    for (int64_t number; (number = shared->next++) < count;) {
+      work(number);
+      std::lock_guard<std::mutex> lock(shared->mutex);
+      if (++shared->done == count) shared->all_done.notify_all();
+    }
+  };
+  for (int64_t helper = 0; helper < helpers; ++helper) pool.Schedule(std::function<void()>(take));
+  take();
+  std::unique_lock<std::mutex> lock(shared->mutex);
+  shared->all_done.wait(lock, [&] { return shared->done == count; });
+}
+
+// A tensor's last parameters, padded with zeros to a whole step of the loops.
+struct Tail {
+  alignas(64) float grad[kStep] = {}, weight[kStep] = {}, step[kStep];
+  Tail(const float* from_grad, const float* from_weight, int64_t count) {
+    std::copy_n(from_grad, count, grad);
+    std::copy_n(from_weight, count, weight);
+  }
+};
+
+struct Constants {
+  float decays[kDecays], rests[kDecays], second_decay, second_rest, sum_decay, max_gradient;
+};
+
+struct Averages {
+  float *momenta[kDecays], *second_moment, *gradient_sum;
+  const float* initial;
+};
+
+inline Vector inverse_of(Vector second_moment, Vector root) { return second_moment > 0 ? 1.0f / root : Vector{}; }
+
+inline Vector clean(Vector grad, float limit) { return absolute(grad) < limit ? grad : Vector{}; }
+
+// The averages after this gradient, and what they add to the sums.
+inline void accumulate_vector(const Constants& constants, const Averages& averages, int64_t at, Vector grad,
+                              Vector weight, float estimate, float rate, Vector* sums) {
+  grad = clean(grad, constants.max_gradient);
+  const Vector weighted = estimate * grad;
+  const Vector second = constants.second_decay * load(averages.second_moment + at) +
+                        constants.second_rest * (weighted * weighted);
+  const Vector gradient_sum = constants.sum_decay * load(averages.gradient_sum + at) + rate * weighted;
+  store(averages.second_moment + at, second);
+  store(averages.gradient_sum + at, gradient_sum);
+  const Vector root = square_root(second);
+  const Vector inverse = inverse_of(second, root);
+  const Vector moved = weight - load(averages.initial + at);
+  sums[0] += weighted * weighted;
+  sums[1] += weight * weight;
+  sums[2] += moved * moved;
+  for (int decay = 0; decay < kDecays; ++decay) {
+    float* place = averages.momenta[decay] + at;
+    const Vector momentum = constants.decays[decay] * load(place) + constants.rests[decay] * weighted;
+    store(place, momentum);
+    const Vector normalized = momentum * inverse;
+    sums[3 + decay] += momentum * momentum;
+    sums[6 + decay] += normalized * normalized;
+  }
+  const Vector normalized = weighted * inverse;
+  sums[9] += normalized * normalized;
+  sums[10] += inverse * inverse;
+  sums[11] += second;  // the root's square
+  sums[12] += weight;
+  sums[13] += root;
+  sums[14] += absolute(gradient_sum);
+  sums[15] -= grad * moved;
+}
+
+void accumulate_piece(const Constants& constants, Averages averages, const float* grad, const float* weight,
+                      int64_t count, float estimate, float rate, double* totals) {
+  for (int64_t run = 0; run < count; run += kRun) {
+    Vector sums[kSums] = {};
+    const int64_t end = std::min(count, run + kRun);
+    int64_t at = run;
+    for (; at + kLanes <= end; at += kLanes)
+      accumulate_vector(constants, averages, at, load(grad + at), load(weight + at), estimate, rate, sums);
+    if (at < end) {
+      const Tail tail(grad + at, weight + at, end - at);
+      accumulate_vector(constants, averages, at, load(tail.grad), load(tail.weight), estimate, rate, sums);
+    }
+    for (int sum = 0; sum < kSums; ++sum) {
+      Vector lanes = sums[sum];
+      for (int half = kLanes / 2; half; half /= 2)
+        for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+      totals[sum] += lanes[0];
+    }
+  }
+}
+
+// Operands: scalars [2] (estimate, rate), momenta, second moment, gradient sum, initial parameters, then gradients and
+// parameters. Results: the five averages, in place, and [tensors, sums].
+ffi::Error accumulate(ffi::ThreadPool pool, Array scalars, Array, Array, Array, Array, Array, Array initial,
+                      ffi::RemainingArgs leaves, Result momentum0, Result momentum1, Result momentum2, Result second,
+                      Result gradient_sum, Result sums, ffi::Span<const float> decays, ffi::Span<const float> rests,
+                      float max_gradient) {
+  const int64_t lanes = scalars.element_count() / 2;
+  if (lanes == 0) return ffi::Error::Success();
+  const size_t num_tensors = leaves.size() / 2;
+  const Tree tree = read_tree(initial, lanes, leaves, 0, num_tensors);
+  const Constants constants{{decays[0], decays[1], decays[2]}, {rests[0], rests[1], rests[2]},
+                            decays[3], rests[3], decays[4], max_gradient};
+  std::vector<const float*> grads, weights;
+  for (size_t index = 0; index < num_tensors; ++index) {
+    grads.push_back(leaves.get<Array>(index)->typed_data());
+    weights.push_back(leaves.get<Array>(num_tensors + index)->typed_data());
+  }
+  const int64_t num_pieces = tree.pieces.size();
+  std::vector<double> totals(lanes * num_pieces * kSums);
+  in_parallel(pool, lanes * num_pieces, [&](int64_t number) {
+    const int64_t lane = number / num_pieces;
+    const Piece piece = tree.pieces[number % num_pieces];
+    const Tensor tensor = tree.tensors[piece.tensor];
+    const int64_t page = lane * tree.stride + tensor.offset + piece.begin;
+    const int64_t leaf = lane * tensor.size + piece.begin;
+    const Averages averages{{momentum0->typed_data() + page, momentum1->typed_data() + page,
+                             momentum2->typed_data() + page},
+                            second->typed_data() + page,
+                            gradient_sum->typed_data() + page,
+                            initial.typed_data() + page};
+    const float* scalar = scalars.typed_data() + 2 * lane;
+    accumulate_piece(constants, averages, grads[piece.tensor] + leaf, weights[piece.tensor] + leaf,
+                     piece.end - piece.begin, scalar[0], scalar[1], &totals[number * kSums]);
+  });
+  std::vector<double> of_tensors(lanes * num_tensors * kSums);
+  for (int64_t number = 0; number < lanes * num_pieces; ++number) {
+    const int64_t row = number / num_pieces * num_tensors + tree.pieces[number % num_pieces].tensor;
+    for (int sum = 0; sum < kSums; ++sum) of_tensors[row * kSums + sum] += totals[number * kSums + sum];
+  }
+  std::copy(of_tensors.begin(), of_tensors.end(), sums->typed_data());
+  return ffi::Error::Success();
+}
+
+// A layer of the MLP: its biases [outputs] and weights [outputs, inputs], for each lane and tensor.
+struct Layer {
+  const float *biases, *weights;
+  int inputs, outputs;
+};
+
+// The outputs are computed in groups of four or two, the last padded with zeros.
+int group_at(int row, int outputs) { return outputs - row > 2 ? 4 : 2; }
+
+// One network's weights as `apply_layer` reads them: for each group its biases [group] and weights [inputs, group], the
+// latter times the layer's scale.
+float* pack_layer(const Layer& layer, int64_t network, float* to) {
+  const float scale = 1.0f / std::sqrt(static_cast<float>(layer.inputs));
+  const float* biases = layer.biases + network * layer.outputs;
+  const float* weights = layer.weights + network * layer.outputs * layer.inputs;
+  for (int row = 0; row < layer.outputs;) {
+    const int group = group_at(row, layer.outputs), filled = std::min(group, layer.outputs - row);
+    for (int r = 0; r < group; ++r) *to++ = r < filled ? biases[row + r] : 0.0f;
+    for (int column = 0; column < layer.inputs; ++column)
+      for (int r = 0; r < group; ++r) *to++ = r < filled ? weights[(row + r) * layer.inputs + column] * scale : 0.0f;
+    row += group;
+  }
+  return to;
+}
+
+// A step of the loops for one unit.
+struct Unit {
+  Vector of[kVectors];
+};
+
+template <int kGroup, bool kRelu>
+inline const float* apply_group(const float* packed, int inputs, const Unit* from, Unit* to) {
+  Vector sums[kGroup][kVectors];
+  for (int r = 0; r < kGroup; ++r)
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = fill(packed[r]);
+  packed += kGroup;
+  for (int column = 0; column < inputs; ++column, packed += kGroup)
+    for (int r = 0; r < kGroup; ++r)
+      for (int v = 0; v < kVectors; ++v) sums[r][v] += packed[r] * from[column].of[v];
+  for (int r = 0; r < kGroup; ++r)
+    for (int v = 0; v < kVectors; ++v) to[r].of[v] = kRelu ? relu(sums[r][v]) : sums[r][v];
+  return packed;
+}
+
+template <bool kRelu>
+inline const float* apply_layer(const Layer& layer, const float* packed, const Unit* from, Unit* to) {
+  for (int row = 0; row < layer.outputs; row += group_at(row, layer.outputs))
+    packed = group_at(row, layer.outputs) == 4 ? apply_group<4, kRelu>(packed, layer.inputs, from, to + row)
+                                               : apply_group<2, kRelu>(packed, layer.inputs, from, to + row);
+  return packed;
+}
+
+struct Rates {
+  float estimate, epsilon, size, correction, nominal, max_gradient, max_magnitude;
+};
+
+// The steps of kStep parameters; `units` has room for two layers.
+inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, const float* packed,
+                         const Averages& averages, int64_t at, const float* grad, const float* weight, float* steps,
+                         Unit* units, int width) {
+  Unit *from = units, *to = units + width;
+  Vector roots[kVectors], momenta[kVectors];
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t here = at + v * kLanes;
+    const Vector second = load(averages.second_moment + here);
+    const Vector root = square_root(second);
+    const Vector inverse = inverse_of(second, root);
+    const Vector weighted = rates.estimate * clean(load(grad + v * kLanes), rates.max_gradient);
+    from[0].of[v] = weighted;
+    from[1].of[v] = load(weight + v * kLanes);
+    from[2].of[v] = from[1].of[v] - load(averages.initial + here);
+    for (int decay = 0; decay < kDecays; ++decay) {
+      const Vector momentum = load(averages.momenta[decay] + here);
+      from[3 + decay].of[v] = momentum;
+      from[6 + decay].of[v] = momentum * inverse;
+    }
+    from[9].of[v] = weighted * inverse;
+    from[10].of[v] = inverse;
+    from[11].of[v] = root;
+    momenta[v] = from[3].of[v];
+    roots[v] = root + rates.epsilon;
+  }
+  for (size_t index = 0; index + 1 < layers.size(); ++index) {
+    packed = apply_layer<true>(layers[index], packed, from, to);
+    std::swap(from, to);
+  }
+  apply_layer<false>(layers.back(), packed, from, to);
+  for (int v = 0; v < kVectors; ++v) {
+    const Vector direction = to[0].of[v];
+    Vector magnitude = to[1].of[v];
+    magnitude = magnitude < -rates.max_magnitude ? fill(-rates.max_magnitude) : magnitude;
+    magnitude = magnitude > rates.max_magnitude ? fill(rates.max_magnitude) : magnitude;
+    const Vector nominal = rates.nominal * momenta[v] / roots[v] * exponential(magnitude);
+    store(steps + v * kLanes, -rates.size * (nominal + rates.correction * direction));
+  }
+}
+
+// Operands: scalars [2] (estimate, the epsilon beside the root), [tensors, 2] (size, correction), momenta, second
+// moment, initial parameters, biases and weights of each layer for each tensor, gradients, parameters. Results: steps.
+ffi::Error steps(ffi::ThreadPool pool, Array scalars, Array of_tensors, Array momentum0, Array momentum1,
+                 Array momentum2, Array second, Array initial, ffi::RemainingArgs rest, ffi::RemainingRets results,
+                 float nominal, float max_gradient, float max_magnitude) {
+  const int64_t lanes = scalars.element_count() / 2;
+  if (lanes == 0) return ffi::Error::Success();
+  const size_t num_tensors = results.size();
+  const size_t num_layers = (rest.size() - 2 * num_tensors) / 2;
+  const Tree tree = read_tree(initial, lanes, rest, 2 * num_layers, num_tensors);
+  std::vector<const float*> grads, weights;
+  std::vector<float*> outputs;
+  for (size_t index = 0; index < num_tensors; ++index) {
+    grads.push_back(rest.get<Array>(2 * num_layers + index)->typed_data());
+    weights.push_back(rest.get<Array>(2 * num_layers + num_tensors + index)->typed_data());
+    outputs.push_back((*results.get<Array>(index))->typed_data());
+  }
+  std::vector<Layer> layers;
+  int width = kFeatures;
+  int64_t stride = 0;  // floats of a packed network
+  for (size_t index = 0; index < num_layers; ++index) {
+    const Array of_biases = *rest.get<Array>(2 * index), of_weights = *rest.get<Array>(2 * index + 1);
+    const auto shape = of_weights.dimensions();
+    const Layer layer{of_biases.typed_data(), of_weights.typed_data(), static_cast<int>(shape[shape.size() - 1]),
+                      static_cast<int>(shape[shape.size() - 2])};
+    layers.push_back(layer);
+    width = std::max(width, layer.outputs + 1);
+    stride += (layer.outputs + 1) * (layer.inputs + 1);
+  }
+  std::vector<float> packed(lanes * num_tensors * stride);
+  for (int64_t network = 0; network < lanes * static_cast<int64_t>(num_tensors); ++network) {
+    float* to = &packed[network * stride];
+    for (const Layer& layer : layers) to = pack_layer(layer, network, to);
+  }
+  const int64_t num_pieces = tree.pieces.size();
+  in_parallel(pool, lanes * num_pieces, [&](int64_t number) {
+    const int64_t lane = number / num_pieces;
+    const Piece piece = tree.pieces[number % num_pieces];
+    const Tensor tensor = tree.tensors[piece.tensor];
+    const int64_t row = lane * num_tensors + piece.tensor;
+    const int64_t page = lane * tree.stride + tensor.offset + piece.begin;
+    const int64_t leaf = lane * tensor.size + piece.begin;
+    const auto paged = [page](const Array& array) { return array.typed_data() + page; };
+    const Averages averages{{paged(momentum0), paged(momentum1), paged(momentum2)}, paged(second), nullptr,
+                            paged(initial)};
+    const float* scalar = scalars.typed_data() + 2 * lane;
+    const float* of_tensor = of_tensors.typed_data() + 2 * row;
+    const Rates rates{scalar[0], scalar[1], of_tensor[0], of_tensor[1], nominal, max_gradient, max_magnitude};
+    std::vector<Unit> units(2 * width);
+    const float *grad = grads[piece.tensor] + leaf, *weight = weights[piece.tensor] + leaf;
+    float* output = outputs[piece.tensor] + leaf;
+    const int64_t count = piece.end - piece.begin;
+    int64_t at = 0;
+    for (; at + kStep <= count; at += kStep)
+      step_vectors(rates, layers, &packed[row * stride], averages, at, grad + at, weight + at, output + at, units.data(), width);
+    if (at < count) {
+      Tail tail(grad + at, weight + at, count - at);
+      step_vectors(rates, layers, &packed[row * stride], averages, at, tail.grad, tail.weight, tail.step, units.data(), width);
+      std::copy_n(tail.step, count - at, output + at);
+    }
+  });
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(velo_accumulate, accumulate,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .RemainingArgs()
+                                  .Ret<Array>()
+                                  .Ret<Array>()
+                                  .Ret<Array>()
+                                  .Ret<Array>()
+                                  .Ret<Array>()
+                                  .Ret<Array>()
+                                  .Attr<ffi::Span<const float>>("decays")
+                                  .Attr<ffi::Span<const float>>("rests")
+                                  .Attr<float>("max_gradient"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(velo_steps, steps,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .RemainingArgs()
+                                  .RemainingRets()
+                                  .Attr<float>("nominal")
+                                  .Attr<float>("max_gradient")
+                                  .Attr<float>("max_magnitude"));

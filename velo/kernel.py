@@ -1,0 +1,155 @@
+"""VeLO's passes over the parameters in C++, for CPUs: optional, built by `python -m velo kernel build`.
+
+Without it, and on accelerators, the same passes run in JAX, which is also what derivatives go through. Both agree to
+rounding, and a state of one serves the other. `VELO_KERNEL` chooses: `auto` (the default) takes the kernel where it has
+been built for this machine, `on` demands it, `off` leaves it alone. `velo-meta-train` and `velo-evaluate` take it only
+if it is `on`, so that all processes of a run compute the same bits.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib.version
+
+VARIABLE = "VELO_KERNEL"
+MODES = ("auto", "on", "off")
+SOURCE = Path(__file__).with_suffix(".cpp")
+HANDLERS = ("velo_accumulate", "velo_steps")
+FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-fPIC", "-shared"]
+
+
+def in_use() -> bool:
+    """Whether programs that are traced now contain the kernel.
+
+    Raises:
+        ValueError: `VELO_KERNEL` is none of auto, on and off, or is on where the kernel has not been built.
+    """
+    chosen = mode()
+    if chosen == "off" or jax.default_backend() != "cpu":
+        return False
+    if library_path().exists():
+        return True
+    if chosen == "on":
+        raise ValueError(f"{VARIABLE} is on, and {library_path()} is missing: run `python -m velo kernel build`")
+    return False
+
+
+def mode() -> str:
+    """What `VELO_KERNEL` says."""
+    chosen = os.environ.get(VARIABLE, "auto")
+    if chosen not in MODES:
+        raise ValueError(f"{VARIABLE} must be one of {', '.join(MODES)}, got {chosen!r}")
+    return chosen
+
+
+def describe() -> str:
+    """One line for people: is it in use, and why not."""
+    path = library_path()
+    if not path.exists():
+        return f"not built: {path} is missing; `python -m velo kernel build` makes it. JAX computes the updates."
+    if in_use():
+        return f"in use: {path} ({VARIABLE}={mode()})"
+    return f"not in use: {path} is there, {VARIABLE}={mode()} on {jax.default_backend()}. JAX computes the updates."
+
+
+def library_path() -> Path:
+    """Under the user's cache; one for each version of the source and of jaxlib, and for each kind of processor."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return cache / "velo" / "kernel" / f"{_digest()}.so"
+
+
+def build() -> Path:
+    """Compiles for this machine's processor with `$CXX`, or c++.
+
+    Raises:
+        OSError: there is no such compiler.
+        ValueError: the compiler didn't accept the source.
+    """
+    path = library_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
+    native = ["-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"]
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        library = Path(folder) / path.name
+        command = [*compiler, *FLAGS, *native, f"-isystem{jax.ffi.include_dir()}", str(SOURCE), "-o", str(library)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"the kernel could not be built: {shlex.join(command)}\n{done.stderr.strip()}")
+        library.replace(path)  # at once, for processes that look at the same time
+    return path
+
+
+def call(
+    handler: str,
+    in_jax: Callable[..., list[jax.Array]],
+    operands: Sequence[jax.Array],
+    *,
+    in_place: dict[int, int] | None = None,
+    **attributes: Any,
+) -> list[jax.Array]:
+    """`in_jax(*operands)`, float32 arrays, by the handler where the program runs on a CPU.
+
+    Args:
+        in_jax: also what is differentiated, in either mode.
+        in_place: results by the operands that they take the place of.
+        attributes: constants of the handler.
+    """
+    results = jax.eval_shape(in_jax, *operands)
+
+    def by_kernel(*operands):
+        target = jax.ffi.ffi_call(
+            _register()[handler], results, vmap_method="broadcast_all", input_output_aliases=in_place
+        )
+        return list(target(*operands, **attributes))
+
+    @jax.custom_jvp
+    def function(*operands):
+        return jax.lax.platform_dependent(*operands, cpu=by_kernel, default=in_jax)
+
+    @function.defjvp
+    def differentiate(primals, tangents):
+        return jax.jvp(in_jax, primals, tangents)
+
+    return function(*operands)
+
+
+@functools.cache
+def _digest() -> str:
+    parts = [
+        SOURCE.read_text(),
+        jaxlib.version.__version__,
+        *FLAGS,
+        platform.system(),
+        platform.machine(),
+        _processor(),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """What its instructions are: a library of another node of a cluster may hold some that this one lacks."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+@functools.cache
+def _register() -> dict[str, str]:
+    """Names of the targets: with the digest, since a cached program must not meet handlers of another source."""
+    library = ctypes.CDLL(str(library_path()))
+    targets = {handler: f"{handler}_{_digest()}" for handler in HANDLERS}
+    for handler, target in targets.items():
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, handler)), platform="cpu")
+    return targets

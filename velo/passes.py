@@ -1,0 +1,245 @@
+"""VeLO's two passes over the parameters: averages with their sums, then, once the LSTM has read these, the steps.
+
+Each in JAX, block by block, or by the kernel (`velo.kernel`); the tests hold the two together.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from velo import blocks, distance, kernel, packing, parameter_mlp
+from velo.learned_optimizer import Theta
+from velo.shapes import Float
+
+MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
+SECOND_MOMENT_DECAY = 0.999
+EPSILON = 1e-8
+NUM_PARAMETER_FEATURES = 12
+NUM_SUMS = NUM_PARAMETER_FEATURES + 4
+MAX_GRADIENT = 1e15
+MAX_LOG_MAGNITUDE = 3.0
+
+
+class Averages(NamedTuple):
+    """Per parameter, packed in pages (`velo.packing`), in float32."""
+
+    momenta: tuple[Float[jax.Array, "pages width"], ...]  # of gradients times the distance estimate, as in Prodigy
+    second_moment: Float[jax.Array, "pages width"]
+    gradient_sum: Float[jax.Array, "pages width"]  # s_k of Prodigy
+
+
+class Features(NamedTuple):
+    """What the per-parameter MLP reads, in its order."""
+
+    gradient: Float[jax.Array, "pages width"]  # times the distance estimate, as the momenta
+    weight: Float[jax.Array, "pages width"]
+    moved: Float[jax.Array, "pages width"]  # since the start
+    momenta: tuple[Float[jax.Array, "pages width"], ...]
+    normalized_momenta: tuple[Float[jax.Array, "pages width"], ...]
+    normalized_gradient: Float[jax.Array, "pages width"]
+    inverse_root: Float[jax.Array, "pages width"]
+    root: Float[jax.Array, "pages width"]  # of the second moment
+
+    def rows(self) -> list[jax.Array]:
+        return [
+            self.gradient,
+            self.weight,
+            self.moved,
+            *self.momenta,
+            *self.normalized_momenta,
+            self.normalized_gradient,
+            self.inverse_root,
+            self.root,
+        ]
+
+
+class Tree(NamedTuple):
+    """The tensors of an update, in float32."""
+
+    grads: list[jax.Array]
+    params: list[jax.Array]
+    initial: Float[jax.Array, "pages width"]
+
+
+class Scales(NamedTuple):
+    """What multiplies a step: minus the size, of the nominal direction plus the correction times the MLP's."""
+
+    size: Float[jax.Array, " tensors"]
+    correction: Float[jax.Array, " tensors"]
+    epsilon: Float[jax.Array, ""]  # beside the root of the second moment
+
+
+def accumulate(
+    layout: packing.Layout, averages: Averages, tree: Tree, estimate: Float[jax.Array, ""], rate: Float[jax.Array, ""]
+) -> tuple[Averages, Float[jax.Array, "tensors sums"]]:
+    """The averages after this gradient, and sums over each tensor.
+
+    Of the squares of the features, of the weight, of the root, of |s_k|, and of -g_k (x_k - x_0).
+    """
+    num_tensors = len(tree.grads)
+
+    def in_jax(scalars, *arrays):
+        *momenta, second_moment, gradient_sum, initial = arrays[: -2 * num_tensors]
+        tree = Tree(list(arrays[-2 * num_tensors : -num_tensors]), list(arrays[-num_tensors:]), initial)
+        averages = Averages(tuple(momenta), second_moment, gradient_sum)
+        averages, sums = _accumulate_pages(layout, averages, tree, *scalars)
+        return [*averages.momenta, averages.second_moment, averages.gradient_sum, sums]
+
+    if not kernel.in_use():
+        return _accumulate_pages(layout, averages, tree, estimate, rate)
+    states = [*averages.momenta, averages.second_moment, averages.gradient_sum]
+    decays = np.array([*MOMENTUM_DECAYS, SECOND_MOMENT_DECAY, distance.DECAY])
+    *momenta, second_moment, gradient_sum, sums = kernel.call(
+        "velo_accumulate",
+        in_jax,
+        [jnp.stack([estimate, rate]), *states, tree.initial, *tree.grads, *tree.params],
+        in_place={1 + index: index for index in range(len(states))},
+        decays=decays.astype(np.float32),
+        rests=(1.0 - decays).astype(np.float32),
+        max_gradient=np.float32(MAX_GRADIENT),
+    )
+    return Averages(tuple(momenta), second_moment, gradient_sum), sums
+
+
+def steps(
+    layout: packing.Layout,
+    averages: Averages,
+    tree: Tree,
+    networks: Theta,
+    scales: Scales,
+    estimate: Float[jax.Array, ""],
+    nominal: float,
+) -> list[jax.Array]:
+    """The steps of all tensors, in float32.
+
+    Args:
+        networks: the MLP of each tensor (leading axis), for raw features.
+        estimate: of the distance, that the averages were weighted with.
+        nominal: weight of the hand-made direction, Adam's.
+    """
+    num_tensors = len(tree.grads)
+
+    def in_jax(scalars, per_tensor, *arrays):
+        *momenta, second_moment, initial = arrays[: len(MOMENTUM_DECAYS) + 2]
+        tree = Tree(list(arrays[-2 * num_tensors : -num_tensors]), list(arrays[-num_tensors:]), initial)
+        networks = jax.tree.unflatten(structure, arrays[len(MOMENTUM_DECAYS) + 2 : -2 * num_tensors])
+        averages = Averages(tuple(momenta), second_moment, jnp.zeros_like(second_moment))
+        scales = Scales(per_tensor[:, 0], per_tensor[:, 1], scalars[1])
+        return _steps_of_pages(layout, averages, tree, networks, scales, scalars[0], nominal)
+
+    if not kernel.in_use():
+        return _steps_of_pages(layout, averages, tree, networks, scales, estimate, nominal)
+    structure = jax.tree.structure(networks)
+    return kernel.call(
+        "velo_steps",
+        in_jax,
+        [
+            jnp.stack([estimate, scales.epsilon]),
+            jnp.stack([scales.size, scales.correction], axis=-1),
+            *averages.momenta,
+            averages.second_moment,
+            tree.initial,
+            *jax.tree.leaves(networks),
+            *tree.grads,
+            *tree.params,
+        ],
+        nominal=np.float32(nominal),
+        max_gradient=np.float32(MAX_GRADIENT),
+        max_magnitude=np.float32(MAX_LOG_MAGNITUDE),
+    )
+
+
+def _accumulate_pages(layout, averages, tree, estimate, rate):
+    def function(averages, read):
+        grad, weights = read
+        averages = _accumulate(averages, grad, estimate, rate)
+        return averages, _page_sums(averages, grad, weights, estimate)
+
+    read = (layout.pack(tree.grads), (layout.pack(tree.params), tree.initial))
+    averages, page_sums = blocks.map_blocks(function, layout.num_blocks, averages, read)
+    return averages, layout.sum_by_tensor(page_sums)
+
+
+def _steps_of_pages(layout, averages, tree, networks, scales, estimate, nominal):
+    def function(grad, read):
+        """The steps take the place of the gradients."""
+        averages, weights, tensor = read
+        tensor = tensor[:, 0]
+        columns = _features(averages, grad, weights, estimate)
+        outputs = parameter_mlp.apply_mlp(jax.tree.map(lambda leaf: leaf[tensor], networks), columns.rows())
+        root = columns.root + scales.epsilon
+        scaled = _scaled_direction(columns.momenta[0], root, outputs, scales.correction[tensor][:, None], nominal)
+        # XLA never repeats a division; ending in a product, all of this would be computed anew for each tensor that
+        # is cut out of the pages.
+        return -scales.size[tensor][:, None] * scaled / root, ()
+
+    read = (averages, (layout.pack(tree.params), tree.initial), jnp.asarray(layout.tensor_of_page)[:, None])
+    pages, _ = blocks.map_blocks(function, layout.num_blocks, layout.pack(tree.grads), read)
+    return layout.unpack(pages)
+
+
+def _scaled_direction(momentum, root, outputs, correction, nominal) -> Float[jax.Array, "pages width"]:
+    """Times `root`: the nominal direction times exp(magnitude), plus the MLP's times the nominal's size, at most 1.
+
+    The nominal direction is momentum / root, Adam's.
+    """
+    direction, magnitude = outputs
+    magnitude = jnp.clip(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE)
+    return nominal * momentum * jnp.exp(magnitude) + correction * root * direction
+
+
+def _clean(grad):
+    """A broken entry is no gradient: neither it nor the overflow of its square may reach an average."""
+    return jnp.where(jnp.abs(grad) < MAX_GRADIENT, grad, 0.0)
+
+
+def _accumulate(averages: Averages, grad, estimate, rate) -> Averages:
+    """Averages after this gradient, each weighted by the distance estimate of its time (2306.06101, algorithm 4)."""
+    weighted = estimate * _clean(grad)
+    return Averages(
+        momenta=tuple(
+            decay * momentum + (1.0 - decay) * weighted
+            for decay, momentum in zip(MOMENTUM_DECAYS, averages.momenta, strict=True)
+        ),
+        second_moment=SECOND_MOMENT_DECAY * averages.second_moment + (1.0 - SECOND_MOMENT_DECAY) * jnp.square(weighted),
+        gradient_sum=distance.DECAY * averages.gradient_sum + rate * weighted,
+    )
+
+
+def _features(averages: Averages, grad, weights, estimate) -> Features:
+    """All zero where no parameter lies; the inverse root is zero where no gradient has been, too."""
+    weight, initial = weights
+    root = jnp.sqrt(averages.second_moment)
+    inverse = jnp.where(averages.second_moment > 0, 1.0 / root, 0.0)
+    weighted = estimate * _clean(grad)
+    return Features(
+        gradient=weighted,
+        weight=weight,
+        moved=weight - initial,
+        momenta=averages.momenta,
+        normalized_momenta=tuple(momentum * inverse for momentum in averages.momenta),
+        normalized_gradient=weighted * inverse,
+        inverse_root=inverse,
+        root=root,
+    )
+
+
+def _page_sums(averages: Averages, grad, weights, estimate) -> Float[jax.Array, "pages sums"]:
+    """Squares of the features, the means of two of them, |s_k|, and <-g_k, x_k - x_0>.
+
+    The root's squares are summed as the second moment: XLA on a CPU then keeps the latter as an array of its own, and
+    writes it back in place.
+    """
+    columns = _features(averages, grad, weights, estimate)
+    *rows, _ = columns.rows()
+    summands = [
+        *map(jnp.square, rows),
+        averages.second_moment,
+        columns.weight,
+        columns.root,
+        jnp.abs(averages.gradient_sum),
+        -_clean(grad) * columns.moved,
+    ]
+    return jnp.stack([jnp.sum(summand, axis=-1) for summand in summands], axis=-1)
