@@ -104,6 +104,10 @@ def measure(shapes: list[tuple[int, ...]], repetitions: int) -> list[Result]:
     ]
 
 
+def machine() -> dict[str, str]:
+    return {"machine": platform.processor() or platform.machine(), "jax": jax.__version__}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parameters", type=float, nargs="*", default=[1e4, 1e5, 1e6], help="sizes of the tree")
@@ -125,9 +129,8 @@ def main():
                 flush=True,
             )
     if arguments.json:
-        machine = {"machine": platform.processor() or platform.machine(), "jax": jax.__version__}
         table = [dataclasses.asdict(row) for row in results]
-        arguments.json.write_text(json.dumps({**machine, "results": table}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({**machine(), "results": table}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
