@@ -12,6 +12,7 @@ says whether they get in each other's way (cache, memory), but not whether one o
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import statistics
@@ -53,7 +54,7 @@ class Result:
 def compare(results: list[Result]) -> list[Result]:
     """With the growth from each result to the next, for a doubling of the size."""
     compared = results[:1]
-    for before, result in zip(results, results[1:], strict=False):
+    for before, result in itertools.pairwise(results):
         doublings = math.log2(result.size / before.size)
         growth = (result.cpu_seconds / before.cpu_seconds) ** (1 / doublings)
         compared.append(dataclasses.replace(result, growth=growth))

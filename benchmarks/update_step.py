@@ -26,6 +26,8 @@ import optax  # noqa: E402
 import velo  # noqa: E402
 from velo import reference  # noqa: E402
 
+jax.config.update("jax_enable_compilation_cache", False)  # the time until the first update is measured too
+
 NUM_STEPS = 1000
 NUM_LAYERS = 2
 ARCHITECTURES = {
