@@ -28,6 +28,8 @@ import optax  # noqa: E402
 import velo  # noqa: E402
 from velo import kernel, reference  # noqa: E402
 
+jax.config.update("jax_enable_compilation_cache", False)  # the time until the first update is measured too
+
 NUM_STEPS = 1000
 NUM_LAYERS = 2
 KERNEL = "VeLO, kernel"
@@ -109,6 +111,10 @@ def measure(shapes: list[tuple[int, ...]], repetitions: int, only: list[str]) ->
     ]
 
 
+def machine() -> dict[str, str]:
+    return {"machine": platform.processor() or platform.machine(), "jax": jax.__version__}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parameters", type=float, nargs="*", default=[1e4, 1e5, 1e6], help="sizes of the tree")
@@ -132,9 +138,8 @@ def main():
                 flush=True,
             )
     if arguments.json:
-        machine = {"machine": platform.processor() or platform.machine(), "jax": jax.__version__}
         table = [dataclasses.asdict(row) for row in results]
-        arguments.json.write_text(json.dumps({**machine, "results": table}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({**machine(), "results": table}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

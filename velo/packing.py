@@ -31,6 +31,8 @@ class Layout:
     """
 
     shapes: tuple[tuple[int, ...], ...]
+    width: int | None = None
+    """Of the pages; chosen by how much would be zero if not given."""
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:
@@ -38,6 +40,8 @@ class Layout:
 
     @functools.cached_property
     def page_size(self) -> int:
+        if self.width is not None:
+            return self.width
         limit = (1.0 + MAX_PADDING) * self.sizes.sum()
         fitting = [size for size in PAGE_SIZES if size * np.sum(-(-self.sizes // size)) <= limit]
         return fitting[0] if fitting else PAGE_SIZES[-1]
@@ -63,12 +67,16 @@ class Layout:
         owners = np.repeat(np.arange(len(self.shapes)), self.pages_per_tensor)
         return np.pad(owners, (0, self.num_pages - len(owners)), mode="edge") if len(owners) else owners
 
+    @functools.cached_property
+    def filled(self) -> np.ndarray:
+        """Number of parameters in each page, from its begin."""
+        place = np.arange(self.num_pages) - self.first_pages[self.tensor_of_page]
+        return np.clip(self.sizes[self.tensor_of_page] - place * self.page_size, 0, self.page_size)
+
     @property
     def occupied(self) -> Bool[Array, "pages width"]:
         """True where a parameter lies; computed, since a stored mask would be as large as the parameters."""
-        place = np.arange(self.num_pages) - self.first_pages[self.tensor_of_page]
-        left = np.clip(self.sizes[self.tensor_of_page] - place * self.page_size, 0, self.page_size)
-        return jnp.arange(self.page_size)[None] < jnp.asarray(left)[:, None]
+        return jnp.arange(self.page_size)[None] < jnp.asarray(self.filled)[:, None]
 
     def zeros(self) -> Float[Array, "pages width"]:
         return jnp.zeros((self.num_pages, self.page_size))

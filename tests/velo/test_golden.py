@@ -10,7 +10,8 @@ import velo
 from tests.velo import recordings
 from velo import packing
 from velo.hypernetwork import LSTMState
-from velo.legacy import accumulators, hypernetwork, loss_buffer, released
+from velo.legacy import hypernetwork, loss_buffer, released
+from velo.legacy.arrangement import Arrangement
 
 QUIRKS = [(False, False), (False, True), (True, False), (True, True)]
 CASES = {
@@ -82,7 +83,10 @@ def compare(prefix, recorded, params, state):
     wanted = recordings.group(recordings.read("accumulators"), prefix) | recordings.group(recorded, prefix)
     got = {f"params/{path}": leaf for path, leaf in params.items()} | accumulated(params, state)
     if hasattr(state, "lstm"):
-        got |= {"lstm_h": state.lstm.hidden, "lstm_c": state.lstm.cell}
+        places = np.arange(len(params))
+        if not isinstance(state, velo.architectures.celo.AdamState):
+            places = np.argsort(arranged(params).order)
+        got |= {"lstm_h": state.lstm.hidden[places], "lstm_c": state.lstm.cell[places]}
         buffer = state.loss_buffer._asdict()
         got |= {f"loss_buffer/{field}": buffer[field] for field in ("means", "running_min", "decays", "iteration")}
     missing = [path for path in wanted if path not in got and not path.startswith("dbg/") and wanted[path].size]
@@ -106,18 +110,28 @@ def accumulated(params, state):
 
 @jax.jit
 def by_tensor(params, momenta, second_moment, factored):
-    paths = sorted(params)
-    shapes = tuple(params[path].shape for path in paths)
-    layout = packing.Layout(shapes)
-    leaves = zip(*(layout.unpack(pages) for pages in momenta), strict=True)
-    got = {f"mom/{path}": jnp.stack(stack, axis=-1) for path, stack in zip(paths, leaves, strict=True)}
-    squares = layout.unpack(second_moment)
-    got |= {f"rms/{path}": leaf[..., None] for path, leaf in zip(paths, squares, strict=True)}
-    for path, arrays in zip(paths, accumulators.Factoring(shapes).split(factored), strict=True):
-        for kind, array in zip(("fac_row", "fac_col", "fac_diag"), arrays, strict=True):
-            if array.size:
-                got[f"{kind}/{path}"] = jnp.moveaxis(array, 0, -1)
+    arrangement = arranged(params)
+    paths, got = arrangement.sort(sorted(params)), {}
+    for part, pages, squares in zip(arrangement.parts, momenta, second_moment, strict=False):
+        leaves = zip(*map(part.layout.unpack, pages), strict=True)
+        here = paths[part.begin : part.end]
+        got |= {f"mom/{path}": jnp.stack(stack, axis=-1) for path, stack in zip(here, leaves, strict=True)}
+        squares = part.layout.unpack(squares)
+        got |= {f"rms/{path}": leaf[..., None] for path, leaf in zip(here, squares, strict=True)}
+    layout = arrangement.parts[0].layout
+    unfactored = [layout.zeros().at[: pages.shape[0]].set(pages) for pages in factored.unfactored]
+    stacks = zip(*map(layout.unpack, unfactored), strict=True)
+    for path, stack in zip(paths[: arrangement.num_unfactored], stacks, strict=False):
+        got[f"fac_diag/{path}"] = jnp.stack(stack, axis=-1)
+    for group, vectors in zip(arrangement.groups, arrangement.vectors(factored), strict=True):
+        for kind, arrays in zip(("fac_row", "fac_col"), vectors, strict=True):
+            of_tensors = zip(paths[group.begin : group.end], jnp.moveaxis(arrays, 0, -1), strict=True)
+            got |= {f"{kind}/{path}": array for path, array in of_tensors}
     return got
+
+
+def arranged(params):
+    return Arrangement(tuple(params[path].shape for path in sorted(params)))
 
 
 @pytest.mark.parametrize("name", ["hyperv2_h16_p8_lstmbug0_lossbug0", "celo_released"])
@@ -145,7 +159,11 @@ def test_inputs_of_the_hypernetwork():
     momenta = [layout.pack([jnp.asarray(averages[f"mom/{path}"][..., index]) for path in params]) for index in range(3)]
     second_moment = layout.pack([jnp.asarray(averages[f"rms/{path}"][..., 0]) for path in params])
     weights = layout.pack(list(params.values()))
-    tensors = hypernetwork.tensor_inputs(layout, weights, jnp.stack(momenta), second_moment)
+    filled = jnp.asarray(layout.filled, jnp.float32)[:, None]
+    sums = hypernetwork.page_sums(tuple(momenta), second_moment, filled)
+    params_square = layout.sum_by_tensor(jnp.sum(jnp.square(weights), axis=1)) / layout.sizes.astype(np.float32)
+    statistics = hypernetwork.means_and_variances(layout, sums)
+    tensors = hypernetwork.tensor_inputs(layout.shapes, statistics, params_square)
     fraction = jnp.float32(1) / num_steps
     run = hypernetwork.run_inputs(len(params), fraction, jnp.asarray(recorded["step2/dbg/loss_features"]))
     got = jnp.concatenate([run, tensors], axis=1)

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from velo import packing
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
-from velo.legacy import accumulators, parameter_network
+from velo.legacy import accumulators, parameter_network, two_passes
+from velo.legacy.arrangement import Arrangement, Factored
 from velo.shapes import Float, Int, PRNGKeyArray
 
 STEP_TIMESCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
@@ -22,12 +22,12 @@ UNFACTORED_EPSILON = 1e-6
 
 
 class State(NamedTuple):
-    """In float32; pages as in `velo.packing`."""
+    """In float32; the tensors are arranged by shape (`velo.legacy.arrangement`), their pages as in `velo.packing`."""
 
     step: Int[jax.Array, ""]
-    momenta: Float[jax.Array, "decays pages width"]
-    second_moment: Float[jax.Array, "pages width"]
-    factored: accumulators.Factored
+    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # of each part three
+    second_moment: tuple[Float[jax.Array, "pages width"], ...]
+    factored: Factored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,18 +67,13 @@ class AdafacMLP(LearnedOptimizer):
         del num_steps
 
         def init(params):
-            shapes = tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(params))
-            zeros = packing.Layout(shapes).zeros()
-            return State(
-                step=jnp.zeros((), jnp.int32),
-                momenta=jnp.zeros((3, *zeros.shape)),
-                second_moment=zeros,
-                factored=accumulators.Factoring(shapes).init(3),
-            )
+            return State(jnp.zeros((), jnp.int32), *two_passes_of(jax.tree.leaves(params)).init())
 
         def update(updates, state, params=None, *, value=None, **extra_args):
             del extra_args
             check_update_arguments(params, value)
+            if not jax.tree.leaves(params):
+                return updates, state
             with jax.default_matmul_precision("highest"):
                 return self._update(theta, updates, state, params)
 
@@ -86,38 +81,45 @@ class AdafacMLP(LearnedOptimizer):
 
     def _update(self, theta, grads, state, params):
         leaves, treedef = jax.tree.flatten(params)
-        layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
-        weights = layout.pack(leaves)
-        grads = accumulators.clean(treedef.flatten_up_to(grads), accumulators.LARGE_GRADIENT)
-        grad = layout.pack(grads)
-        momenta = accumulators.average(
-            state.momenta, grad, learned_decays(self.momentum_decays, theta["momentum_decays"])
+        passes = two_passes_of(leaves)
+        arrangement = passes.arrangement
+        averages, tensors = passes.accumulate(
+            two_passes.Averages(state.momenta, state.second_moment, state.factored),
+            arrangement.sort(treedef.flatten_up_to(grads)),
+            arrangement.pack(arrangement.sort(leaves)),
+            self.decays(theta),
         )
-        second_moment = accumulators.average(
-            state.second_moment[None],
-            jnp.square(grad),
-            learned_decays((self.second_moment_decay,), theta["second_moment_decays"]),
-        )[0]
-        factored, features = accumulators.Factoring(layout.shapes).update(
-            state.factored,
-            grads,
+        networks = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf[None], (len(leaves), *leaf.shape)),
+            with_steps(theta["network"], state.step),
+        )
+        size = jnp.full(len(leaves), -self.step_multiplier)
+        steps = arrangement.restore(passes.steps(averages, tensors, networks, size, self.magnitude_multiplier))
+        updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
+        return treedef.unflatten(updates), State(state.step + 1, *averages)
+
+    def decays(self, theta: Theta) -> two_passes.Decays:
+        return two_passes.Decays(
+            learned_decays(self.momentum_decays, theta["momentum_decays"]),
+            learned_decays((self.second_moment_decay,), theta["second_moment_decays"])[0],
             learned_decays(self.factored_decays, theta["factored_decays"]),
-            unfactored_epsilon=UNFACTORED_EPSILON,
         )
-        pages = parameter_network.factored_pages(layout, features)
-        rows = parameter_network.parameter_features(grad, weights, momenta, second_moment, pages, with_clipped=False)
-        columns = parameter_network.by_page(layout, rows)
-        scales = parameter_network.normalizers(layout, columns)
-        steps = step_features(state.step)
-        columns = jnp.concatenate(
-            [columns, jnp.broadcast_to(steps[None, :, None], (columns.shape[0], len(steps), columns.shape[2]))], axis=1
-        )
-        scales = jnp.concatenate([scales, jnp.ones((scales.shape[0], len(steps)))], axis=1)
-        network = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (len(leaves), *leaf.shape)), theta["network"])
-        out = parameter_network.apply_network(layout, network, columns, scales)
-        steps = layout.unpack(self.step_multiplier * out[:, 0] * jnp.exp(self.magnitude_multiplier * out[:, 1]))
-        updates = [-step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
-        return treedef.unflatten(updates), State(state.step + 1, momenta, second_moment, factored)
+
+
+def two_passes_of(leaves: list) -> two_passes.TwoPasses:
+    return two_passes.TwoPasses(
+        Arrangement(tuple(jnp.shape(leaf) for leaf in leaves)),
+        with_clipped=False,
+        max_gradient=accumulators.LARGE_GRADIENT,
+        unfactored_epsilon=UNFACTORED_EPSILON,
+    )
+
+
+def with_steps(network: Theta, step: Int[jax.Array, ""]) -> Theta:
+    """The network that reads the other inputs alone: what the first layer makes of the steps is in its bias."""
+    first, *rest = network
+    weights, of_steps = jnp.split(first["w"], [NUM_INPUTS - len(STEP_TIMESCALES)], axis=1)
+    return [{"w": weights, "b": first["b"] + of_steps @ step_features(step)}, *rest]
 
 
 def learned_decays(initial: tuple[float, ...], theta: Float[jax.Array, " decays"]) -> Float[jax.Array, " decays"]:

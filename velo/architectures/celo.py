@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from velo import packing
 from velo.hypernetwork import LSTMState, init_lstm
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.legacy import accumulators, hypernetwork, loss_buffer, steered
@@ -32,10 +31,13 @@ class Celo(steered.SteeredOptimizer):
         return NUM_RUN_INPUTS
 
     def tensor_inputs(
-        self, layout: packing.Layout, params: Float[jax.Array, "pages width"], state: steered.State
+        self,
+        shapes: tuple[tuple[int, ...], ...],
+        statistics: Float[jax.Array, "tensors statistics"],
+        params_square: Float[jax.Array, " tensors"],
     ) -> Float[jax.Array, "tensors inputs"]:
-        del params, state
-        return jnp.zeros((len(layout.shapes), 0))
+        del statistics, params_square
+        return jnp.zeros((len(shapes), 0))
 
     def mixture(self, controls: Float[jax.Array, "tensors bank"]) -> Float[jax.Array, "tensors bank"]:
         return jax.nn.softmax(controls, axis=1)

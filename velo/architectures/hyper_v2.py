@@ -5,13 +5,15 @@ broken gradients and losses is not reproduced (`velo.legacy`, marked as deviatio
 """
 
 import dataclasses
+from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 
-from velo import packing
 from velo.hypernetwork import LSTMState, init_lstm
 from velo.learned_optimizer import Theta
 from velo.legacy import hypernetwork, loss_buffer, steered
+from velo.legacy.arrangement import Arrangement
 from velo.shapes import Float, Int
 
 BANK_FACTOR = 100.0
@@ -21,6 +23,7 @@ BANK_FACTOR = 100.0
 class HyperV2(steered.SteeredOptimizer):
     """The architecture; the defaults are the sizes of the released weights."""
 
+    num_statistics: ClassVar[int] = 8
     lstm_size: int = 512
     num_mixtures: int = 256
     legacy_lstm_state: bool = False
@@ -33,10 +36,20 @@ class HyperV2(steered.SteeredOptimizer):
     def num_tensor_inputs(self) -> int:
         return 30
 
+    def page_statistics(self, momenta, second_moment, filled):
+        return hypernetwork.page_sums(momenta, second_moment, filled)
+
+    def statistics(self, arrangement: Arrangement, of_pages: list[jax.Array]) -> Float[jax.Array, "tensors statistics"]:
+        parts = zip(arrangement.parts, of_pages, strict=True)
+        return jnp.concatenate([hypernetwork.means_and_variances(part.layout, sums) for part, sums in parts])
+
     def tensor_inputs(
-        self, layout: packing.Layout, params: Float[jax.Array, "pages width"], state: steered.State
+        self,
+        shapes: tuple[tuple[int, ...], ...],
+        statistics: Float[jax.Array, "tensors statistics"],
+        params_square: Float[jax.Array, " tensors"],
     ) -> Float[jax.Array, "tensors inputs"]:
-        return hypernetwork.tensor_inputs(layout, params, state.momenta, state.second_moment)
+        return hypernetwork.tensor_inputs(shapes, statistics, params_square)
 
     def mixture(self, controls: Float[jax.Array, "tensors bank"]) -> Float[jax.Array, "tensors bank"]:
         return BANK_FACTOR * controls

@@ -1,7 +1,8 @@
 """Averages of gradients at several timescales: momenta, second moments, and second moments factored as in Adafactor.
 
-Momenta and second moments lie in pages (`velo.packing`); rows, columns and the unfactored rest lie in flat vectors, one
-for all tensors, so that the state has the same tree whatever the parameters.
+The factored ones tensor by tensor, as Celo2 and the reference have them; rows, columns and the unfactored rest lie in
+flat vectors, one for all tensors, so that the state has the same tree whatever the parameters. By groups of equal shape
+they are in `velo.legacy.arrangement`.
 """
 
 import dataclasses
@@ -13,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo import packing
 from velo.shapes import Float
 
 SQUARE_FLOOR = 1e-30
@@ -110,9 +110,10 @@ def factored_dims(shape: tuple[int, ...]) -> tuple[int, int] | None:
     return int(order[-2]), int(order[-1])
 
 
-def average_once(old: jax.Array, new: jax.Array, decay: float) -> jax.Array:
+def average_once(old: jax.Array, new: jax.Array, decay: float | Float[jax.Array, ""]) -> jax.Array:
     """Moving average; 1 - decay is formed in float32, as the released optimizers do."""
-    return jnp.float32(decay) * old + (1.0 - jnp.float32(decay)) * new
+    decay = jnp.asarray(decay, jnp.float32)
+    return decay * old + (1.0 - decay) * new
 
 
 def average(old: jax.Array, new: jax.Array, decays: Float[jax.Array, " decays"]) -> jax.Array:
@@ -128,11 +129,6 @@ def clean(grads: list[jax.Array], limit: float) -> list[jax.Array]:
     the references that do not clip don't have.
     """
     return [jnp.clip(jnp.nan_to_num(grad.astype(jnp.float32), nan=0.0), -limit, limit) for grad in grads]
-
-
-def pack_stacks(layout: packing.Layout, stacks: list[jax.Array], depth: int) -> Float[jax.Array, "depth pages width"]:
-    """Pages of arrays of shape (depth, *shape)."""
-    return jax.vmap(layout.pack, axis_size=depth)(stacks) if stacks else jnp.zeros((depth, *layout.zeros().shape))
 
 
 def safe_rsqrt(x: jax.Array) -> jax.Array:

@@ -82,34 +82,56 @@ def run_inputs(
     return jnp.broadcast_to(row[None], (num_tensors, len(row)))
 
 
-def tensor_inputs(
-    layout: packing.Layout,
-    params: Float[jax.Array, "pages width"],
-    momenta: Float[jax.Array, "decays pages width"],
+def page_sums(
+    momenta: tuple[Float[jax.Array, "pages width"], ...],
     second_moment: Float[jax.Array, "pages width"],
+    filled: Float[jax.Array, "pages 1"],
+) -> Float[jax.Array, "pages 8"]:
+    """Of each page: the sums of the averages, and of their squares about the page's mean.
+
+    About the page's mean no digits are lost where a mean exceeds the deviation.
+    """
+    occupied = jnp.arange(second_moment.shape[1])[None] < filled
+    averages = [*momenta, second_moment]
+    sums = [jnp.sum(x, axis=1, keepdims=True) for x in averages]
+    means = [total / jnp.maximum(filled, 1.0) for total in sums]
+    centred = [jnp.where(occupied, jnp.square(x - mean), 0.0) for x, mean in zip(averages, means, strict=True)]
+    return jnp.concatenate([*sums, *(jnp.sum(x, axis=1, keepdims=True) for x in centred)], axis=1)
+
+
+def means_and_variances(layout: packing.Layout, of_pages: Float[jax.Array, "pages 8"]) -> Float[jax.Array, "tensors 8"]:
+    """Of each tensor's averages, from `page_sums`."""
+    counts = np.maximum(layout.sizes, 1).astype(np.float32)[:, None]
+    filled = np.maximum(layout.filled, 1).astype(np.float32)[:, None]
+    sums, squares = jnp.split(of_pages, 2, axis=1)
+    means = layout.sum_by_tensor(sums) / counts
+    between = filled * jnp.square(sums / filled - means[layout.tensor_of_page])
+    return jnp.concatenate([means, layout.sum_by_tensor(squares + between) / counts], axis=1)
+
+
+def tensor_inputs(
+    shapes: tuple[tuple[int, ...], ...],
+    statistics: Float[jax.Array, "tensors 8"],
+    params_square: Float[jax.Array, " tensors"],
 ) -> Float[jax.Array, "tensors 12"]:
     """Of each tensor: mean second moment, rank, variances of the momenta and of the second moment.
 
-    All are taken from before this update, and divided (not squared) by the root mean square of the parameters.
-    The "variance" of the second moment is about the mean of each momentum, as in the reference.
+    All are divided (not squared) by the root mean square of the parameters. The "variance" of the second moment is
+    about the mean of each momentum, as in the reference.
+
+    Args:
+        shapes: of the tensors.
+        statistics: `means_and_variances` of the averages before this update.
+        params_square: mean square of the parameters.
     """
-    counts = jnp.asarray(np.maximum(layout.sizes, 1), jnp.float32)[:, None]
-    pages_of, occupied = layout.tensor_of_page, layout.occupied
-
-    def mean(pages):
-        """Tensor means of several quantities, (quantities, pages, width) -> (tensors, quantities)."""
-        return layout.sum_by_tensor(jnp.sum(pages * occupied[None], axis=2).T) / counts
-
-    scale = jax.lax.rsqrt(jnp.maximum(1e-9, mean(jnp.square(params)[None])))[pages_of][None]
-    momenta, second_moment = momenta * scale, (second_moment[None] * scale)
-    mean_momenta = mean(momenta)
-    centre = mean_momenta.T[:, pages_of, None]
-    variance = mean(jnp.square(momenta - centre))
-    spread = mean(jnp.square(second_moment - centre))
-    ranks = [sum(size > 1 for size in shape) for shape in layout.shapes]
+    scale = jax.lax.rsqrt(jnp.maximum(1e-9, params_square))[:, None]
+    mean_momenta, mean_square = jnp.split(statistics[:, :4] * scale, [3], axis=1)
+    variance, variance_of_square = jnp.split(statistics[:, 4:] * jnp.square(scale), [3], axis=1)
+    spread = variance_of_square + jnp.square(mean_square - mean_momenta)
+    ranks = [sum(size > 1 for size in shape) for shape in shapes]
     one_hot = (np.array(ranks, int).reshape(-1, 1) == np.arange(NUM_RANKS)[None]).astype(np.float32)
     return jnp.concatenate(
-        [_clip_log_abs(mean(second_moment)), one_hot, _clip_log_abs(variance), _clip_log_abs(spread)], axis=1
+        [_clip_log_abs(mean_square), one_hot, _clip_log_abs(variance), _clip_log_abs(spread)], axis=1
     )
 
 

@@ -6,14 +6,10 @@ import numpy as np
 
 from velo import packing
 from velo.learned_optimizer import Theta
-from velo.legacy.accumulators import FactoredFeatures, pack_stacks
+from velo.legacy.accumulators import FactoredFeatures
 from velo.legacy.hypernetwork import truncated_normal
 from velo.shapes import Float, PRNGKeyArray
 
-Pages = Float[jax.Array, "pages width"]
-Stack = Float[jax.Array, "decays pages width"]
-
-NUM_DECAYS = 3
 MAX_GRADIENT_FEATURE = 0.1
 
 
@@ -34,12 +30,6 @@ def mix_bank(bank: Theta, coefficients: Float[jax.Array, "tensors bank"]) -> The
     return jax.tree.map(lambda weights: jnp.tensordot(coefficients / weights.shape[0], weights, axes=1), bank)
 
 
-def factored_pages(layout: packing.Layout, features: list[FactoredFeatures]) -> FactoredFeatures:
-    """The features of all tensors in pages, each of shape (decays, pages, width)."""
-    columns = zip(*features, strict=True) if features else [[]] * len(FactoredFeatures._fields)
-    return FactoredFeatures(*(pack_stacks(layout, list(column), NUM_DECAYS) for column in columns))
-
-
 def parameter_features(
     grad: jax.Array,
     params: jax.Array,
@@ -56,7 +46,7 @@ def parameter_features(
         params: the parameters.
         momenta: averages of gradients, the decays in front, as in `factored`.
         second_moment: average of squared gradients.
-        factored: of the tensor, or pages of several.
+        factored: of the tensor.
         with_clipped: whether the two additional inputs are there.
         epsilon: under the root of the second moment.
 
@@ -94,24 +84,3 @@ def normalizers(
     """What makes every input of unit mean square over each tensor."""
     counts = np.maximum(layout.sizes, 1).astype(np.float32)[:, None]
     return jax.lax.rsqrt(1e-5 + layout.sum_by_tensor(jnp.sum(jnp.square(features), axis=2)) / counts)
-
-
-def apply_network(
-    layout: packing.Layout,
-    layers: Theta,
-    features: Float[jax.Array, "pages inputs width"],
-    scales: Float[jax.Array, "tensors inputs"],
-) -> Float[jax.Array, "pages outputs width"]:
-    """ReLU network with its own weights (leading axis of `layers`) for every tensor; the inputs are scaled first."""
-    x = features * scales[layout.tensor_of_page][:, :, None]
-    for index, layer in enumerate(layers):
-        x = layer["w"][layout.tensor_of_page] @ x + layer["b"][layout.tensor_of_page][:, :, None]
-        if index < len(layers) - 1:
-            x = jax.nn.relu(x)
-    return x
-
-
-def root_mean_square(layout: packing.Layout, pages: Pages) -> Float[jax.Array, " tensors"]:
-    """Of each tensor, with the reference's epsilon."""
-    counts = np.maximum(layout.sizes, 1).astype(np.float32)
-    return jnp.sqrt(layout.sum_by_tensor(jnp.sum(jnp.square(pages), axis=1)) / counts + 1e-9)

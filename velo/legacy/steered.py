@@ -5,16 +5,16 @@ Sources: 2211.09760, 2501.12670.
 
 import abc
 import dataclasses
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from velo import packing
 from velo.hypernetwork import LSTMState, init_lstm
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
-from velo.legacy import accumulators, hypernetwork, loss_buffer, parameter_network
+from velo.legacy import accumulators, hypernetwork, loss_buffer, parameter_network, two_passes
+from velo.legacy.arrangement import Arrangement, Factored
 from velo.shapes import Float, Int, PRNGKeyArray
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
@@ -27,12 +27,13 @@ MAGNITUDE_MULTIPLIER = 0.001
 
 
 class State(NamedTuple):
-    """In float32; pages as in `velo.packing`."""
+    """In float32; the tensors are arranged by shape (`velo.legacy.arrangement`), their pages as in `velo.packing`."""
 
     step: Int[jax.Array, ""]
-    momenta: Float[jax.Array, "decays pages width"]
-    second_moment: Float[jax.Array, "pages width"]
-    factored: accumulators.Factored
+    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # of each part three
+    second_moment: tuple[Float[jax.Array, "pages width"], ...]
+    factored: Factored
+    statistics: Float[jax.Array, "tensors statistics"]  # of the averages
     loss_buffer: loss_buffer.LossBuffer
     lstm: LSTMState
 
@@ -41,6 +42,7 @@ class State(NamedTuple):
 class SteeredOptimizer(LearnedOptimizer):
     """Common to both; the subclasses say what the LSTM reads and what its outputs mean."""
 
+    num_statistics: ClassVar[int] = 0
     lstm_size: int
     num_mixtures: int
     mlp_width: int = 4
@@ -56,9 +58,22 @@ class SteeredOptimizer(LearnedOptimizer):
     def num_tensor_inputs(self) -> int:
         """Inputs of the LSTM."""
 
+    def page_statistics(self, momenta, second_moment, filled) -> Float[jax.Array, "pages sums"]:
+        """What `statistics` needs of each page, as `hypernetwork.page_sums`."""
+        del momenta, filled
+        return jnp.zeros((second_moment.shape[0], 0))
+
+    def statistics(self, arrangement: Arrangement, of_pages: list[jax.Array]) -> Float[jax.Array, "tensors statistics"]:
+        """Of the averages of each tensor, which `tensor_inputs` reads in the next update."""
+        del of_pages
+        return jnp.zeros((len(arrangement.shapes), 0))
+
     @abc.abstractmethod
     def tensor_inputs(
-        self, layout: packing.Layout, params: Float[jax.Array, "pages width"], state: State
+        self,
+        shapes: tuple[tuple[int, ...], ...],
+        statistics: Float[jax.Array, "tensors statistics"],
+        params_square: Float[jax.Array, " tensors"],
     ) -> Float[jax.Array, "tensors inputs"]:
         """What the LSTM reads of each tensor, after what it reads of the run."""
 
@@ -92,13 +107,11 @@ class SteeredOptimizer(LearnedOptimizer):
     def bind(self, theta: Theta, num_steps: int | Int[jax.Array, ""]) -> optax.GradientTransformationExtraArgs:
         def init(params):
             leaves = jax.tree.leaves(params)
-            shapes = tuple(jnp.shape(leaf) for leaf in leaves)
-            zeros = packing.Layout(shapes).zeros()
+            passes = self._two_passes(leaves)
             return State(
-                step=jnp.zeros((), jnp.int32),
-                momenta=jnp.zeros((len(MOMENTUM_DECAYS), *zeros.shape)),
-                second_moment=zeros,
-                factored=accumulators.Factoring(shapes).init(len(FACTORED_DECAYS)),
+                jnp.zeros((), jnp.int32),
+                *passes.init(),
+                statistics=jnp.zeros((len(leaves), self.num_statistics)),
                 loss_buffer=loss_buffer.init_loss_buffer(self.loss_timescale(num_steps)),
                 lstm=init_lstm(theta["hypernetwork"], len(leaves)),
             )
@@ -106,6 +119,8 @@ class SteeredOptimizer(LearnedOptimizer):
         def update(updates, state, params=None, *, value=None, **extra_args):
             del extra_args
             check_update_arguments(params, value)
+            if not jax.tree.leaves(params):
+                return updates, state
             with jax.default_matmul_precision("highest"):
                 return self._update(theta, num_steps, updates, state, params, jnp.asarray(value))
 
@@ -113,48 +128,45 @@ class SteeredOptimizer(LearnedOptimizer):
 
     def _update(self, theta, num_steps, grads, state, params, loss):
         leaves, treedef = jax.tree.flatten(params)
-        layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
-        weights = layout.pack(leaves)
+        passes = self._two_passes(leaves)
+        arrangement = passes.arrangement
+        averages, tensors = passes.accumulate(
+            two_passes.Averages(state.momenta, state.second_moment, state.factored),
+            arrangement.sort(treedef.flatten_up_to(grads)),
+            arrangement.pack(arrangement.sort(leaves)),
+            two_passes.Decays(MOMENTUM_DECAYS, SECOND_MOMENT_DECAY, jnp.array(FACTORED_DECAYS)),
+        )
         state = state._replace(loss_buffer=loss_buffer.update_loss_buffer(state.loss_buffer, loss))
-        outputs, lstm = self.control(theta, num_steps, layout, weights, state)
-        state, features = accumulate(layout, state, treedef.flatten_up_to(grads), weights)
+        params_square = passes.params_square(tensors)
+        inputs = self.tensor_inputs(tuple(arrangement.sort(arrangement.shapes)), state.statistics, params_square)
+        outputs, lstm = self.control(theta, num_steps, state, inputs)
         networks = parameter_network.mix_bank(theta["bank"], self.mixture(outputs.controls))
-        scales = parameter_network.normalizers(layout, features)
-        out = parameter_network.apply_network(layout, networks, features, scales)
-        size = parameter_network.root_mean_square(layout, weights) * self.step_scale(outputs.step_size)
-        direction = out[:, 0] * jnp.exp(MAGNITUDE_MULTIPLIER * out[:, 1]) * STEP_MULTIPLIER
-        steps = layout.unpack(direction * size[layout.tensor_of_page][:, None])
-        updates = [-step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
-        state = state._replace(step=state.step + 1, lstm=self.next_lstm(theta["hypernetwork"], lstm))
-        return treedef.unflatten(updates), state
+        size = jnp.sqrt(params_square + 1e-9) * self.step_scale(outputs.step_size) * STEP_MULTIPLIER
+        steps = arrangement.restore(passes.steps(averages, tensors, networks, -size, MAGNITUDE_MULTIPLIER))
+        updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
+        lstm = self.next_lstm(theta["hypernetwork"], lstm)
+        statistics = self.statistics(arrangement, tensors.page_statistics)
+        return treedef.unflatten(updates), State(state.step + 1, *averages, statistics, state.loss_buffer, lstm)
 
     def control(
         self,
         theta: Theta,
         num_steps: int | Int[jax.Array, ""],
-        layout: packing.Layout,
-        params: Float[jax.Array, "pages width"],
-        state: State,
+        state: Any,
+        tensor_inputs: Float[jax.Array, "tensors inputs"],
     ) -> tuple[hypernetwork.Outputs, LSTMState]:
-        """What the LSTM says, given the loss buffer after and the accumulators before this update."""
+        """What the LSTM says, given the loss buffer after and what it reads of the averages before this update."""
         fraction = state.step / jnp.asarray(num_steps, jnp.float32)
-        run = hypernetwork.run_inputs(len(layout.shapes), fraction, loss_buffer.loss_features(state.loss_buffer))
-        inputs = jnp.concatenate([run, self.tensor_inputs(layout, params, state)], axis=1)
+        loss_features = loss_buffer.loss_features(state.loss_buffer)
+        run = hypernetwork.run_inputs(tensor_inputs.shape[0], fraction, loss_features)
+        inputs = jnp.concatenate([run, tensor_inputs], axis=1)
         return hypernetwork.apply_hypernetwork(theta["hypernetwork"], state.lstm, inputs)
 
-
-def accumulate(
-    layout: packing.Layout, state: State, grads: list[jax.Array], params: Float[jax.Array, "pages width"]
-) -> tuple[State, Float[jax.Array, "pages inputs width"]]:
-    """The averages after these gradients, and the inputs of the per-parameter network."""
-    grads = accumulators.clean(grads, accumulators.MAX_GRADIENT)
-    grad = layout.pack(grads)
-    momenta = accumulators.average(state.momenta, grad, jnp.array(MOMENTUM_DECAYS))
-    second_moment = accumulators.average_once(state.second_moment, jnp.square(grad), SECOND_MOMENT_DECAY)
-    factored, features = accumulators.Factoring(layout.shapes).update(
-        state.factored, grads, jnp.array(FACTORED_DECAYS), unfactored_epsilon=0.0
-    )
-    pages = parameter_network.factored_pages(layout, features)
-    rows = parameter_network.parameter_features(grad, params, momenta, second_moment, pages, with_clipped=True)
-    columns = parameter_network.by_page(layout, rows)
-    return state._replace(momenta=momenta, second_moment=second_moment, factored=factored), columns
+    def _two_passes(self, leaves: list) -> two_passes.TwoPasses:
+        return two_passes.TwoPasses(
+            Arrangement(tuple(jnp.shape(leaf) for leaf in leaves)),
+            with_clipped=True,
+            max_gradient=accumulators.MAX_GRADIENT,
+            unfactored_epsilon=0.0,
+            page_statistics=self.page_statistics,
+        )
