@@ -13,14 +13,14 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TOOLS = ["pytest", "jaxtyping", "beartype"]
+TOOLS = ["pytest", "pytest-xdist", "jaxtyping", "beartype"]
 CORE_TESTS = ["test_transformation.py", "test_weights.py", "test_training.py", "test_mistakes.py", "test_laws.py"]
 # Counts compilations, which are more at older versions; what is computed is the same.
 NOT_AT_LOWEST = "not test_state_shards_stably"
 FIVE_LINES = """
 import jax, jax.numpy as jnp, optax, velo
 params = {"w": jnp.ones((3, 4))}
-tx = velo.optimizer(num_steps=10, weights="untrained")
+tx = velo.optimizer(num_steps=10)
 state = tx.init(params)
 loss, grads = jax.value_and_grad(lambda p: jnp.sum(p["w"] ** 2))(params)
 updates, state = tx.update(grads, state, params, value=loss)
@@ -70,7 +70,7 @@ def main(names):
                 others = [entry for entry in extra if not entry.startswith(("ray", "velo["))]
                 tasks = project["optional-dependencies"]["tasks"]
                 python = environment(name, *pins, *others, *tasks, *TOOLS)
-                test(python, "tests/meta_train/test_ray.py", "-k", "one_or_two")
+                test(python, "tests/meta_train/test_ray.py", "-k", "two_ray_workers")
             elif name == "newest":
                 run(environment(name), "-c", FIVE_LINES, cwd=empty)
             else:

@@ -27,8 +27,8 @@ def batches(num_steps, seed=0):
 
 
 def weights():
-    """The weights file that the command line names; without one, VeLO before any meta-training."""
-    return sys.argv[1] if len(sys.argv) > 1 else "untrained"
+    """The weights file that the command line names; without one, those of the package."""
+    return sys.argv[1] if len(sys.argv) > 1 else "default"
 
 
 def optimizer(num_steps):

@@ -60,7 +60,7 @@ class Sines(TaskFamily):
         return jnp.mean(jnp.square(predicted - jnp.sin(draw.frequency * batch + draw.phase)))
 
 
-def main(num_steps=500, weights="untrained"):
+def main(num_steps=500, weights="default"):
     # Under a name it takes part in mixtures; a module that does this and calls `configs.meta_train_command.main()`
     # is a `velo-meta-train` that knows them.
     FAMILIES["Sines"] = Sines

@@ -19,7 +19,7 @@ from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.tensor_file import WeightsError
 from velo.training import Fitted, History, NonFiniteLossError, fit
 from velo.transformation import optimizer
-from velo.weights import WeightsInfo, load_weights, save_weights, weights_info
+from velo.weights import DEFAULT_WEIGHTS, WeightsInfo, load_weights, save_weights, weights_info
 
 LAZY = ("torch",)  # needs its extra
 
@@ -34,6 +34,7 @@ __version__ = importlib.metadata.version("velo")
 
 __all__ = [
     "ARCHITECTURES",
+    "DEFAULT_WEIGHTS",
     "RNNMLP",
     "AdafacMLP",
     "Celo",

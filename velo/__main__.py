@@ -5,7 +5,7 @@ import json
 import sys
 
 from velo import kernel, train_command
-from velo.weights import WeightsInfo, weights_info
+from velo.weights import DEFAULT_WEIGHTS, WeightsInfo, weights_info
 
 
 def describe(info: WeightsInfo) -> str:
@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(kernel.describe())
         else:
             options = _parser().parse_args(arguments)
-            print(describe(weights_info(options.weights, companion=options.companion)))
+            path = DEFAULT_WEIGHTS if options.weights == "default" else options.weights
+            print(describe(weights_info(path, companion=options.companion)))
     except (OSError, ValueError, FloatingPointError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Prints what a weights file is. `python -m velo train --help` is about trying one, "
         "`python -m velo kernel --help` about faster updates on CPUs.",
     )
-    parser.add_argument("weights", help="a file of velo.save_weights, or a released one")
+    parser.add_argument("weights", help="a file of velo.save_weights, or a released one; default: those of the package")
     parser.add_argument("--companion", help="the other file of weights that come in two")
     return parser
 

@@ -16,7 +16,7 @@ VALID_BATCHES = 16
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", help="a task of a suite, such as mlp_breast_cancer, or module:name of one's own")
-    parser.add_argument("--weights", default="default", help="a weights file, or untrained")
+    parser.add_argument("--weights", default="default", help="a weights file, default or untrained")
     parser.add_argument("--num-steps", type=int, help="length of the run; by default the task's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", metavar="PNG", help="draws the history into this file")

@@ -1,6 +1,5 @@
 """`velo.optimizer`: a learned optimizer as users ask for it, with weight decay, a step scale and a chosen horizon."""
 
-import importlib.resources
 import operator
 import os
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from velo.accumulation import average_updates
 from velo.architectures.velo import VeLO
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int
-from velo.weights import load_weights
+from velo.weights import DEFAULT_WEIGHTS, load_weights
 
 Weights = str | os.PathLike | tuple[LearnedOptimizer, Theta]
 Number = float | Float[jax.Array, ""]
@@ -44,8 +43,8 @@ def optimizer(
         num_steps: length of the run in calls of `update`, at least 1. The schedule is part of what was learned:
             it ends at this step. Beyond it VeLO stands still (its schedule has reached `final_rate`), while the
             released architectures go on as their references do, with a fraction of training above one.
-        weights: a weights file, or an architecture and its theta; "default" are those that come with the package,
-            "untrained" is VeLO before any meta-training: Prodigy (2306.06101) with cosine decay.
+        weights: a weights file, or an architecture and its theta; "default" are those that come with the package
+            (docs/model_card.md), "untrained" is VeLO before any meta-training: Prodigy (2306.06101) with cosine decay.
         weight_decay: a number or a traced scalar, the fraction of each parameter that one step takes away, times
             the scale. As there is no learning rate here, this is AdamW's learning rate times its decay: 1e-4 is usual.
         weight_decay_mask: tree of bools like the parameters, or a function from them to it; None decays them all.
@@ -56,7 +55,7 @@ def optimizer(
             and the parameters stay as they are in between. None trusts the weights with any length.
 
     Raises:
-        ValueError: an argument is out of range, `weights` has to be given, or it is no weights file; `init` raises one
+        ValueError: an argument is out of range, `weights` is no weights file; `init` raises one
             that names the leaf if a parameter is not of a floating type, `update` if `params` or `value` is missing,
             or where gradients, parameters and state don't belong together.
         FileNotFoundError: there is no such weights file.
@@ -122,16 +121,7 @@ def resolve_weights(weights: Any) -> tuple[LearnedOptimizer, Theta]:
     if weights == "untrained":
         architecture = VeLO()
         return architecture, architecture.init(jax.random.key(0))
-    if weights != "default":
-        return load_weights(weights)
-    packaged = importlib.resources.files("velo").joinpath("data", "default.velo")
-    if not packaged.is_file():
-        raise ValueError(
-            "weights has to be given: no meta-trained weights come with this version. "
-            'Pass the path of a weights file, (architecture, theta), or "untrained" for Prodigy with cosine decay'
-        )
-    with importlib.resources.as_file(packaged) as path:
-        return load_weights(path)
+    return load_weights(DEFAULT_WEIGHTS if weights == "default" else weights)
 
 
 def check_count(name: str, value: Any) -> int:

@@ -5,6 +5,7 @@ import functools
 import importlib.metadata
 import json
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ try:
 except ImportError:  # newer versions of JAX
     disable_x64 = functools.partial(jax.enable_x64, False)
 
+DEFAULT_WEIGHTS = pathlib.Path(__file__).parent / "data" / "default.velo"
+"""Those that come with the package; docs/model_card.md says what they are."""
 FORMAT_VERSION = 1
 DESCRIPTION = "velo"  # our entry in the metadata: JSON with the fields of WeightsInfo
 CHECKSUM = "velo_sha256"  # of that entry's text

@@ -28,7 +28,7 @@ def blocks(page):
 
 def tutorial_definitions():
     """`loss_fn`, `params`, `batches` of the tutorial's first block."""
-    namespace = {"weights": "untrained"}
+    namespace = {"weights": "default"}
     exec(blocks("docs/tutorial.md")[0], namespace)
     return namespace
 

@@ -1,5 +1,8 @@
 """`velo.optimizer`: what its options do to an update, and what it says when it is used wrongly."""
 
+import time
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -153,13 +156,15 @@ def test_weights_from_a_file(velo_weights, tmp_path):
         velo.optimizer(10, tmp_path / "b.velo")
 
 
-def test_default_weights(velo_weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(transformation.importlib.resources, "files", lambda _: tmp_path)
-    with pytest.raises(ValueError, match="weights has to be given"):
-        velo.optimizer(10)
-    (tmp_path / "data").mkdir()
-    velo.save_weights(tmp_path / "data" / "default.velo", *velo_weights)
-    assert_same_start(velo.optimizer(10), velo.optimizer(10, velo_weights))
+def test_default_weights_come_with_the_package():
+    started = time.process_time()
+    weights = velo.load_weights(velo.DEFAULT_WEIGHTS)
+    assert time.process_time() - started < 1.0
+    assert_same_start(velo.optimizer(10), velo.optimizer(10, weights))
+    info = velo.weights_info(velo.DEFAULT_WEIGHTS)
+    assert (info.architecture, info.licence) == ("VeLO", "Apache-2.0")
+    card = (Path(__file__).parents[2] / "docs" / "model_card.md").read_text()
+    assert info.digest in card
 
 
 def test_weights_of_another_kind(weights):
