@@ -93,8 +93,6 @@ class Run:
             if executor is not None:
                 executor.close()
             self._checkpoints.close()
-            if self._log is not None:
-                self._log.close()
 
     def _loop(self, executor: Executor, state: learner.LearnerState) -> Path:
         settings, num_steps = self._settings, self._settings.num_steps

@@ -2,38 +2,12 @@
 
 import contextlib
 import json
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
-
-class Lines:
-    """Appends lines to a file; those that a full disk refuses are kept and written with the next."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._waiting: list[str] = []
-        self._lock = threading.Lock()  # checkpoints are written, and report, beside the run
-
-    def write(self, line: dict[str, Any]) -> None:
-        with self._lock:
-            self._waiting.append(json.dumps(line) + "\n")
-            self._flush()
-
-    def _flush(self) -> None:
-        content = "".join(self._waiting).encode()
-        try:
-            with self._path.open("ab", buffering=0) as file:
-                size = file.tell()
-                if file.write(content) != len(content):
-                    file.truncate(size)
-                    return
-        except OSError:
-            return
-        self._waiting = []
+from meta_train.appender import Appender
+from meta_train.tensorboard import TensorBoard
 
 
 class RunLog:
@@ -44,33 +18,33 @@ class RunLog:
     def __init__(self, folder: Path, first_step: int):
         self._metrics = _forget(folder / "metrics.jsonl", first_step)
         self._validations = _forget(folder / "validation.jsonl", first_step + 1)
-        self._events = Lines(folder / "events.jsonl")
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        self._events = Appender(folder / "events.jsonl")
+        self._tensorboard = TensorBoard(folder / "tensorboard", first_step)
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
-        self._metrics.write({"step": step} | metrics)
-        for name, value in metrics.items():
-            if isinstance(value, int | float):
-                self._tensorboard.add_scalar(name, value, step)
+        self._metrics.write(_line({"step": step} | metrics))
+        self._tensorboard.write(step, {name: x for name, x in metrics.items() if isinstance(x, int | float)})
 
     def validation(self, step: int, loss: float, tasks: dict[str, Any]) -> None:
-        self._validations.write({"step": step, "loss": loss, "tasks": tasks})
-        self._tensorboard.add_scalar("validation_loss", loss, step)
+        self._validations.write(_line({"step": step, "loss": loss, "tasks": tasks}))
+        self._tensorboard.write(step, {"validation_loss": loss})
 
     def event(self, kind: str, **facts: Any) -> None:
-        self._events.write({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": kind} | facts)
-
-    def close(self) -> None:
-        self._tensorboard.close()
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._events.write(_line({"time": now, "event": kind} | facts))
 
 
-def _forget(path: Path, first_step: int) -> Lines:
+def _line(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content) + "\n").encode()
+
+
+def _forget(path: Path, first_step: int) -> Appender:
     if path.exists():
         temporary = path.with_suffix(".tmp")
         kept = [line for line in _read(path) if line["step"] < first_step]
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         temporary.replace(path)
-    return Lines(path)
+    return Appender(path)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

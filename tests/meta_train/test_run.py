@@ -4,11 +4,14 @@ import dataclasses
 import json
 import resource
 import shutil
+import struct
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.record_writer import masked_crc32c
 
 import velo
 from meta_train import checkpoint, initial_theta, learner, run_folder, run_log
@@ -143,24 +146,40 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
+def tensorboard_scalars(folder):
+    """(name, step, value) in the only event file of the folder, the first two events being no scalars."""
+    (path,) = folder.iterdir()
+    content, place, events = path.read_bytes(), 0, []
+    while place < len(content):
+        (length,) = struct.unpack_from("<Q", content, place)
+        (checksum,) = struct.unpack_from("<I", content, place + 12 + length)
+        events.append(Event.FromString(content[place + 12 : place + 12 + length]))
+        assert masked_crc32c(content[place + 12 : place + 12 + length]) == checksum
+        place += 16 + length
+    assert events[0].file_version == "brain.Event:2" and events[1].session_log.status == 1
+    return [(value.tag, event.step, value.simple_value) for event in events[2:] for value in event.summary.value]
+
+
 def test_a_full_disk_costs_no_line_and_no_earlier_checkpoint(tmp_path, full_disk):
     events = []
     checkpoints = checkpoint.Checkpoints(
         tmp_path / "checkpoints", TINY_FULL, report=lambda kind, **facts: events.append(kind)
     )
-    lines = run_log.Lines(tmp_path / "lines.jsonl")
+    log = run_log.RunLog(tmp_path, 0)
     state = learner.init(TINY_FULL.outer.build(), TINY_FULL.optimizer.init(jax.random.key(0)))
     workers = WorkerStates([1, 1], [(), ()], {})
     checkpoints.save(state._replace(step=1), workers, wait=True)
     full_disk(True)
-    lines.write({"step": 0})
+    for step in range(100):  # more than a writer of its own would queue
+        log.write(step, {"loss": 1.0 + step, "families": ["MLPClassifier"]})
     with pytest.raises(OSError, match=r"."):
         checkpoints.save(state._replace(step=2), workers, wait=True)
     full_disk(False)
     assert events == ["checkpoint_failed"]
     assert checkpoints.latest_step() == 1
-    lines.write({"step": 1})
-    assert [json.loads(line)["step"] for line in (tmp_path / "lines.jsonl").read_text().splitlines()] == [0, 1]
+    log.write(100, {"loss": 101.0})
+    assert [line["step"] for line in read_metrics(tmp_path)] == list(range(101))
+    assert tensorboard_scalars(tmp_path / "tensorboard") == [("loss", step, 1.0 + step) for step in range(101)]
     checkpoints.save(state._replace(step=2), workers, wait=True)
     restored, found = checkpoints.restore(state)
     assert restored.step == 2 and found.steps == [1, 1]
