@@ -15,7 +15,9 @@ from evaluation.tuning import LogGrid, OneShot, OptunaSearch, RandomSearch, Tune
 from velo.transformation import resolve_weights
 from velo.weights import load_weights
 
-GRAMMAR = "[NAME=] baseline | NAME:WEIGHTS_FILE | module:function, then [@BUDGET]"
+PACKAGED = {"velo": "default", "untrained": "untrained"}
+"""Learned optimizers that need no file, as `velo.optimizer` calls their weights."""
+GRAMMAR = "[NAME=] baseline | velo | untrained | NAME:WEIGHTS_FILE | module:function, then [@BUDGET]"
 BUDGETS = "@1 (the defaults), @25 (random search), @grid15 (learning rates), @optuna25"
 REFERENCE = "adam"
 """The baseline that everything is relative to, tuned as its specification says."""
@@ -58,7 +60,7 @@ def parse(text: str, *, num_rates: int = 15) -> Contender:
     if not body:
         raise ValueError(f"optimizer {text!r} is empty; use {GRAMMAR}")
     base, colon, place = body.partition(":")
-    if body == "velo" or _is_file(body) or (colon and _is_file(place)):
+    if body in PACKAGED or _is_file(body) or (colon and _is_file(place)):
         return _learned(text, name, body, budget)
     if colon:
         rule = _imported(base, place)
@@ -75,8 +77,8 @@ def _is_file(text: str) -> bool:
 def _learned(text: str, name: str, body: str, budget: str) -> Contender:
     if budget:
         raise ValueError(f"optimizer {text!r}: nothing about a learned optimizer is tuned, leave out @{budget}")
-    if body == "velo":
-        return Contender(name or "velo", *resolve_weights("default"))
+    if body in PACKAGED:
+        return Contender(name or body, *resolve_weights(PACKAGED[body]))
     base, colon, place = body.partition(":")
     path = Path(place if colon and not Path(body).is_file() else body)
     if not path.is_file():

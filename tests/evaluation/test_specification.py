@@ -33,6 +33,13 @@ def test_what_a_specification_means(text, name, rule, tuner):
     assert (contender.name, contender.rule.name, contender.tuner) == (name, rule, tuner)
 
 
+@pytest.mark.parametrize(("text", "name"), [("velo", "velo"), ("untrained", "untrained"), ("ours=velo", "ours")])
+def test_learned_optimizers_that_need_no_file(text, name):
+    contender = specification.parse(text)
+    assert isinstance(contender.rule, velo.VeLO) and contender.is_learned
+    assert contender.name == name
+
+
 def test_numbers_of_a_users_function_are_its_hyperparameters():
     rule = specification.parse(f"{OWN}:own_sgd").rule
     assert isinstance(rule, Baseline)
@@ -69,7 +76,7 @@ def test_weights_files_are_learned_optimizers(tmp_path, text):
         (f"{OWN}:nothing", "the module has no nothing"),
         (f"{OWN}:TASK", "is a FixedTask, no function and no Baseline"),
         (f"{OWN}:no_rule", "must take num_steps, it takes: learning_rate"),
-        ("velo", "weights"),
+        ("velo@3", "leave out @3"),
     ],
 )
 def test_mistakes_get_one_line(text, message):
