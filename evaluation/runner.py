@@ -24,6 +24,8 @@ from tasks.fixed import FixedTask
 
 PURPOSES = ("draw", "init", "train", "valid")
 """The order fixes each purpose's key: append only."""
+MAX_PROGRAMS = 48
+"""Compiled programs that a process keeps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +122,7 @@ def _validate(family: TaskFamily, num_batches: int, seeds, draws, params, valid)
     return _over_lanes(lane, seeds, draws, params)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def _compile(function, static: tuple, treedef, types: tuple):
     """(executable, seconds that it took): compiled ahead so that its cost isn't mistaken for the run's."""
     arguments = treedef.unflatten(
@@ -129,6 +131,17 @@ def _compile(function, static: tuple, treedef, types: tuple):
     begin = time.perf_counter()
     executable = function.lower(*static, *arguments).compile()
     return executable, time.perf_counter() - begin
+
+
+def limit_programs() -> None:
+    """Forgets all compiled programs once there are many.
+
+    Each takes hundreds of the 65,530 memory maps that Linux grants a process; a sweep of 150 pairs of tasks and
+    optimizers ran out of them.
+    """
+    if _compile.cache_info().currsize > MAX_PROGRAMS:
+        _compile.cache_clear()
+        jax.clear_caches()
 
 
 class _Stopwatch:

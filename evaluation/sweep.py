@@ -42,6 +42,7 @@ class Sweep:
         An optimizer without anything to tune has one setting and runs on both sets of seeds too, so that it can be
         held against every trial of a tuned one.
         """
+        runner.limit_programs()
         settings, trials = [], []
         losses: list[float] = []
         while batch := self._propose(contender, list(zip(settings, losses, strict=True))):

@@ -173,3 +173,18 @@ def test_segments_cover_the_run_in_at_most_two_sizes(num_steps, num_checkpoints,
 def test_too_many_lanes_are_refused():
     with pytest.raises(ValueError, match=r"in \[1, 2\], got 3"):
         runner.run(TASK, ADAM, [_lane(0.1, seed) for seed in range(3)], **WIDE)
+
+
+def test_a_process_forgets_its_programs_when_they_are_many(monkeypatch):
+    """A sweep would run out of memory maps; the curve is the same when the program is compiled again."""
+    task = TASKS["quadratic"]
+    before = runner.run(task, ADAM, [_lane(0.1, 0)], **SIZES)[0]
+    num_programs = runner._compile.cache_info().currsize
+    assert num_programs > 0
+    runner.limit_programs()
+    assert runner._compile.cache_info().currsize == num_programs
+    monkeypatch.setattr(runner, "MAX_PROGRAMS", num_programs - 1)
+    runner.limit_programs()
+    assert runner._compile.cache_info().currsize == 0
+    after = runner.run(task, ADAM, [_lane(0.1, 0)], **SIZES)[0]
+    np.testing.assert_array_equal(after.train_loss, before.train_loss)
