@@ -408,19 +408,24 @@ ffi::Error steps(ffi::ThreadPool pool, Array scalars, Array of_tensors, Array mo
   return ffi::Error::Success();
 }
 
+// What both handlers begin with: scalars, six arrays that differ, and the tensors.
+auto bind_operands() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<Array>()
+      .Arg<Array>()
+      .Arg<Array>()
+      .Arg<Array>()
+      .Arg<Array>()
+      .Arg<Array>()
+      .Arg<Array>()
+      .RemainingArgs();
+}
+
 }  // namespace
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(velo_accumulate, accumulate,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .RemainingArgs()
+                              bind_operands()
                                   .Ret<Array>()
                                   .Ret<Array>()
                                   .Ret<Array>()
@@ -432,16 +437,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(velo_accumulate, accumulate,
                                   .Attr<float>("max_gradient"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(velo_steps, steps,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .RemainingArgs()
+                              bind_operands()
                                   .RemainingRets()
                                   .Attr<float>("nominal")
                                   .Attr<float>("max_gradient")

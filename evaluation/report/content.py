@@ -86,7 +86,7 @@ class Content:
     @functools.cached_property
     def files(self) -> list[Drawing]:
         """Those that are written as files, the training curves of all tasks in one picture among them."""
-        return [task_figures.all_training_curves(self.results), *self.drawings]
+        return [overview_figures.all_training_curves(self.results), *self.drawings]
 
     @property
     def rows_csv(self) -> str:

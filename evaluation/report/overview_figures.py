@@ -1,18 +1,46 @@
 """The figures over all tasks."""
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from evaluation import scores, summary
-from evaluation.report.drawing import LEARNED_COLORS, STYLE, Drawing, panel, strokes
-from evaluation.report.task_figures import running_mean
+from evaluation.report.drawing import LEARNED_COLORS, STYLE, Drawing, panel, strokes, style_axes
+from evaluation.report.task_figures import CURVE_COLUMNS, draw_curves, running_mean
 from evaluation.results import Results
 from evaluation.summary import Summary
 
 NUM_TAUS = 121
+MAX_COLUMNS = 5
+"""Panels side by side."""
+
+
+def all_training_curves(results: Results) -> Drawing:
+    """The training curves of every task in one picture, with a legend: for papers."""
+    num_columns = min(len(results.tasks), MAX_COLUMNS)
+    num_rows = math.ceil(len(results.tasks) / num_columns)
+    rows = []
+    with matplotlib.rc_context({**STYLE, "font.size": 8}):
+        figure = Figure(figsize=(2.3 * num_columns, 1.75 * num_rows + 0.5), layout="constrained")
+        grid = figure.subplots(num_rows, num_columns, squeeze=False)
+        for axes, task in itertools.zip_longest(grid.flat, results.tasks):
+            if task is None:
+                axes.set_axis_off()
+                continue
+            style_axes(axes)
+            axes.set_title(task, fontsize=8)
+            rows += [(task, *row) for row in draw_curves(axes, results, task)]
+        figure.supxlabel("training step", fontsize=9)
+        figure.supylabel(f"training loss / tuned {results.reference}'s final", fontsize=9)
+        lines = [Line2D([], [], **stroke.line, label=name) for name, stroke in strokes(results).items()]
+        figure.legend(handles=lines, loc="outside upper center", ncols=min(len(lines), MAX_COLUMNS + 2), frameon=False)
+    return Drawing("curves", "Training curves", figure, ("task", *CURVE_COLUMNS), rows)
 
 
 def forest(results: Results, summaries: Sequence[Summary]) -> Drawing:

@@ -1,13 +1,8 @@
 """The figures of one task each."""
 
-import itertools
-import math
-
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from evaluation import scores
 from evaluation.report.drawing import (
@@ -18,15 +13,12 @@ from evaluation.report.drawing import (
     panel,
     set_loss_limits,
     strokes,
-    style_axes,
     subsample,
 )
 from evaluation.results import Results
 from velo.shapes import Float
 
 CURVE_COLUMNS = ("optimizer", "step", "mean", "least", "greatest")
-MAX_COLUMNS = 5
-"""Panels side by side."""
 MAX_TENSORS = 40
 """Lines in a figure of step sizes."""
 
@@ -35,30 +27,8 @@ def training_curves(results: Results, task: str) -> Drawing:
     """Training loss in units of the reference's final loss: the mean over seeds in a band from least to greatest."""
     with matplotlib.rc_context(STYLE):
         figure, axes = panel("training step", _loss_unit(results, task))
-        rows = _draw_curves(axes, results, task)
+        rows = draw_curves(axes, results, task)
     return Drawing(f"curves-{task}", f"Training curves on {task}", figure, CURVE_COLUMNS, rows)
-
-
-def all_training_curves(results: Results) -> Drawing:
-    """The training curves of every task in one picture, with a legend: for papers."""
-    num_columns = min(len(results.tasks), MAX_COLUMNS)
-    num_rows = math.ceil(len(results.tasks) / num_columns)
-    rows = []
-    with matplotlib.rc_context({**STYLE, "font.size": 8}):
-        figure = Figure(figsize=(2.3 * num_columns, 1.75 * num_rows + 0.5), layout="constrained")
-        grid = figure.subplots(num_rows, num_columns, squeeze=False)
-        for axes, task in itertools.zip_longest(grid.flat, results.tasks):
-            if task is None:
-                axes.set_axis_off()
-                continue
-            style_axes(axes)
-            axes.set_title(task, fontsize=8)
-            rows += [(task, *row) for row in _draw_curves(axes, results, task)]
-        figure.supxlabel("training step", fontsize=9)
-        figure.supylabel(f"training loss / tuned {results.reference}'s final", fontsize=9)
-        lines = [Line2D([], [], **stroke.line, label=name) for name, stroke in strokes(results).items()]
-        figure.legend(handles=lines, loc="outside upper center", ncols=min(len(lines), MAX_COLUMNS + 2), frameon=False)
-    return Drawing("curves", "Training curves", figure, ("task", *CURVE_COLUMNS), rows)
 
 
 def _loss_unit(results: Results, task: str) -> str:
@@ -66,7 +36,7 @@ def _loss_unit(results: Results, task: str) -> str:
     return f"loss / tuned {results.reference}'s final" if has_unit else "loss"
 
 
-def _draw_curves(axes: Axes, results: Results, task: str) -> list[tuple]:
+def draw_curves(axes: Axes, results: Results, task: str) -> list[tuple]:
     """Draws the curves of a task; returns the rows of `CURVE_COLUMNS`."""
     baseline = results.entry(task, results.reference).train_loss
     rows, lowest, highest = [], [], []

@@ -19,13 +19,13 @@ from velo import blocks
 from velo.learned_optimizer import Theta
 from velo.legacy.accumulators import FACTOR_FLOOR, average_once, clean
 from velo.legacy.arrangement import MAX_PARTS, Arrangement, Expanded, Factored, Part, Vectors
+from velo.legacy.parameter_network import MAX_GRADIENT_FEATURE
 from velo.shapes import Float
 
 Pages = Float[jax.Array, "pages width"]
 
 NUM_DECAYS = 3
 NUM_FACTORED_INPUTS = 4 * NUM_DECAYS  # rows, columns, and the inverse roots of both
-MAX_GRADIENT_INPUT = 0.1
 MAX_WRITTEN_OUT = 128
 """Weights of a layer above which it is a matrix product."""
 
@@ -198,7 +198,7 @@ class TwoPasses:
         occupied = jnp.arange(grad.shape[1])[None] < page[:, 1, None]
         inverse = 1.0 / (second_moment + 1e-6)
         square = jnp.square(grad)
-        clipped = jnp.square(jnp.clip(grad, -MAX_GRADIENT_INPUT, MAX_GRADIENT_INPUT))
+        clipped = jnp.square(jnp.clip(grad, -MAX_GRADIENT_FEATURE, MAX_GRADIENT_FEATURE))
         moments = zip(momenta, factored, strict=True)
         return [
             square,
@@ -218,7 +218,7 @@ class TwoPasses:
         root = jax.lax.rsqrt(second_moment + 1e-6)
         return [
             grad,
-            *([jnp.clip(grad, -MAX_GRADIENT_INPUT, MAX_GRADIENT_INPUT)] if self.with_clipped else []),
+            *([jnp.clip(grad, -MAX_GRADIENT_FEATURE, MAX_GRADIENT_FEATURE)] if self.with_clipped else []),
             weights,
             *momenta,
             second_moment,
