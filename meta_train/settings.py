@@ -119,7 +119,8 @@ class MetaTraining:
     family_steps: int = 1
     """Outer steps for which a worker keeps an architecture (PES needs many, full ES can change at each)."""
     family_pool: int = 0
-    """Number of different architectures, sampled once and visited in random order; 0 samples afresh every time."""
+    """Number of different architectures, sampled once, evenly over the mixture's families, and visited in random order;
+    0 samples afresh every time."""
     max_staleness: int = 0
     """Updates of theta that a contribution may be behind. 0 waits for every worker, and the result is the same to the
     bit wherever it is computed; more makes an outer step of the first `num_workers` contributions that arrive."""

@@ -14,7 +14,7 @@ from meta_train.problem import Problem
 from meta_train.settings import MetaTraining
 from meta_train.task_problem import TaskData, TaskProblem
 from tasks.family import TaskFamily
-from tasks.mixture import TaskMixture
+from tasks.mixture import Mixture
 from velo.learned_optimizer import Theta
 
 MAX_PROGRAMS = 64
@@ -73,13 +73,15 @@ def worker_keys(settings: MetaTraining, worker: int, step: int) -> tuple[jax.Arr
 def family_of(settings: MetaTraining, worker: int, step: int) -> TaskFamily:
     """The architecture that a worker trains at an outer step; it keeps one for `family_steps` steps.
 
-    With a pool the architectures come from the first `family_pool` samples, so that a process compiles each once.
+    With a pool it is one of `family_pool` architectures, so that a process compiles each once; they divide the
+    mixture's families evenly, by weight.
     """
-    start = family_start(settings, step)
+    mixture = settings.curriculum.mixture(settings.mixture, family_start(settings, step))
     index = step // settings.family_steps * settings.num_workers + worker
-    if settings.family_pool:
-        index = _pooled(settings.seed, settings.family_pool, index)
-    return _sample(settings.curriculum.mixture(settings.mixture, start), settings.seed, index)
+    if not settings.family_pool:
+        return _sample(mixture, settings.seed, index)
+    index = _pooled(settings.seed, settings.family_pool, index)
+    return _sample(mixture, settings.seed, index, (index + 0.5) / settings.family_pool)
 
 
 @functools.lru_cache(maxsize=64)
@@ -93,8 +95,8 @@ def _pooled(seed: int, pool: int, index: int) -> int:
 
 
 @functools.lru_cache(maxsize=4096)
-def _sample(mixture: TaskMixture, seed: int, index: int) -> TaskFamily:
-    return mixture.sample(np.random.default_rng((seed, 2, index)))
+def _sample(mixture: Mixture, seed: int, index: int, place: float | None = None) -> TaskFamily:
+    return mixture.sample(np.random.default_rng((seed, 2, index)), place)
 
 
 def family_start(settings: MetaTraining, step: int) -> int:

@@ -111,15 +111,18 @@ class TaskMixture:
         own = math.inf if self.max_step_seconds is None else self.max_step_seconds
         return dataclasses.replace(self, max_step_seconds=min(max_step_seconds, own))
 
-    def sample(self, rng: np.random.Generator) -> TaskFamily:
+    def sample(self, rng: np.random.Generator, place: float | None = None) -> TaskFamily:
         """A random architecture on random data, perhaps augmented.
 
         Samples over the cap on the step's time are drawn again; a ValueError says so where none passes. Raises a
         MissingDataError where `skip_missing` leaves nothing to choose from; without it, a missing set is the
         error of whoever loads it.
+
+        Args:
+            place: in [0, 1), where the families stand side by side as wide as their weights; none takes a random one.
         """
         for _ in range(MAX_REJECTIONS):
-            family = self._propose(rng)
+            family = self._propose(rng, place)
             if self.max_step_seconds is None or cost.predict_step_seconds(family) <= self.max_step_seconds:
                 return family
         raise ValueError(
@@ -127,10 +130,9 @@ class TaskMixture:
             f"max_step_seconds={self.max_step_seconds} a step"
         )
 
-    def _propose(self, rng: np.random.Generator) -> TaskFamily:
-        weights = np.array([weight for _, weight in self.families])
-        name = self.families[int(rng.choice(len(weights), p=weights / weights.sum()))][0]
-        family = self._choose_data(FAMILIES[name].sample(rng, self.scale), rng)
+    def _propose(self, rng: np.random.Generator, place: float | None) -> TaskFamily:
+        index, _ = _choose([weight for _, weight in self.families], rng, place)
+        family = self._choose_data(FAMILIES[self.families[index][0]].sample(rng, self.scale), rng)
         family = AUGMENTATIONS[self.augmentation].apply(family, rng)
         return LinearlyNormalized(family) if self.normalization == "linear" else family
 
@@ -164,10 +166,20 @@ class WeightedMixtures:
         """As `TaskMixture.capped`."""
         return WeightedMixtures(tuple((part.capped(max_step_seconds), weight) for part, weight in self.parts))
 
-    def sample(self, rng: np.random.Generator) -> TaskFamily:
-        """As `TaskMixture.sample`."""
-        weights = np.array([weight for _, weight in self.parts])
-        return self.parts[int(rng.choice(len(weights), p=weights / weights.sum()))][0].sample(rng)
+    def sample(self, rng: np.random.Generator, place: float | None = None) -> TaskFamily:
+        """As `TaskMixture.sample`; the parts stand side by side, and the families within a part."""
+        index, rest = _choose([weight for _, weight in self.parts], rng, place)
+        return self.parts[index][0].sample(rng, rest)
+
+
+def _choose(weights: list[float], rng: np.random.Generator, place: float | None) -> tuple[int, float | None]:
+    """(index of the chosen one, the place within it, none if it was chosen at random)."""
+    shares = np.array(weights) / np.sum(weights)
+    if place is None:
+        return int(rng.choice(len(shares), p=shares)), None
+    ends = np.cumsum(shares)
+    index = min(int(np.searchsorted(ends, place, side="right")), len(shares) - 1)
+    return index, float(np.clip(1.0 - (ends[index] - place) / shares[index], 0.0, 1.0))
 
 
 HELD_OUT_FAMILIES = ("GraphClassifier",)
@@ -214,15 +226,17 @@ MIXTURES: dict[str, Mixture] = {
     "broad_augmented": TaskMixture(_BROAD, augmentation="velo"),
     "broad_downloaded": _BROAD_DOWNLOADED,
     "broad_cluster": dataclasses.replace(_BROAD_DOWNLOADED, augmentation="velo_published", scale=16),
+    "varied": TaskMixture(_BROAD, image_datasets=("digits", "textures")),
     "small": TaskMixture((("MLPClassifier", 3.0), ("ConvClassifier", 1.0), ("MLPLanguageModel", 2.0))),
     "velo_phase_1": _FIRST_PHASE,
     "velo_phase_2": _LATER_PHASES,
     "velo_phase_3": _LATER_PHASES,
     "velo_phase_4": _LATER_PHASES,
 }
-"""Named mixtures. broad and small suit a core; broad_cluster has up to ten million parameters; velo_phase_* are the
-families, caps, augmentations and normalisation of VeLO's phases, of which the last three differ only in how the
-optimizer is trained on them. Deviation: the caps hold for the machine for which `tasks.cost` is calibrated."""
+"""Named mixtures. broad, varied (images of two kinds) and small suit a core; broad_cluster has up to ten million
+parameters; velo_phase_* are the families, caps, augmentations and normalisation of VeLO's phases, of which the last
+three differ only in how the optimizer is trained on them. Deviation: the caps hold for the machine for which
+`tasks.cost` is calibrated."""
 
 
 def get_mixture(name: str) -> Mixture:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from meta_train.estimators.base import GradientEstimator
@@ -24,6 +25,9 @@ class AntitheticEstimator(GradientEstimator):
     """Standard deviation of the perturbations of theta, whose entries are of order one."""
     standardize: bool = False
     """Divide the pairs' differences by their root mean square, so that every task weighs the same."""
+    parts: tuple[str, ...] = ()
+    """Parts of theta that are perturbed, and so trained, by the beginning of their paths, such as `bank` or
+    `hypernetwork/controls`; none for all. The noise of an estimate grows with the number of entries."""
 
     def __post_init__(self):
         if self.num_pairs < 1:
@@ -41,7 +45,19 @@ class AntitheticEstimator(GradientEstimator):
     def noise(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "pairs size"]:
         """Not of the fused generator: whatever reads the noise has to read the same bits."""
         flat, _ = ravel_pytree(theta)
-        return jax.random.normal(key, (self.num_pairs, flat.size), flat.dtype)
+        noise = jax.random.normal(key, (self.num_pairs, flat.size), flat.dtype)
+        return noise * self._perturbed(theta) if self.parts else noise
+
+    def _perturbed(self, theta: Theta) -> Float[np.ndarray, " size"]:
+        paths = [
+            (jax.tree_util.keystr(path, simple=True, separator="/"), np.size(leaf))
+            for path, leaf in jax.tree.leaves_with_path(theta)
+        ]
+        for part in self.parts:
+            if not any(_begins(path, part) for path, _ in paths):
+                known = ", ".join(path for path, _ in paths)
+                raise ValueError(f"{type(self).__name__}: no part of theta is {part!r}; known: {known}")
+        return np.concatenate([np.full(size, any(_begins(path, part) for part in self.parts)) for path, size in paths])
 
     def perturb(self, theta: Theta, noise: Float[Array, "pairs size"]) -> "Lanes":
         flat, unravel = ravel_pytree(theta)
@@ -51,6 +67,10 @@ class AntitheticEstimator(GradientEstimator):
     def rebuild(self, theta, key, coefficients):
         key_noise, _, _ = jax.random.split(key, 3)
         return ravel_pytree(theta)[1](coefficients @ self.noise(theta, key_noise))
+
+
+def _begins(path: str, part: str) -> bool:
+    return f"{path}/".startswith(f"{part}/")
 
 
 class Lanes(NamedTuple):

@@ -68,6 +68,9 @@ SOURCES = {
     "python_source": Source("text", text.python_source, num_classes=text.VOCABULARY_SIZE),
     "random_graphs": Source("graph", graphs.random_graphs, (graphs.NUM_NODES, graphs.NUM_NODES), len(graphs.KINDS)),
     "spirals": Source("table", synthetic.spirals, (2,), synthetic.NUM_ARMS, variance=0.72),
+    "textures": Source(
+        "image", synthetic.textures, (synthetic.TEXTURE_SIZE, synthetic.TEXTURE_SIZE, 3), synthetic.NUM_TEXTURES
+    ),
     "wine": Source("table", tabular.wine, (13,), 3),
     # Not here unless downloaded; variances are estimates, for pixels in [-1, 1].
     "cifar10": _download("cifar10", (32, 32, 3), 10, 0.25),

@@ -1,4 +1,4 @@
-"""Small generated sets: spirals in the plane, arithmetic modulo a prime, text of a random Markov chain."""
+"""Small generated sets: spirals, coloured textures, arithmetic modulo a prime, text of a random Markov chain."""
 
 import numpy as np
 
@@ -7,6 +7,8 @@ from tasks.data.split import shuffle_split
 NUM_ARMS = 3
 PRIME = 31
 MARKOV_VOCABULARY = 64
+NUM_TEXTURES = 10
+TEXTURE_SIZE = 8
 
 
 def spirals():
@@ -17,6 +19,30 @@ def spirals():
     angle = 4 * np.pi * radius + 2 * np.pi * arms / NUM_ARMS
     points = 1.7 * radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     return shuffle_split((points + 0.05 * rng.normal(size=points.shape)).astype(np.float32), arms.astype(np.int32))
+
+
+def textures():
+    """6,000 standardised 8 x 8 x 3 patches of ten textures: noise with a power law, a direction and colours of its own.
+
+    As in photographs, neighbouring pixels and channels go together, and contrast varies from patch to patch.
+    """
+    rng = np.random.default_rng(0)
+    labels = rng.integers(NUM_TEXTURES, size=6000)
+    size = 2 * TEXTURE_SIZE  # a patch is cut out of a wider field, so that it doesn't wrap around
+    row, column = np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size), indexing="ij")
+    amplitudes, colours = [], []
+    for _ in range(NUM_TEXTURES):
+        angle, stretch, power = rng.uniform(0, np.pi), rng.uniform(1, 4), rng.uniform(1, 3)
+        along = np.cos(angle) * row + np.sin(angle) * column
+        across = np.cos(angle) * column - np.sin(angle) * row
+        amplitude = (along**2 + (stretch * across) ** 2 + size**-2.0) ** (-power / 2)
+        amplitudes.append(amplitude / np.linalg.norm(amplitude))
+        colours.append(0.5 + rng.normal(0.0, 0.5, size=(3, 3)))
+    fields = np.fft.fft2(rng.normal(size=(len(labels), 3, size, size))) * np.stack(amplitudes)[labels][:, None]
+    patches = np.fft.ifft2(fields).real[:, :, :TEXTURE_SIZE, :TEXTURE_SIZE]
+    patches = np.einsum("nchw,ncd->nhwd", patches, np.stack(colours)[labels])
+    patches = patches / patches.std() * np.exp(rng.normal(0.0, 0.5, size=(len(labels), 1, 1, 1)))
+    return shuffle_split((patches / patches.std()).astype(np.float32), labels.astype(np.int32))
 
 
 def modular_addition():
