@@ -1,5 +1,6 @@
 """Curricula: what grows, when a mixture takes over, and what is refused."""
 
+import collections
 import dataclasses
 
 import pytest
@@ -36,6 +37,19 @@ def test_mixtures_take_over_at_their_steps():
     curriculum = Curriculum(mixtures=("broad", "broad_augmented"), mixture_starts=(10, 20))
     names = ["small", "small", "broad", "broad", "broad_augmented"]
     assert [curriculum.mixture("small", step) for step in (0, 9, 10, 19, 20)] == [MIXTURES[name] for name in names]
+
+
+def test_a_pool_covers_the_families_evenly_and_each_pass_visits_all_of_it():
+    settings = dataclasses.replace(TINY_FULL, mixture="small", family_pool=12, num_workers=4, family_steps=1)
+    passes = [
+        [worker.family_of(settings, index, step) for step in steps for index in range(4)]
+        for steps in (range(3), range(3, 6))
+    ]
+    for families in passes:
+        counts = collections.Counter(type(family).__name__ for family in families)
+        assert counts == {"MLPClassifier": 6, "ConvClassifier": 2, "MLPLanguageModel": 4}  # as 3 to 1 to 2
+    assert passes[0] != passes[1]
+    assert set(passes[0]) == set(passes[1])
 
 
 def test_a_family_is_that_of_the_step_at_which_it_was_taken_up():

@@ -163,6 +163,27 @@ def test_standardised_gradients_do_not_depend_on_the_scale_of_the_loss():
     assert jnp.all(estimator.coefficients(jnp.ones((2, 8))) == 0)
 
 
+THETA = {"bank": [{"b": jnp.ones(2), "w": jnp.ones((3, 2))}], "banknote": jnp.ones(1), "lstm": {"w": jnp.ones(4)}}
+
+
+def test_only_the_parts_asked_for_are_perturbed():
+    """A part is a whole name: bank is not the beginning of banknote."""
+    sizes = {"all": 13, "bank": 8, "lstm": 4, "bank/0/w": 6}
+    noises = {part: FullES(2, parts=() if part == "all" else (part,)).noise(THETA, jax.random.key(0)) for part in sizes}
+    for part, size in sizes.items():
+        assert np.count_nonzero(noises[part]) == 2 * size
+        np.testing.assert_array_equal(noises[part], np.where(noises[part] != 0, noises["all"], 0))
+    both = FullES(2, parts=("bank", "lstm")).noise(THETA, jax.random.key(0))
+    np.testing.assert_array_equal(both, noises["bank"] + noises["lstm"])
+    rebuilt = FullES(2, parts=("bank",)).rebuild(THETA, jax.random.key(0), jnp.ones(2))
+    assert [bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(rebuilt)] == [True, True, False, False]
+
+
+def test_a_part_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="no part of theta is 'lstn'; known: bank/0/b, bank/0/w, banknote, lstm/w"):
+        FullES(2, parts=("lstn",)).noise(THETA, jax.random.key(0))
+
+
 @pytest.mark.parametrize("method", ESTIMATORS)
 def test_laws_of_every_estimator(method):
     """The same bits for the same key, other ones for another; the state keeps its structure and shapes."""

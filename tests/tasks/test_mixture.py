@@ -26,7 +26,7 @@ def innermost(family):
     return family
 
 
-@pytest.mark.parametrize("name", ["broad", "broad_augmented", "broad_cluster", "small"])
+@pytest.mark.parametrize("name", ["broad", "broad_augmented", "broad_cluster", "small", "varied"])
 def test_equal_seeds_give_equal_families(name):
     assert sample(name, 20) == sample(name, 20)
     assert len(set(sample(name, 20))) > 10
@@ -90,9 +90,20 @@ def test_broad_draws_every_family_but_those_held_out():
     assert counts.keys() == FAMILIES.keys() - set(HELD_OUT_FAMILIES)
 
 
+def test_places_stand_side_by_side_as_wide_as_the_weights():
+    cheap, other = (TaskMixture(((name, 1.0),)) for name in ("Quadratic", "ClickModel"))
+    mixed = WeightedMixtures(
+        ((TaskMixture((("Quadratic", 1.0), ("ClickModel", 3.0))), 2.0), (cheap, 1.0), (other, 1.0))
+    )
+    names = [type(mixed.sample(np.random.default_rng(0), (index + 0.5) / 16)).__name__ for index in range(16)]
+    assert names == ["Quadratic"] * 2 + ["ClickModel"] * 6 + ["Quadratic"] * 4 + ["ClickModel"] * 4
+    ends = [type(mixed.sample(np.random.default_rng(0), place)).__name__ for place in (0.0, 1.0 - 1e-16)]
+    assert ends == ["Quadratic", "ClickModel"]
+
+
 def test_suites_share_no_task_with_the_mixtures():
     """Other data, or data generated afresh with an architecture that is never sampled."""
-    families = {innermost(family) for name in ("broad", "small") for family in sample(name, 2000)}
+    families = {innermost(family) for name in ("broad", "small", "varied") for family in sample(name, 2000)}
     datasets = {family.dataset for family in families if family.dataset != "none"}
     for suite in fixed.SUITES.values():
         for name in suite:
