@@ -191,6 +191,8 @@ _TEXTS = ("python_help", "lm1b")
 _BROAD = tuple(
     (name, 0.5 if name in _ANALYTIC_FAMILIES else 1.0) for name in sorted(FAMILIES) if name not in HELD_OUT_FAMILIES
 )
+_EMPHASISED = ("Autoencoder", "SequenceLabeller", "TeacherRegression", "VariationalAutoencoder")
+_VARIED = tuple((name, 2.0 * weight if name in _EMPHASISED else weight) for name, weight in _BROAD)
 _CHEAP = ("MLPClassifier", "ConvClassifier", "Autoencoder", "VariationalAutoencoder", "VisionTransformer")
 _COSTLY = ("RNNLanguageModel", "TransformerLanguageModel", "ResNetClassifier", "LearnedOptimizerTraining")
 
@@ -226,7 +228,7 @@ MIXTURES: dict[str, Mixture] = {
     "broad_augmented": TaskMixture(_BROAD, augmentation="velo"),
     "broad_downloaded": _BROAD_DOWNLOADED,
     "broad_cluster": dataclasses.replace(_BROAD_DOWNLOADED, augmentation="velo_published", scale=16),
-    "varied": TaskMixture(_BROAD, image_datasets=("digits", "textures")),
+    "varied": TaskMixture(_VARIED, image_datasets=("digits", "textures")),
     "small": TaskMixture((("MLPClassifier", 3.0), ("ConvClassifier", 1.0), ("MLPLanguageModel", 2.0))),
     "velo_phase_1": _FIRST_PHASE,
     "velo_phase_2": _LATER_PHASES,

@@ -22,8 +22,30 @@ from velo.shapes import Float, Int, PRNGKeyArray
 
 TINY = 1e-30
 NUM_UP_TO_MOMENTA = 6  # of the features: gradient, weight, moved, three momenta
-NUM_TENSOR_FEATURES = features.NUM_FRACTIONS + features.NUM_LOSS_FEATURES + features.NUM_RANKS + 15
 MAX_LOG_STEP = 5.0
+INPUTS = (
+    (features.NUM_FRACTIONS, 0.0, 1.0),
+    (features.NUM_LOSS_FEATURES, 0.05, 0.1),
+    (1, 0.0, 0.2),  # length of the run
+    (features.NUM_RANKS, 0.0, 1.0),
+    (1, 0.4, 0.2),  # size of the tensor
+    (1, 0.5, 0.15),  # number of tensors
+    (1, 0.0, 0.4),  # mean weight
+    (1, -0.1, 0.3),  # deviation of the weights
+    (1, 1.0, 1.0),  # weights over initial ones
+    (1, -0.1, 0.15),  # momenta, from the shortest, over the root of the second moment
+    (1, -0.4, 0.15),
+    (1, -0.75, 0.15),
+    (1, 0.2, 0.2),  # gradient
+    (1, 0.0, 0.1),  # mean root
+    (1, 0.4, 0.2),  # way from the start, over the distance estimate
+    (1, 0.0, 0.25),  # distance estimate of the tensor
+    (1, 0.0, 0.5),  # distance estimate over the initial weights
+    (1, 0.0, 0.15),  # way from the start, over the weights
+)
+"""Inputs of the hypernetwork in their order: how many, where they lie usually, how far they spread over steps, tensors
+and tasks of meta-training. Read in units of that spread, each can move the outputs as much as any other."""
+NUM_TENSOR_FEATURES = sum(count for count, _, _ in INPUTS)
 
 
 class State(NamedTuple):
@@ -211,4 +233,7 @@ def hypernetwork_inputs(layout: packing.Layout, run, statistics) -> Float[jax.Ar
         ],
         axis=1,
     ).astype(np.float32)
-    return jnp.concatenate([jnp.broadcast_to(run[None], (num_tensors, len(run))), fixed, statistics], axis=1)
+    inputs = jnp.concatenate([jnp.broadcast_to(run[None], (num_tensors, len(run))), fixed, statistics], axis=1)
+    counts, usual, spread = zip(*INPUTS, strict=True)
+    usual, spread = (np.repeat(column, counts).astype(np.float32)[None] for column in (usual, spread))
+    return (inputs - usual) / spread
