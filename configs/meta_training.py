@@ -56,6 +56,10 @@ def _cluster(number: int) -> Preset:
     return Preset(f"Weeks on a Ray cluster of 512 cores or more: VeLO's phase {number}{before}.", settings)
 
 
+_LAPTOP_PARTS = ("bank", "hypernetwork/controls", "hypernetwork/log_step")
+"""An eighth of theta: what reads the LSTM and the statistics. With a hundred pairs a step the LSTM's own weights would
+drown this in their noise."""
+
 PRESETS = {
     "demo": Preset(
         "Minutes on two cores: shows the meta-loss falling, not a good optimizer.",
@@ -74,14 +78,16 @@ PRESETS = {
     "laptop": Preset(
         "Hours on two cores.",
         MetaTraining(
-            num_steps=1000,
-            num_workers=6,
-            mixture="broad",
-            family_pool=30,
+            num_steps=400,
+            num_workers=12,
+            mixture="varied",
+            family_pool=39,  # twice the weights of the mixture
             optimizer=VeLO(lstm_size=16, num_mixtures=4),
-            estimator=FullES(num_pairs=16, sigma=0.2, standardize=True),
-            episodes=Episodes(segment_steps=50, min_steps=100, max_steps=800),
-            outer=OuterOptimizer(learning_rate=0.03),
+            estimator=FullES(num_pairs=8, sigma=0.2, standardize=True, parts=_LAPTOP_PARTS),
+            episodes=Episodes(segment_steps=50, min_steps=150, max_steps=1200),
+            outer=OptaxChain(
+                ("clip_by_global_norm(3.0)", "adamw(warmup_cosine_decay_schedule(0.0, 0.03, 10, 400), b2=0.99)")
+            ),
             validation=Validation(every=50),
             execution=Execution(checkpoint_every=5),
         ),

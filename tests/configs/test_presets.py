@@ -1,3 +1,5 @@
+import dataclasses
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,10 @@ from configs import evaluate_command, evaluation, fields, meta_train_command, me
 from configs.command_line import parse
 from meta_train import learner, run_folder
 from meta_train.checkpoint import Checkpoints
+from meta_train.estimators import FullES
+from meta_train.outer_optimizer import OuterOptimizer
 from meta_train.run_log import read_metrics
+from meta_train.task_problem import Episodes
 
 RUNS = Path(__file__).parents[2] / "docs" / "runs"
 
@@ -55,22 +60,33 @@ def test_settings_are_hashed_by_value_and_described(presets, options, name):
     assert presets[name].description.endswith(".")
 
 
-@pytest.mark.parametrize("name", ["first", "laptop"])
-def test_settings_of_earlier_versions_go_on(tmp_path, name):
+def test_settings_of_earlier_versions_go_on(tmp_path):
     """The first run was written before many of today's settings were there."""
-    shutil.copy(RUNS / name / "settings.json", tmp_path)
-    run_folder.prepare(tmp_path, meta_training.PRESETS["laptop"].settings, resume=True)
+    settings = dataclasses.replace(
+        meta_training.PRESETS["laptop"].settings,
+        num_workers=6,
+        mixture="broad",
+        family_pool=30,
+        estimator=FullES(num_pairs=16, sigma=0.2, standardize=True),
+        episodes=Episodes(segment_steps=50, min_steps=100, max_steps=800),
+        outer=OuterOptimizer(learning_rate=0.03),
+    )
+    shutil.copy(RUNS / "first" / "settings.json", tmp_path)
+    run_folder.prepare(tmp_path, settings, resume=True)
 
 
-def test_the_stored_run_goes_on(tmp_path):
-    stored = shutil.copytree(RUNS / "laptop", tmp_path / "laptop")
-    settings = meta_training.PRESETS["laptop"].settings
+def test_the_stored_run_goes_on_by_its_command(tmp_path):
+    stored = shutil.copytree(RUNS / "third", tmp_path / "third")
+    words = shlex.split((stored / "command.sh").read_text().replace("\\\n", " "))
+    assert words[0] == meta_train_command.PROG
+    _, settings, _ = parse(meta_training.PRESETS, words[1:], prog="velo", options=meta_train_command.Options())
+    run_folder.prepare(stored, settings, resume=True)
     checkpoints = Checkpoints(stored / "checkpoints", settings)
     theta = settings.optimizer.init(jax.random.key(0))
     state, workers = checkpoints.restore(learner.init(settings.outer.build(), theta))
     checkpoints.close()
     assert state.step == len(read_metrics(stored)) > 0
-    assert workers.steps == [state.step] * 6 and workers.states == [()] * 6
+    assert workers.steps == [state.step] * settings.num_workers
     _, exported = velo.load_weights(stored / "weights.velo")
     jax.tree.map(np.testing.assert_array_equal, state.average, exported)
 
