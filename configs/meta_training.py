@@ -84,7 +84,7 @@ PRESETS = {
             family_pool=39,  # twice the weights of the mixture
             optimizer=VeLO(lstm_size=16, num_mixtures=4),
             estimator=FullES(num_pairs=8, sigma=0.2, standardize=True, parts=_LAPTOP_PARTS),
-            episodes=Episodes(segment_steps=50, min_steps=150, max_steps=1200),
+            episodes=Episodes(segment_steps=50, min_steps=150, max_steps=1000),
             outer=OptaxChain(
                 ("clip_by_global_norm(3.0)", "adamw(warmup_cosine_decay_schedule(0.0, 0.03, 10, 400), b2=0.99)")
             ),

@@ -97,6 +97,7 @@ META_VALID = (
     ),
     FixedTask("conv_flower", ConvClassifier(dataset="flower", channels=(12, 24), stride=2), 500),
     FixedTask("gru_markov", RNNLanguageModel(dataset="markov_text", cell="gru", context=12, width=24), 500),
+    FixedTask("labeller_short", SequenceLabeller(num_frames=12, frame_size=12, num_classes=12, width=24), 1000),
     FixedTask("mlp_flower", MLPClassifier(dataset="flower", widths=(48, 48, 48), activation="silu"), 500),
     FixedTask("mlp_spirals", MLPClassifier(dataset="spirals", widths=(48, 48), activation="tanh"), 1000),
     FixedTask(
