@@ -57,7 +57,7 @@ def _cluster(number: int) -> Preset:
 
 
 _LAPTOP_PARTS = ("bank", "hypernetwork/controls", "hypernetwork/log_step")
-"""An eighth of theta: what reads the LSTM and the statistics. With a hundred pairs a step the LSTM's own weights would
+"""A ninth of theta: what reads the LSTM and the statistics. With a hundred pairs a step the LSTM's own weights would
 drown this in their noise."""
 
 PRESETS = {
