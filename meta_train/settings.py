@@ -3,8 +3,11 @@
 import dataclasses
 from typing import Literal
 
+import jax
+
 from meta_train.curriculum import Curriculum
 from meta_train.estimators import NRES, PES, FullBackprop, FullES, TruncatedBackprop, TruncatedES
+from meta_train.estimators.antithetic import AntitheticEstimator
 from meta_train.outer_optimizer import OptaxChain, OuterOptimizer
 from meta_train.task_problem import Episodes
 from tasks.fixed import get_suite
@@ -143,6 +146,8 @@ class MetaTraining:
             if getattr(self, name) < 0:
                 raise ValueError(f"MetaTraining: {name} must be at least 0, got {getattr(self, name)}")
         get_mixture(self.mixture)
+        if isinstance(self.estimator, AntitheticEstimator):  # its `parts` have to be there
+            self.estimator.perturbed(jax.eval_shape(lambda: self.optimizer.init(jax.random.key(0))))
         needed = self.episodes.max_steps // self.episodes.segment_steps
         if self.estimator.persistent and self.family_steps < needed:
             raise ValueError(

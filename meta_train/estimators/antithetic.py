@@ -46,9 +46,10 @@ class AntitheticEstimator(GradientEstimator):
         """Not of the fused generator: whatever reads the noise has to read the same bits."""
         flat, _ = ravel_pytree(theta)
         noise = jax.random.normal(key, (self.num_pairs, flat.size), flat.dtype)
-        return noise * self._perturbed(theta)[None] if self.parts else noise
+        return noise * self.perturbed(theta)[None] if self.parts else noise
 
-    def _perturbed(self, theta: Theta) -> Bool[np.ndarray, " size"]:
+    def perturbed(self, theta: Theta) -> Bool[np.ndarray, " size"]:
+        """Which entries of theta belong to `parts`; a ValueError names a part that theta doesn't have."""
         paths = [
             (jax.tree_util.keystr(path, simple=True, separator="/"), np.size(leaf))
             for path, leaf in jax.tree.leaves_with_path(theta)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from meta_train.estimators import ESTIMATORS, NRES, PES, FullBackprop, FullES, TruncatedBackprop, TruncatedES
+from meta_train.settings import MetaTraining
 from tests.meta_train import analytic
 
 NUM_PAIRS = 40_000
@@ -182,6 +183,8 @@ def test_only_the_parts_asked_for_are_perturbed():
 def test_a_part_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="no part of theta is 'lstn'; known: bank/0/b, bank/0/w, banknote, lstm/w"):
         FullES(2, parts=("lstn",)).noise(THETA, jax.random.key(0))
+    with pytest.raises(ValueError, match="FullES: no part of theta is 'banks'; known: bank/0/b"):
+        MetaTraining(estimator=FullES(2, parts=("banks",)))
 
 
 @pytest.mark.parametrize("method", ESTIMATORS)
