@@ -146,7 +146,7 @@ class MetaTraining:
             if getattr(self, name) < 0:
                 raise ValueError(f"MetaTraining: {name} must be at least 0, got {getattr(self, name)}")
         get_mixture(self.mixture)
-        if isinstance(self.estimator, AntitheticEstimator):  # its `parts` have to be there
+        if isinstance(self.estimator, AntitheticEstimator) and self.estimator.parts:
             self.estimator.perturbed(jax.eval_shape(lambda: self.optimizer.init(jax.random.key(0))))
         needed = self.episodes.max_steps // self.episodes.segment_steps
         if self.estimator.persistent and self.family_steps < needed:

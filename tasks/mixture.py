@@ -60,6 +60,8 @@ FAMILIES = {
 NORMALIZATIONS = ("linear", "logarithmic")
 MAX_REJECTIONS = 200
 """Samples over the cap before a mixture gives up."""
+MAX_PLACED = 50
+"""Of these, those in the place that was asked for: a family that the cap leaves nothing of gives way to others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +123,8 @@ class TaskMixture:
         Args:
             place: in [0, 1), where the families stand side by side as wide as their weights; none takes a random one.
         """
-        for _ in range(MAX_REJECTIONS):
-            family = self._propose(rng, place)
+        for attempt in range(MAX_REJECTIONS):
+            family = self._propose(rng, place if attempt < MAX_PLACED else None)
             if self.max_step_seconds is None or cost.predict_step_seconds(family) <= self.max_step_seconds:
                 return family
         raise ValueError(

@@ -41,7 +41,7 @@ def textures():
     fields = np.fft.fft2(rng.normal(size=(len(labels), 3, size, size))) * np.stack(amplitudes)[labels][:, None]
     patches = np.fft.ifft2(fields).real[:, :, :TEXTURE_SIZE, :TEXTURE_SIZE]
     patches = np.einsum("nchw,ncd->nhwd", patches, np.stack(colours)[labels])
-    patches = patches / patches.std() * np.exp(rng.normal(0.0, 0.5, size=(len(labels), 1, 1, 1)))
+    patches = patches * np.exp(rng.normal(0.0, 0.5, size=(len(labels), 1, 1, 1)))
     return shuffle_split((patches / patches.std()).astype(np.float32), labels.astype(np.int32))
 
 

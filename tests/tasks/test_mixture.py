@@ -101,6 +101,15 @@ def test_places_stand_side_by_side_as_wide_as_the_weights():
     assert ends == ["Quadratic", "ClickModel"]
 
 
+def test_a_family_over_the_cap_gives_way_to_the_others(monkeypatch):
+    monkeypatch.setattr(
+        mixture.cost, "predict_step_seconds", lambda family: 1.0 if type(family).__name__ == "ClickModel" else 1e-6
+    )
+    capped = TaskMixture((("ClickModel", 1.0), ("Quadratic", 1.0)), max_step_seconds=1e-3)
+    families = [type(capped.sample(np.random.default_rng(seed), 0.1)).__name__ for seed in range(3)]
+    assert families == ["Quadratic"] * 3
+
+
 def test_suites_share_no_task_with_the_mixtures():
     """Other data, or data generated afresh with an architecture that is never sampled."""
     families = {innermost(family) for name in ("broad", "small", "varied") for family in sample(name, 2000)}
