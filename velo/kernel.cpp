@@ -145,7 +145,11 @@ struct Averages {
   const float* initial;
 };
 
-inline Vector inverse_of(Vector second_moment, Vector root) { return second_moment > 0 ? 1.0f / root : Vector{}; }
+constexpr float kTinyMoment = 1e-36f;  // TINY_MOMENT of passes.py
+
+inline Vector inverse_of(Vector second_moment, Vector root) {
+  return second_moment > kTinyMoment ? 1.0f / root : Vector{};
+}
 
 inline Vector clean(Vector grad, float limit) { return absolute(grad) < limit ? grad : Vector{}; }
 

@@ -19,6 +19,9 @@ EPSILON = 1e-8
 NUM_PARAMETER_FEATURES = 12
 NUM_SUMS = NUM_PARAMETER_FEATURES + 4
 MAX_GRADIENT = 1e15
+TINY_MOMENT = 1e-36
+"""A second moment below it counts as none: on some devices a denormal's root is zero, and nowhere do squares of the
+inverse root add up to a finite number."""
 MAX_LOG_MAGNITUDE = 3.0
 
 
@@ -209,10 +212,10 @@ def _accumulate(averages: Averages, grad, estimate, rate) -> Averages:
 
 
 def _features(averages: Averages, grad, weights, estimate) -> Features:
-    """All zero where no parameter lies; the inverse root is zero where no gradient has been, too."""
+    """All zero where no parameter lies; the inverse root is zero where hardly a gradient has been, too."""
     weight, initial = weights
     root = jnp.sqrt(averages.second_moment)
-    inverse = jnp.where(averages.second_moment > 0, 1.0 / root, 0.0)
+    inverse = jnp.where(averages.second_moment > TINY_MOMENT, 1.0 / root, 0.0)
     weighted = estimate * _clean(grad)
     return Features(
         gradient=weighted,

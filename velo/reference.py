@@ -121,7 +121,7 @@ def _accumulate(tensor: TensorState, weighted, rate) -> TensorState:
 
 def _features(tensor: TensorState, weighted, weight) -> Float[jax.Array, "*shape features"]:
     root = jnp.sqrt(tensor.second_moment)
-    inverse = jnp.where(root > 0, 1.0 / root, 0.0)
+    inverse = jnp.where(tensor.second_moment > passes.TINY_MOMENT, 1.0 / root, 0.0)
     single = jnp.stack([weighted, weight, weight - tensor.initial], axis=-1)
     scaled = tensor.momenta * inverse[..., None]
     return jnp.concatenate(

@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from velo import VeLO, features, packing
+from tests.velo.registry import use_kernel
+from velo import VeLO, features, kernel, packing
 
 NUM_STEPS = 60
 SMALL = VeLO(lstm_size=4, num_mixtures=2)
@@ -109,6 +110,23 @@ def test_broken_gradients_and_losses_leave_no_trace_in_the_state():
     updates, state = tx.update(grads, state, params(), value=1.0)
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves((updates, state)))
     assert float(jnp.abs(updates["w"]).max()) > 0
+
+
+@pytest.mark.parametrize("in_kernel", [False, True])
+def test_gradients_that_hardly_are_one_spoil_nothing(in_kernel, monkeypatch):
+    """Of squares near the smallest number, in one tensor: the squares of their inverse roots add up to infinity."""
+    if in_kernel:
+        use_kernel(monkeypatch)
+    else:
+        monkeypatch.setenv(kernel.VARIABLE, "off")
+    params = {"tiny": jnp.ones(400), "usual": jnp.ones(3)}
+    tx = SMALL.bind(trained_theta(), NUM_STEPS)
+    state = tx.init(params)
+    grads = {"tiny": jnp.logspace(-15, -12, 400), "usual": jnp.ones(3)}
+    for _ in range(3):
+        updates, state = jax.jit(tx.update)(grads, state, params, value=1.0)
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves((updates, state)))
+    assert float(jnp.abs(updates["usual"]).min()) > 0
 
 
 def test_a_tree_without_tensors_has_nothing_to_update():
