@@ -17,13 +17,17 @@ PARITY = np.uint32(0x1BD11BDA)
 
 
 def split(key: PRNGKeyArray, num: int = 2) -> Array:
-    words = threefry(jax.random.key_data(key), jnp.zeros(num, jnp.uint32), jnp.arange(num, dtype=jnp.uint32))
-    return jax.random.wrap_key_data(jnp.stack(words, axis=-1))
+    return _key(threefry(jax.random.key_data(key), jnp.zeros(num, jnp.uint32), jnp.arange(num, dtype=jnp.uint32)))
 
 
 def fold_in(key: PRNGKeyArray, data: int | Int[Array, ""]) -> PRNGKeyArray:
-    words = threefry(jax.random.key_data(key), jnp.zeros((), jnp.uint32), jnp.asarray(data).astype(jnp.uint32))
-    return jax.random.wrap_key_data(jnp.stack(words, axis=-1))
+    return _key(threefry(jax.random.key_data(key), jnp.zeros((), jnp.uint32), jnp.asarray(data).astype(jnp.uint32)))
+
+
+def _key(words: tuple[UInt[Array, "..."], UInt[Array, "..."]]) -> Array:
+    # The barrier keeps the rounds of one key out of the next one's: fused, three generations take XLA of jaxlib 0.11
+    # minutes to compile.
+    return jax.random.wrap_key_data(jax.lax.optimization_barrier(jnp.stack(words, axis=-1)))
 
 
 def bits(key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> UInt[Array, "..."]:
