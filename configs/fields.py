@@ -1,5 +1,6 @@
 """The fields of nested settings by their names on a command line."""
 
+import copy
 import dataclasses
 import difflib
 import typing
@@ -26,7 +27,8 @@ def choices(settings: Any) -> dict[str, dict[str, type]]:
 def choose_types(settings: Any, argv: Sequence[str]) -> tuple[Any, list[str]]:
     """Carries out every `--field TYPE`; returns the new settings and the words that are left.
 
-    The new value takes from the old one the fields that both have.
+    The new value takes from the old one the fields that both have. The settings around it are not checked again: a
+    later word may give them what the new type asks for.
 
     Raises:
         ValueError: there is no such type; the nearest name is in the message.
@@ -77,9 +79,15 @@ def _replace(settings: Any, names: Sequence[str], wanted: type) -> Any:
     name, *deeper = names[0].replace("-", "_"), *names[1:]
     value = getattr(settings, name)
     if deeper:
-        return dataclasses.replace(settings, **{name: _replace(value, deeper, wanted)})
+        return _with(settings, name, _replace(value, deeper, wanted))
     wanted_names = {field.name for field in dataclasses.fields(wanted)}
     shared = {
         field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.name in wanted_names
     }
-    return dataclasses.replace(settings, **{name: wanted(**shared)})
+    return _with(settings, name, wanted(**shared))
+
+
+def _with(settings: Any, name: str, value: Any) -> Any:
+    changed = copy.copy(settings)
+    object.__setattr__(changed, name, value)
+    return changed

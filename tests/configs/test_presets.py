@@ -9,10 +9,10 @@ import pytest
 
 import velo
 from configs import evaluate_command, evaluation, fields, meta_train_command, meta_training
-from configs.command_line import parse
+from configs.command_line import CommandLineError, parse
 from meta_train import learner, run_folder
 from meta_train.checkpoint import Checkpoints
-from meta_train.estimators import FullES
+from meta_train.estimators import PES, FullES
 from meta_train.outer_optimizer import OuterOptimizer
 from meta_train.run_log import read_metrics
 from meta_train.task_problem import Episodes
@@ -51,6 +51,15 @@ def test_round_trips_through_the_command_line(presets, options, name):
     settings = presets[name].settings
     assert parse(presets, [name], prog="velo", options=options)[1] == settings
     assert parse(presets, [name, *spelled_out(settings)], prog="velo", options=options)[1] == settings
+
+
+def test_another_estimator_may_need_other_settings_beside_it():
+    """Those may come after it: what is checked is the whole."""
+    words = ["laptop", "--estimator", "PES", "--family-steps", "20"]
+    _, settings, _ = parse(meta_training.PRESETS, words, prog="velo", options=meta_train_command.Options())
+    assert settings.estimator == PES(num_pairs=8, sigma=0.2, standardize=True, parts=settings.estimator.parts)
+    with pytest.raises(CommandLineError, match="family_steps must be at least 20"):
+        parse(meta_training.PRESETS, words[:-2], prog="velo", options=meta_train_command.Options())
 
 
 @pytest.mark.parametrize(("presets", "options", "name"), ALL)
