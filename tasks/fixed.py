@@ -19,6 +19,12 @@ from tasks.families.transformer_language_model import TransformerLanguageModel
 from tasks.families.variational_autoencoder import VariationalAutoencoder
 from tasks.families.vision_transformer import VisionTransformer
 from tasks.family import TaskFamily
+from tasks.wrappers.delayed_gradient import DelayedGradient
+from tasks.wrappers.normalized_gradient import NormalizedGradient
+from tasks.wrappers.reduced_precision import ReducedPrecision
+from tasks.wrappers.reparametrized import Reparametrized
+from tasks.wrappers.spiked_gradient import SpikedGradient
+from tasks.wrappers.subsampled_gradient import SubsampledGradient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,13 +132,33 @@ STRETCH = (
 )  # fmt: skip
 """Ten times the steps and widths that are meta-trained."""
 
+_PLAIN = MLPClassifier(dataset="china", widths=(64, 64))
+
+ROBUSTNESS = (
+    FixedTask("plain", _PLAIN, 1000),
+    FixedTask("bad_batches", SpikedGradient(_PLAIN), 1000),
+    FixedTask("batch_of_2", MLPClassifier(dataset="china", widths=(64, 64), batch_size=2), 1000),
+    FixedTask("batch_of_1024", MLPClassifier(dataset="china", widths=(64, 64), batch_size=1024), 1000),
+    FixedTask("bfloat16", ReducedPrecision(_PLAIN, min_bits=7, max_bits=7), 1000),
+    FixedTask("deep", MLPClassifier(dataset="china", widths=(32,) * 30, norm="layer"), 1000),
+    FixedTask("late_gradients", DelayedGradient(_PLAIN), 1000),
+    FixedTask("noisy_gradients", SubsampledGradient(_PLAIN), 1000),
+    FixedTask("normalized_gradients", NormalizedGradient(_PLAIN), 1000),
+    FixedTask("rescaled_weights", Reparametrized(_PLAIN, "global", decades=3.0), 1000),
+    FixedTask("rescaled_tensors", Reparametrized(_PLAIN, "tensor", decades=1.0), 1000),
+    FixedTask("sparse_gradients", ClickModel(num_fields=6, vocabulary_size=1024, width=48, batch_size=4), 1000),
+)  # fmt: skip
+"""A small classifier under conditions that none of the default mixtures samples."""
+
 PUBLIC = tuple(FixedTask(name, family, public.NUM_STEPS) for name, family in sorted(public.FAMILIES.items()))
 """Google's fixed tasks; they need data sets that have to be downloaded."""
 
 CROWDED_VALLEY = (FixedTask("crowded_valley_quadratic", CrowdedValleyQuadratic(), 700),)
 """Problems of 2007.01547 with the published number of steps: those that need no download."""
 
-TASKS = {task.name: task for task in (*DEMO, *HOLDOUT_SMALL, *META_VALID, *STRETCH, *PUBLIC, *CROWDED_VALLEY)}
+TASKS = {
+    task.name: task for task in (*DEMO, *HOLDOUT_SMALL, *META_VALID, *STRETCH, *ROBUSTNESS, *PUBLIC, *CROWDED_VALLEY)
+}
 
 
 def _names(tasks: tuple[FixedTask, ...]) -> tuple[str, ...]:
@@ -146,6 +172,7 @@ SUITES = {
     "holdout_small": _names(HOLDOUT_SMALL),
     "meta_valid": _names(META_VALID),
     "public": _names(PUBLIC),
+    "robustness": _names(ROBUSTNESS),
     "stretch": _names(STRETCH),
 }
 """Suite -> names of its tasks."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from velo import distance, features, hypernetwork, packing, parameter_mlp, passes
+from velo import distance, features, guard, hypernetwork, packing, parameter_mlp, passes
 from velo.architectures import velo
 from velo.learned_optimizer import Theta
 from velo.shapes import Float, Int
@@ -27,6 +27,7 @@ class State(NamedTuple):
     step: Int[jax.Array, ""]
     tensors: list[TensorState]
     initial_size: Float[jax.Array, " tensors"]
+    usual: guard.Usual
     distance: distance.Distance
     loss_history: features.LossHistory
     lstm: hypernetwork.LSTMState
@@ -50,6 +51,7 @@ def bind(architecture: velo.VeLO, theta: Theta, num_steps: int) -> optax.Gradien
             step=jnp.zeros((), jnp.int32),
             tensors=tensors,
             initial_size=jnp.stack([jnp.sqrt(jnp.mean(jnp.square(leaf))) for leaf in leaves]),
+            usual=guard.init_usual(),
             distance=distance.init_distance(len(leaves), architecture.initial_distance),
             loss_history=features.init_loss_history(),
             lstm=hypernetwork.init_lstm(theta["hypernetwork"], len(leaves)),
@@ -69,11 +71,12 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     estimate = state.distance.estimate
     rate = architecture.nominal_rate(state.step, estimate, fraction)
 
+    grads = [grad.astype(jnp.float32) for grad in treedef.flatten_up_to(grads)]
+    factor, usual = guard.shorten(state.usual, grads)
     tensors, columns, inner_products = [], [], []
-    for leaf, grad, tensor in zip(leaves, treedef.flatten_up_to(grads), state.tensors, strict=True):
+    for leaf, grad, tensor in zip(leaves, grads, state.tensors, strict=True):
         weight = leaf.astype(jnp.float32)
-        grad = grad.astype(jnp.float32)
-        grad = jnp.where(jnp.abs(grad) < passes.MAX_GRADIENT, grad, 0.0)
+        grad = factor * jnp.where(jnp.abs(grad) < passes.MAX_GRADIENT, grad, 0.0)
         tensor = _accumulate(tensor, estimate * grad, rate)
         inner_products.append(jnp.sum(grad * (tensor.initial - weight)))
         columns.append(_features(tensor, estimate * grad, weight))
@@ -104,7 +107,7 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
         log_step = jnp.clip(controls.log_step[index], -velo.MAX_LOG_STEP, velo.MAX_LOG_STEP)
         step = rate * jnp.exp(log_step) * (architecture.nominal * nominal * jnp.exp(magnitude) + size * direction)
         updates.append(-step.astype(leaf.dtype))
-    state = State(state.step + 1, tensors, state.initial_size, new_distance, loss_history, lstm)
+    state = State(state.step + 1, tensors, state.initial_size, usual, new_distance, loss_history, lstm)
     return treedef.unflatten(updates), state
 
 

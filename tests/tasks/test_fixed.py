@@ -15,7 +15,8 @@ from tasks.family import num_params
 
 def test_names_are_unique_and_known():
     all_tasks = (
-        *fixed.DEMO, *fixed.HOLDOUT_SMALL, *fixed.META_VALID, *fixed.STRETCH, *fixed.PUBLIC, *fixed.CROWDED_VALLEY
+        *fixed.DEMO, *fixed.HOLDOUT_SMALL, *fixed.META_VALID, *fixed.STRETCH, *fixed.ROBUSTNESS, *fixed.PUBLIC,
+        *fixed.CROWDED_VALLEY,
     )  # fmt: skip
     assert len({task.name for task in all_tasks}) == len(all_tasks)
     assert {name for suite in fixed.SUITES.values() for name in suite} <= fixed.TASKS.keys()

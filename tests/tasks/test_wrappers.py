@@ -17,6 +17,7 @@ from tasks.wrappers.normalized_gradient import NormalizedGradient
 from tasks.wrappers.reduced_batch import ReducedBatch
 from tasks.wrappers.reduced_precision import ReducedPrecision, round_mantissa
 from tasks.wrappers.reparametrized import Reparametrized
+from tasks.wrappers.spiked_gradient import SpikedGradient
 from tasks.wrappers.subsampled_gradient import SubsampledGradient
 from tasks.wrappers.wrapper import Wrapper
 from tests.tasks.tiny_families import FAMILIES
@@ -73,6 +74,18 @@ def test_normalized_gradient_has_the_norm_that_its_power_leaves(task):
     plain_loss, plain_grad = gradient(STUDENT, inner, params, batch, key)
     np.testing.assert_allclose(loss, plain_loss, rtol=1e-6)
     np.testing.assert_allclose(grad, plain_grad * jnp.linalg.norm(plain_grad) ** -0.7, rtol=1e-4, atol=1e-6)
+
+
+def test_spiked_gradient_is_longer_at_its_share_of_steps(task):
+    inner, params, batch, key = task
+    family = SpikedGradient(STUDENT, share=0.25)
+    draw = family.draw(jax.random.key(4))._replace(inner=inner, strength=jnp.float32(50.0))
+    loss, grads = jax.vmap(lambda one: gradient(family, draw, params, batch, one))(jax.random.split(key, 400))
+    plain_loss, plain_grad = gradient(STUDENT, inner, params, batch, key)
+    np.testing.assert_allclose(loss, np.full(400, plain_loss), rtol=1e-6)
+    ratios = np.linalg.norm(grads, axis=1) / np.linalg.norm(plain_grad)
+    assert set(np.round(ratios, 3)) == {1.0, 50.0}
+    np.testing.assert_allclose(np.mean(ratios > 2), 0.25, atol=0.07)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from tasks.wrappers.normalized_gradient import NormalizedGradient
 from tasks.wrappers.reduced_batch import ReducedBatch
 from tasks.wrappers.reduced_precision import ReducedPrecision
 from tasks.wrappers.reparametrized import Reparametrized
+from tasks.wrappers.spiked_gradient import SpikedGradient
 from tasks.wrappers.subsampled_gradient import SubsampledGradient
 from tasks.wrappers.undisturbed import Undisturbed
 
@@ -76,6 +77,13 @@ WRAPPERS = {
     "reparametrized_global": Reparametrized(_STUDENT, "global", 1.0),
     "reparametrized_parameter": Reparametrized(_STUDENT, "parameter", 1.0),
     "reparametrized_tensor": Reparametrized(_STUDENT, "tensor", 1.0),
+    "spiked_gradient": SpikedGradient(_STUDENT),
     "subsampled_gradient": SubsampledGradient(_STUDENT, max_directions=3),
 }
-CUSTOM_GRADIENTS = ("evolution_gradient", "normalized_gradient", "reduced_precision", "subsampled_gradient")
+CUSTOM_GRADIENTS = (
+    "evolution_gradient",
+    "normalized_gradient",
+    "reduced_precision",
+    "spiked_gradient",
+    "subsampled_gradient",
+)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from velo import distance, features, hypernetwork, packing, parameter_mlp, passes
+from velo import distance, features, guard, hypernetwork, packing, parameter_mlp, passes
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int, PRNGKeyArray
 
@@ -55,6 +55,7 @@ class State(NamedTuple):
     averages: passes.Averages
     initial_params: Float[jax.Array, "pages width"]
     initial_size: Float[jax.Array, " tensors"]  # root mean square
+    usual: guard.Usual
     distance: distance.Distance
     loss_history: features.LossHistory
     lstm: hypernetwork.LSTMState
@@ -135,8 +136,12 @@ class VeLO(LearnedOptimizer):
         estimate = state.distance.estimate
         rate = self.nominal_rate(state.step, estimate, fraction)
         tree = passes.Tree(_float32(treedef.flatten_up_to(grads)), _float32(leaves), state.initial_params)
-        averages, sums = passes.accumulate(layout, state.averages, tree, estimate, rate)
-        new_distance = distance.update_distance(state.distance, rate, inner_products=sums[:, -1], sums=sums[:, -2])
+        factor, usual = guard.shorten(state.usual, tree.grads)
+        weight = factor * estimate  # of the gradient, wherever it is read
+        averages, sums = passes.accumulate(layout, state.averages, tree, weight, rate)
+        new_distance = distance.update_distance(
+            state.distance, rate, inner_products=factor * sums[:, -1], sums=sums[:, -2]
+        )
         moments = _moments(layout, sums[:, :-2])
         loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
         run = run_features(fraction, loss_history, num_steps)
@@ -148,10 +153,10 @@ class VeLO(LearnedOptimizer):
         size = rate * jnp.exp(jnp.clip(controls.log_step, -MAX_LOG_STEP, MAX_LOG_STEP))
         correction = jnp.minimum(1.0, jnp.sqrt(moments.squares[:, NUM_UP_TO_MOMENTA]))
         scales = passes.Scales(size, correction, new_distance.estimate * passes.EPSILON)
-        steps = passes.steps(layout, averages, tree, networks, scales, estimate, self.nominal)
+        steps = passes.steps(layout, averages, tree, networks, scales, weight, self.nominal)
         updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
         state = State(
-            state.step + 1, averages, state.initial_params, state.initial_size, new_distance, loss_history, lstm
+            state.step + 1, averages, state.initial_params, state.initial_size, usual, new_distance, loss_history, lstm
         )
         return treedef.unflatten(updates), state, controls
 
@@ -173,6 +178,7 @@ def _init_state(theta, params, initial_distance: float) -> State:
         averages=passes.Averages(tuple(layout.zeros() for _ in passes.MOMENTUM_DECAYS), layout.zeros(), layout.zeros()),
         initial_params=initial,
         initial_size=jnp.sqrt(squares / _counts(layout)),
+        usual=guard.init_usual(),
         distance=distance.init_distance(len(leaves), initial_distance),
         loss_history=features.init_loss_history(),
         lstm=hypernetwork.init_lstm(theta["hypernetwork"], len(leaves)),

@@ -1,0 +1,70 @@
+"""What each part of a trained theta is worth: the weights without it, measured on `meta_valid`.
+
+Nothing is trained again: a part goes back to what it was before meta-training, or the hypernetwork no longer sees some
+of its inputs, which then stay at their usual values. Usage: python benchmarks/knockouts.py OUT [WEIGHTS]
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import velo
+from configs import evaluate_command
+from velo.architectures.velo import INPUTS
+
+BLIND = {"to_the_fraction": (0, 1), "to_the_loss": (1, 2), "to_the_tensors": (3, 18)}
+"""Ranges of `INPUTS`."""
+
+
+def blind(theta, lstm_size: int, first: int, last: int):
+    """`theta` with zeros where it would read those inputs, in the LSTM and in the log step."""
+    counts = np.cumsum([0, *(count for count, _, _ in INPUTS)])
+    rows = slice(counts[first], counts[last])
+    direct = slice(lstm_size + counts[first], lstm_size + counts[last])
+    hypernetwork = dict(theta["hypernetwork"])
+    for name, hidden in (("input", rows), ("pool", rows), ("log_step", direct)):
+        hypernetwork[name] = {**hypernetwork[name], "w": hypernetwork[name]["w"].at[hidden].set(0.0)}
+    return {**theta, "hypernetwork": hypernetwork}
+
+
+def without_lstm(theta, lstm_size: int):
+    hypernetwork = dict(theta["hypernetwork"])
+    for name in ("controls", "log_step"):
+        hypernetwork[name] = {**hypernetwork[name], "w": hypernetwork[name]["w"].at[:lstm_size].set(0.0)}
+    return {**theta, "hypernetwork": hypernetwork}
+
+
+def variants(optimizer: velo.VeLO, theta):
+    theta = jax.tree.map(jnp.asarray, theta)
+    untrained = optimizer.init(jax.random.key(0))
+    hypernetwork = theta["hypernetwork"]
+    zero = {name: jax.tree.map(jnp.zeros_like, hypernetwork[name]) for name in ("controls", "log_step")}
+    return {
+        "full": theta,
+        "without_the_bank": {**theta, "bank": untrained["bank"]},
+        "without_mixing": {**theta, "hypernetwork": {**hypernetwork, "controls": zero["controls"]}},
+        "without_step_sizes": {**theta, "hypernetwork": {**hypernetwork, "log_step": zero["log_step"]}},
+        "without_the_lstm": without_lstm(theta, optimizer.lstm_size),
+        **{f"blind_{what}": blind(theta, optimizer.lstm_size, *inputs) for what, inputs in BLIND.items()},
+    }
+
+
+def main() -> None:
+    if len(sys.argv) not in (2, 3):
+        sys.exit(f"usage: python {sys.argv[0]} OUT [WEIGHTS]")
+    out = Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    optimizer, theta = velo.load_weights(sys.argv[2] if len(sys.argv) > 2 else velo.DEFAULT_WEIGHTS)
+    names = ["adam@1", "untrained"]
+    for name, changed in variants(optimizer, theta).items():
+        velo.save_weights(out / f"{name}.velo", optimizer, changed)
+        names.append(f"{name}:{out / name}.velo")
+    arguments = f"--suite meta_valid --seeds 3 --stretch 1 --optimizers {','.join(names)} --out {out / 'valid'}"
+    sys.exit(evaluate_command.main(arguments.split()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""A guard against bad batches: a gradient much longer than usual counts as one of a length at the limit.
+
+Without it one gradient of a thousand times the usual length fills the second moment for thousands of steps, and
+throws the parameters and the distance estimate off. AutoClip (2007.14469) clips at a percentile of all norms so far; an
+average of the recent ones follows a training that speeds up or settles.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from velo.shapes import Float
+
+LIMIT = 5.0
+"""Times the root mean square of recent norms."""
+DECAY = 0.95
+TINY = 1e-30
+
+
+class Usual(NamedTuple):
+    """Exponential average of squared norms, each after the guard."""
+
+    mean: Float[jax.Array, ""]
+    weight: Float[jax.Array, ""]  # the same average of the constant 1: exact bias correction
+
+
+def init_usual() -> Usual:
+    return Usual(jnp.zeros(()), jnp.zeros(()))
+
+
+def shorten(usual: Usual, grads: Sequence[jax.Array]) -> tuple[Float[jax.Array, ""], Usual]:
+    """(factor of this gradient, in (0, 1], what is usual now).
+
+    The factor is one for the first gradient, and for one whose norm is zero, overflows or isn't a number: broken
+    entries are left to `passes`.
+    """
+    square = sum((jnp.vdot(grad, grad) for grad in grads), jnp.zeros(()))
+    counts = jnp.isfinite(square) & (square > 0)
+    limit = LIMIT**2 * usual.mean / jnp.maximum(usual.weight, TINY)
+    is_long = counts & (square > limit) & (limit > 0)
+    factor = jnp.where(is_long, jnp.sqrt(limit / jnp.where(is_long, square, 1.0)), 1.0)
+    mean = DECAY * usual.mean + (1.0 - DECAY) * jnp.where(is_long, limit, square)
+    weight = DECAY * usual.weight + (1.0 - DECAY)
+    return factor, Usual(jnp.where(counts, mean, usual.mean), jnp.where(counts, weight, usual.weight))
