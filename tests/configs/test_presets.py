@@ -85,7 +85,7 @@ def test_settings_of_earlier_versions_go_on(tmp_path):
 
 
 def test_the_stored_run_goes_on_by_its_command(tmp_path):
-    stored = shutil.copytree(RUNS / "third", tmp_path / "third")
+    stored = shutil.copytree(RUNS / "fourth", tmp_path / "fourth")
     words = shlex.split((stored / "command.sh").read_text().replace("\\\n", " "))
     assert words[0] == meta_train_command.PROG
     _, settings, _ = parse(meta_training.PRESETS, words[1:], prog="velo", options=meta_train_command.Options())

@@ -1,0 +1,1 @@
+velo-meta-train laptop --num-steps 342
