@@ -20,8 +20,8 @@ NUM_PARAMETER_FEATURES = 12
 NUM_SUMS = NUM_PARAMETER_FEATURES + 4
 MAX_GRADIENT = 1e15
 TINY_MOMENT = 1e-36
-"""A second moment below it counts as none: on some devices a denormal's root is zero, and nowhere do squares of the
-inverse root add up to a finite number."""
+"""A second moment below it counts as none: the square of its inverse root overflows, and the sums over tensors would
+multiply infinity by zero."""
 MAX_LOG_MAGNITUDE = 3.0
 
 
