@@ -15,7 +15,7 @@ class FullES(AntitheticEstimator):
     """Every estimate runs whole episodes of one common length: unbiased for the smoothed meta-loss, no state."""
 
     sign: bool = False
-    """Keep only the sign of a pair's difference (VeLO): every task has the same weight, and the gradient has no size."""
+    """Keep only the sign of a pair's difference (VeLO): every task has the same weight; the gradient's size is lost."""
 
     seeded: ClassVar[bool] = True
 
