@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from evaluation.baselines import averaging, bounded, distance_over_gradients
+from evaluation.baselines import averaging, bounded, distance_over_gradients, shampoo, soap
 from evaluation.baselines.baseline import PEAK_RATE, RATE, Baseline
 from evaluation.baselines.schedules import SCHEDULES
 from evaluation.baselines.spans import Decay, LogUniform
@@ -146,6 +146,11 @@ _TABLE = (
     _baseline("muon", _with(contrib.muon, "beta", "weight_decay", consistent_rms=0.2), "Jordan et al. 2024, 2502.16982",
               _RATE, ("beta", FIRST_DECAYS), _WEIGHT_DECAY,
               defaults={RATE: 3e-3, "beta": 0.95, "weight_decay": 1e-4}),
+    # Kronecker factors of the gradient.
+    _baseline("shampoo", _with(shampoo.shampoo, "b1", "b2", "weight_decay"), "1802.09568, 2309.06497",
+              _RATE, *_MOMENTS, _WEIGHT_DECAY, defaults={**_ADAM, "weight_decay": 1e-4}),
+    _baseline("soap", _with(soap.soap, "b1", "b2", "weight_decay"), "2409.11321", _RATE, *_MOMENTS, _WEIGHT_DECAY,
+              defaults={RATE: 3e-3, "b1": 0.95, "b2": 0.95, "weight_decay": 1e-4}),
     # Curvature, by Hutchinson's estimate on the step's batch.
     _baseline("sophia", _with(contrib.sophia, "b1", "b2", "gamma", "weight_decay"), "2305.14342", _RATE, *_MOMENTS,
               ("gamma", LogUniform(1e-3, 1.0)), _WEIGHT_DECAY,
