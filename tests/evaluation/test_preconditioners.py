@@ -6,7 +6,9 @@ import numpy as np
 import optax
 import pytest
 
+from evaluation import baselines
 from evaluation.baselines import kronecker
+from evaluation.baselines.averaging import schedule_free_average
 from evaluation.baselines.shampoo import scale_by_shampoo, shampoo
 from evaluation.baselines.soap import scale_by_soap, soap
 from tests.evaluation.reference_preconditioners import SlowShampoo, SlowSoap
@@ -164,3 +166,36 @@ def test_updates_compile_once_keep_types_and_take_schedules(method):
         assert update._cache_size() == 1
         ends.append(updates)
     np.testing.assert_allclose(ends[0]["vector"], ends[1]["vector"], rtol=1e-5)
+
+
+def test_schedule_free_soap_averages_soaps_iterates():
+    """z takes SOAP's steps without momentum, x averages z, gradients are taken between both."""
+    settings = {
+        "b1": 0.0,
+        "b2": 0.95,
+        "shampoo_beta": 0.95,
+        "eps": 1e-8,
+        "precondition_frequency": 10,
+        "max_side": 1024,
+    }
+    grads = GRADIENTS["matrix"]
+    slow = SlowSoap((4, 4), **settings)
+    rate, num_steps = 0.1, 70  # rates .1/7, .2/7, ..., .1
+    z, x, y, weights, expected = np.ones((4, 4)), np.ones((4, 4)), np.ones((4, 4)), 0.0, []
+    for step, grad in enumerate(grads):
+        # optax counts the steps of the base from 0 and of the weights from 1.
+        now, weight = (rate * min((count + 1) / 7, 1.0) for count in (step, step + 1))
+        z = z - now * (slow.step(grad) + 0.01 * y)
+        weights += weight**2
+        x = x + weight**2 / weights * (z - x)
+        y = 0.1 * z + 0.9 * x
+        expected.append(y)
+    tx = baselines.get("schedule_free_soap").bind({"learning_rate": rate, "weight_decay": 0.01}, num_steps)
+    params = jnp.ones((4, 4))
+    state = tx.init(params)
+    update = jax.jit(tx.update)
+    for grad, wanted in zip(grads, expected, strict=True):
+        updates, state = update(jnp.asarray(grad, jnp.float32), state, params)
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(params, wanted, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(schedule_free_average(state, params), x, rtol=1e-3, atol=2e-3)
