@@ -38,10 +38,10 @@ class SimulatedWorker:
         self._delay_seconds = delay_seconds
         self._grad = np.full(size, 1e-3, np.float32) if settings.execution.send_gradients else None
 
-    async def compute_stateless(self, theta, step, index):
+    async def compute_stateless(self, theta, theta_step, step, index):
         await asyncio.sleep(self._delay_seconds)
         coefficients = None if self._grad is not None else np.full(self._num_pairs, 1e-3, np.float32)
-        return Contribution(index, step, self._grad, 0.0, 0, 1, self._delay_seconds, coefficients)
+        return Contribution(index, step, theta_step, self._grad, 0.0, 0, 1, self._delay_seconds, coefficients)
 
     async def process(self):
         return this_process()

@@ -129,9 +129,9 @@ def prepare_lanes(num_lanes: int) -> tuple[float, Callable[[], float]]:
 class MeteredWorker(RayWorker):
     """Tells the CPU seconds of a contribution where others tell the clock's."""
 
-    def compute_stateless(self, theta, step, index):
+    def compute_stateless(self, theta, theta_step, step, index):
         begin = time.process_time()
-        contribution = super().compute_stateless(theta, step, index)
+        contribution = super().compute_stateless(theta, theta_step, step, index)
         return contribution._replace(seconds=time.process_time() - begin)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from meta_train import validation, worker
 from meta_train.learner import Contribution, Failure
+from meta_train.programs import Programs
 from meta_train.set_aside import Report, SetAside
 from meta_train.settings import MetaTraining
 from velo.learned_optimizer import Theta
@@ -70,6 +71,7 @@ class LocalExecutor(Executor):
     def __init__(self, settings: MetaTraining, report: Report = lambda kind, **facts: None):
         self._settings = settings
         self._set_aside = SetAside(report)
+        self._programs = Programs(settings.estimator)
         self._steps = [0] * settings.num_workers
         self._states: list[Any] = [()] * settings.num_workers
 
@@ -82,12 +84,14 @@ class LocalExecutor(Executor):
                 account.skipped += 1
                 continue
             account.dispatched += 1
-            result, self._states[index] = worker.attempt(self._settings, theta, step, index, self._states[index])
+            result, self._states[index] = worker.attempt(
+                self._settings, self._programs, theta, step, step, index, self._states[index]
+            )
             self._set_aside.judge(family, result)
             if isinstance(result, Failure):
                 account.poisoned += 1
             else:
-                contributions.append(result._replace(theta_step=step))
+                contributions.append(result)
         account.used = len(contributions)
         return contributions, account
 

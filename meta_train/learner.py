@@ -1,4 +1,4 @@
-"""The outer optimizer: contributions in, a new theta out."""
+"""The outer step: averages the workers' gradients and updates theta."""
 
 import math
 from collections.abc import Callable
@@ -15,18 +15,18 @@ class Contribution(NamedTuple):
     """What one logical worker found in one of its steps."""
 
     worker: int
-    step: int
+    step: int  # the worker's own
+    theta_step: int  # outer steps that theta had behind it
     grad: Theta | None  # None where it is still to be rebuilt from the coefficients
     loss: float
     num_nonfinite: int
     num_inner_steps: int
     seconds: float
     coefficients: Any = None  # of the pairs' noise, [pairs], where the estimator is seeded
-    theta_step: int = 0  # outer steps that theta had behind it
 
 
 class Failure(NamedTuple):
-    """In place of a contribution: the task can't be carried out."""
+    """What a worker returns instead of a contribution when its task raises."""
 
     worker: int
     step: int
@@ -34,6 +34,8 @@ class Failure(NamedTuple):
 
 
 class LearnerState(NamedTuple):
+    """What an outer step reads and returns."""
+
     theta: Theta
     average: Theta  # exponential average of theta over the outer steps: what is exported
     opt_state: Any
@@ -41,6 +43,8 @@ class LearnerState(NamedTuple):
 
 
 class UpdateMetrics(NamedTuple):
+    """What an outer step says about itself in the log."""
+
     loss: float
     grad_norm: float
     num_nonfinite: int  # inner losses bounded in the meta-loss
@@ -49,6 +53,7 @@ class UpdateMetrics(NamedTuple):
 
 
 def init(outer_tx: optax.GradientTransformation, theta: Theta) -> LearnerState:
+    """The state before the first outer step."""
     return LearnerState(theta, theta, outer_tx.init(theta), 0)
 
 
@@ -59,10 +64,17 @@ def update(
     average_decay: float,
     complete: Callable[[Contribution], Contribution] = lambda contribution: contribution,
 ) -> tuple[LearnerState, UpdateMetrics]:
-    """One outer step on the mean gradient of the usable contributions; theta stays if there is none.
+    """One outer step on the mean gradient of the finite contributions; theta stays if there is none.
 
-    They are summed in worker order, so that the order of arrival can't change the result. `complete` gives each its
-    gradient, one at a time: a cluster's gradients together may not fit into memory.
+    Gradients are summed in worker order, so that the order of arrival can't change the result.
+
+    Args:
+        outer_tx: the outer optimizer.
+        state: of the last outer step.
+        contributions: in any order.
+        average_decay: of the exponential average of theta.
+        complete: gives a contribution its gradient. Called for one at a time: a cluster's gradients together may not
+            fit into memory.
     """
     ordered = sorted(contributions, key=lambda contribution: (contribution.worker, contribution.step))
     total, usable = None, []
@@ -92,10 +104,11 @@ def update(
 
 
 def is_finite(contribution: Contribution) -> bool:
+    """Whether its loss and all its arrays are finite."""
     leaves = jax.tree.leaves((contribution.grad, contribution.coefficients))
     return math.isfinite(contribution.loss) and all(bool(np.all(np.isfinite(leaf))) for leaf in leaves)
 
 
 def num_bytes(contribution: Contribution) -> int:
-    """Bytes of its arrays: what it costs to send, but for some dozens around them."""
+    """Bytes of its arrays: what it costs to send, apart from some dozens of bytes around them."""
     return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves((contribution.grad, contribution.coefficients)))

@@ -47,11 +47,6 @@ class Plan:
         return self.core_seconds / self.num_cores * self.num_outer_steps / 3600
 
 
-def _num_lanes(settings: MetaTraining) -> int:
-    estimator = settings.estimator
-    return getattr(estimator, "num_lanes", 2 * getattr(estimator, "num_pairs", 0))
-
-
 def mean_steps(settings: MetaTraining) -> float:
     """Inner steps of a lane in one contribution: a segment, or the mean of a log-uniform length."""
     if settings.estimator.persistent:
@@ -62,7 +57,7 @@ def mean_steps(settings: MetaTraining) -> float:
 
 def plan_task(settings: MetaTraining, family: TaskFamily) -> TaskPlan:
     """Predicted as `tasks.cost` predicts a task's own step, here with the learned optimizer in the program."""
-    problem, num_lanes = TaskProblem(family, settings.optimizer, settings.episodes), _num_lanes(settings)
+    problem, num_lanes = TaskProblem(family, settings.optimizer, settings.episodes), settings.estimator.num_lanes
     theta = jax.eval_shape(settings.optimizer.init, jax.random.key(0))
     carry = jax.eval_shape(problem.reset, theta, jax.random.key(0), jnp.asarray(1))
     thetas, carries = (
@@ -88,9 +83,9 @@ def plan(settings: MetaTraining, num_samples: int = NUM_SAMPLES) -> Plan:
     families = list(dict.fromkeys(worker.family_of(settings, *next(pairs)) for _ in range(num_samples)))
     tasks = tuple(map(functools.partial(plan_task, settings), families))
     theta = jax.eval_shape(settings.optimizer.init, jax.random.key(0))
-    steps, lanes = mean_steps(settings), _num_lanes(settings)
+    steps, lanes = mean_steps(settings), settings.estimator.num_lanes
     # A step forwards and back costs about three forwards, and backpropagation through it that much again and more.
-    factor = 1.0 if hasattr(settings.estimator, "num_pairs") else 3.0
+    factor = 3.0 if settings.estimator.backward else 1.0
     mean_seconds = float(np.mean([task.step_seconds for task in tasks]))
     execution = settings.execution
     processes = 1 if execution.executor == "local" else min(execution.num_processes, settings.num_workers)

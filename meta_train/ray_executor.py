@@ -16,6 +16,7 @@ from meta_train import environment, validation, worker
 from meta_train.executor import Account, Executor, WorkerStates
 from meta_train.learner import Contribution, Failure
 from meta_train.pool import Outcome, Pool, Process, this_process
+from meta_train.programs import Programs
 from meta_train.set_aside import Report, SetAside
 from meta_train.settings import MetaTraining
 from tasks.family import TaskFamily
@@ -39,17 +40,24 @@ class RayWorker:
     def __init__(self, settings: MetaTraining):
         kernel.in_use()  # raises where it is demanded and missing: such a node can't take part
         self._settings = settings
+        self._programs = Programs(settings.estimator)
 
-    def compute(self, theta: Theta, step: int, index: int, state: Any) -> tuple[Contribution | Failure, Any]:
-        return worker.attempt(self._settings, theta, step, index, state)
+    def compute(
+        self, theta: Theta, theta_step: int, step: int, index: int, state: Any
+    ) -> tuple[Contribution | Failure, Any]:
+        """`worker.attempt`: two results, so that the state stays in the object store."""
+        return worker.attempt(self._settings, self._programs, theta, theta_step, step, index, state)
 
-    def compute_stateless(self, theta: Theta, step: int, index: int) -> Contribution | Failure:
-        return worker.attempt(self._settings, theta, step, index, ())[0]
+    def compute_stateless(self, theta: Theta, theta_step: int, step: int, index: int) -> Contribution | Failure:
+        """`worker.attempt` for estimators without a state."""
+        return worker.attempt(self._settings, self._programs, theta, theta_step, step, index, ())[0]
 
     def validate(self, theta: Theta, name: str) -> float | str:
+        """`validation.attempt`."""
         return validation.attempt(self._settings, theta, name)
 
     def process(self) -> Process:
+        """Where this worker runs; the pool's first call, which shows that the process has started."""
         return this_process()
 
 
@@ -197,15 +205,16 @@ class RayExecutor(Executor):
                 if step == worker.family_start(self._settings, step):
                     logical.base, logical.thetas = (step, ()), []
                 logical.thetas[step - logical.base[0] :] = [theta]
-            reference, state = handle.compute.options(num_returns=2).remote(theta, step, index, logical.state)
+            call = handle.compute.options(num_returns=2)
+            reference, state = call.remote(theta, self._step, step, index, logical.state)
         else:
-            reference, state = handle.compute_stateless.remote(theta, step, index), ()
+            reference, state = handle.compute_stateless.remote(theta, self._step, step, index), ()
         logical.in_flight = True
         self._account.dispatched += 1
         family = self._family(index, step)
         self._pool.slots[slot].holds.add(family)
         self._compiled.add(family)
-        self._pool.submit(slot, (index, step, self._step, state), reference)
+        self._pool.submit(slot, (index, step, state), reference)
 
     def _choose(self, slot: int, waiting: list[int]) -> int:
         """The logical worker whose step an idle process takes next.
@@ -249,7 +258,7 @@ class RayExecutor(Executor):
         if isinstance(outcome.item, str):
             self._validations[outcome.item] = outcome.value if outcome.kind == "done" else None
             return
-        index, step, theta_step, state = outcome.item
+        index, step, state = outcome.item
         logical = self._workers[index]
         logical.in_flight = False
         family = self._family(index, step)
@@ -273,7 +282,7 @@ class RayExecutor(Executor):
             logical.cursor, logical.state = logical.cursor + 1, state
             return
         self._seconds[family] = outcome.value.seconds / max(1, outcome.value.num_inner_steps)
-        self._arrived.append(outcome.value._replace(theta_step=theta_step))
+        self._arrived.append(outcome.value)
         logical.next = logical.cursor = logical.cursor + 1
         logical.state = state
         logical.turns += 1

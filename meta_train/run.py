@@ -15,31 +15,40 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from meta_train import initial_theta, learner, run_folder, validation, worker
 from meta_train.checkpoint import Checkpoints
-from meta_train.executor import Account, Executor, LocalExecutor
+from meta_train.executor import Account, Executor, LocalExecutor, WorkerStates
 from meta_train.export import export, export_if_best
 from meta_train.mirror import Mirror
 from meta_train.run_log import RunLog
 from meta_train.settings import MetaTraining
 from velo import kernel
 
+CHECKPOINTS_FOLDER = "checkpoints"
 MAX_EMPTY_STEPS = 10
-"""Outer steps in a row without a contribution before a run gives up; at its start, one is enough."""
+"""Outer steps in a row without a contribution after which a run gives up; at its start, one is enough."""
 
 GOOD_NEWS = ("worker_started", "started_from", "imitation_teacher", "imitated")
-"""Events that the progress need not count."""
+"""Events that the progress bar doesn't count as problems."""
 
 
 class NothingWorksError(ValueError):
-    """Every task of a run is set aside; names one and its reason."""
+    """Every task of a run failed and is set aside; the message names one and its reason."""
 
 
 def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Console | None = None) -> Path:
-    """Meta-trains until `settings.num_steps` outer steps are done and returns the path of the exported weights.
+    """Meta-trains for `settings.num_steps` outer steps and returns the path of the exported weights.
 
-    An interrupt or a request to terminate finishes the outer step, writes a checkpoint and returns as well; a second
-    one interrupts at once.
+    On an interrupt or a request to terminate, it finishes the outer step, writes a checkpoint and returns too. A
+    second one interrupts at once.
+
+    Args:
+        settings: everything that determines the run.
+        out: folder of the run.
+        resume: go on from the last checkpoint in `out`, or in the mirror if `out` is empty.
+        console: for the progress; none makes one.
 
     Raises:
+        WeightsError: the weights of `settings.optimizer` can't be saved, or `start_weights` don't fit. Nothing has
+            been written.
         ValueError: the folder can't hold this run, its checkpoint can't be read, or no task can be carried out.
         OSError: the last checkpoint or the weights can't be written.
     """
@@ -51,38 +60,52 @@ def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Con
         initial_theta.load(settings)  # so that a mistake in it leaves no folder behind
     run_folder.prepare(out, settings, resume=resume)
     with run_folder.locked(out):
-        return Run(settings, out, console).go(resume)
+        restored = _restore(settings, out) if resume else None
+        if restored is not None:
+            console.print(f"resuming {out} after outer step {restored[0].step}")
+        log = RunLog(out, restored[0].step if restored else 0)
+        return Run(settings, out, console, log).go(restored)
+
+
+Restored = tuple[learner.LearnerState, WorkerStates]
+
+
+def _restore(settings: MetaTraining, out: Path) -> Restored | None:
+    """The last checkpoint of a folder; none if there is none. Writes nothing, so that a damaged one destroys nothing."""
+    checkpoints = Checkpoints(out / CHECKPOINTS_FOLDER, settings)
+    try:
+        if checkpoints.latest_step() is None:
+            return None
+        return checkpoints.restore(learner.init(settings.outer.build(), initial_theta.template(settings)))
+    finally:
+        checkpoints.close()
 
 
 class Run:
-    """The parts of a run that is under way, and the loop over outer steps."""
+    """A run in progress: its parts, and the loop over outer steps."""
 
-    def __init__(self, settings: MetaTraining, out: Path, console: Console):
+    def __init__(self, settings: MetaTraining, out: Path, console: Console, log: RunLog):
         self._settings = settings
         self._out = out
         self._console = console
         self._outer_tx = settings.outer.build()
-        self._log: RunLog | None = None
+        self._log = log
         self._num_empty = self._num_used = 0
         self._num_problems = 0
         mirror = Mirror(settings.execution.mirror, self._report) if settings.execution.mirror else None
         if mirror is not None:
             mirror.put_settings(out)
-        self._checkpoints = Checkpoints(out / "checkpoints", settings, mirror, self._report)
+        self._checkpoints = Checkpoints(out / CHECKPOINTS_FOLDER, settings, mirror, self._report)
 
-    def go(self, resume: bool) -> Path:
+    def go(self, restored: Restored | None) -> Path:
+        """Trains from a checkpoint, or from the start if it is none, to the end; returns the path of the weights."""
         executor = None
         try:
-            template = initial_theta.template(self._settings)
-            workers = None
-            if resume and self._checkpoints.latest_step() is not None:
-                state, workers = self._checkpoints.restore(learner.init(self._outer_tx, template))
-                self._console.print(f"resuming {self._out} after outer step {state.step}")
-                self._log = RunLog(self._out, state.step)
-            else:
-                self._log = RunLog(self._out, 0)
+            if restored is None:
                 theta = initial_theta.build(self._settings, self._console, self._report)
-                state = learner.init(self._outer_tx, theta)
+                state, workers = learner.init(self._outer_tx, theta), None
+            else:
+                state, workers = restored
             executor = self._executor()
             if workers is not None:
                 executor.restore(workers)
@@ -131,7 +154,6 @@ class Run:
         busy_seconds = sum(contribution.seconds for contribution in contributions)
         rate = metrics.num_inner_steps / busy_seconds if busy_seconds else math.nan
         ordered = sorted(contributions, key=lambda contribution: (contribution.worker, contribution.step))
-        assert self._log is not None
         self._log.write(
             state.step - 1,
             metrics._asdict()
@@ -169,21 +191,19 @@ class Run:
             if isinstance(loss, str):
                 self._report("validation_failed", task=name, reason=loss)
         loss = _mean(list(losses.values()))
-        assert self._log is not None
         self._log.validation(state.step, loss, losses)
         self._try("export", lambda: export_if_best(self._settings, state, self._out, loss, losses))
 
     def _report(self, kind: str, **facts) -> None:
-        """An event for the log; the progress says how many there were."""
+        """Writes an event to the log, and counts it for the progress bar."""
         if kind not in GOOD_NEWS:
             self._num_problems += 1
-        if self._log is not None:
-            self._log.event(kind, **facts)
+        self._log.event(kind, **facts)
         if kind in ("no_workers", "set_aside", "checkpoint_failed", "mirror_failed"):
             self._console.print(f"{kind.replace('_', ' ')}: {facts.get('reason', '')}", markup=False)
 
     def _try(self, what: str, action) -> None:
-        """A full disk in the middle of a run is reported; the next checkpoint is the next try."""
+        """Calls `action`. A full disk is reported and doesn't end the run: the next checkpoint tries again."""
         try:
             action()
         except OSError as error:
@@ -203,7 +223,7 @@ def _mean(values: list) -> float:
 
 @contextmanager
 def _terminated() -> Iterator[list[int]]:
-    """A list that receives the number of an interrupting signal; the loop looks at it after each outer step."""
+    """A list that gets the number of an interrupting signal; the loop reads it after each outer step."""
     received: list[int] = []
 
     def handle(number, _frame):

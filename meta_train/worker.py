@@ -1,4 +1,4 @@
-"""One logical worker's share of an outer step: a pure function of (settings, theta, step, worker, state)."""
+"""One logical worker's contribution to an outer step: a pure function of (settings, theta, step, worker, state)."""
 
 import functools
 import time
@@ -11,27 +11,12 @@ import numpy as np
 from meta_train.estimators.base import GradientEstimator
 from meta_train.learner import Contribution, Failure
 from meta_train.problem import Problem
+from meta_train.programs import Programs
 from meta_train.settings import MetaTraining
 from meta_train.task_problem import TaskData, TaskProblem
 from tasks.family import TaskFamily
 from tasks.mixture import Mixture
 from velo.learned_optimizer import Theta
-
-MAX_PROGRAMS = 64
-"""Architectures whose compiled programs a process keeps; then it forgets them all and begins anew."""
-_compiled: set[TaskProblem] = set()
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _init(estimator: GradientEstimator, problem: Problem, theta, data, key):
-    return estimator.init(problem, theta, data, key)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _estimate(estimator: GradientEstimator, problem: Problem, theta, state, data, key):
-    estimate, state = estimator.estimate(problem, theta, state, data, key)
-    # What can be rebuilt is not computed here: the compiler drops it with its last use.
-    return estimate._replace(grad=None) if estimator.seeded else estimate._replace(coefficients=None), state
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -50,23 +35,15 @@ def _lengths(estimator: GradientEstimator, problem: Problem, seed: int, workers,
 
 
 def lengths(settings: MetaTraining, step: int) -> np.ndarray:
-    """Segments of each worker's contribution to a synchronous outer step: the longest should not start last."""
-    problem = problem_of(settings, 0, 0)  # whatever the task, lengths follow from the episodes alone
+    """Segments of each worker's contribution to a synchronous outer step, so that the longest can start first."""
+    problem = problem_of(settings, 0, 0)  # of any task: lengths follow from the episodes alone
     data = TaskData((), (), jnp.asarray(settings.curriculum.max_steps(settings.episodes, step), jnp.int32))
     workers = np.arange(settings.num_workers)
     return np.asarray(_lengths(settings.estimator, problem, settings.seed, workers, np.int32(step), data))
 
 
-def _limit_programs(problem: TaskProblem) -> None:
-    """A run that samples ever new architectures would else fill the memory with their compiled programs."""
-    _compiled.add(problem)
-    if len(_compiled) > MAX_PROGRAMS:
-        jax.clear_caches()
-        _compiled.clear()
-
-
 def worker_keys(settings: MetaTraining, worker: int, step: int) -> tuple[jax.Array, jax.Array]:
-    """(key of a family's start, key of the estimate): derived, never stored, so the same after every restart."""
+    """(key of a family's start, key of the estimate). Derived and never stored, so a restart gives the same keys."""
     return _keys(settings.seed, worker, step)
 
 
@@ -100,11 +77,12 @@ def _sample(mixture: Mixture, seed: int, index: int, place: float | None = None)
 
 
 def family_start(settings: MetaTraining, step: int) -> int:
-    """The outer step at which a worker took up the family that it has at `step`."""
+    """The outer step at which a worker got the family that it has at `step`."""
     return step - step % settings.family_steps
 
 
 def problem_of(settings: MetaTraining, worker: int, step: int) -> TaskProblem:
+    """The problem that a worker's estimator differentiates at an outer step."""
     return TaskProblem(family_of(settings, worker, step), settings.optimizer, settings.episodes)
 
 
@@ -113,27 +91,39 @@ def abstract_state(settings: MetaTraining, theta: Theta, worker: int, step: int)
     if not settings.estimator.persistent or step < 0:
         return ()
     problem = problem_of(settings, worker, step)
-    init = functools.partial(_init, settings.estimator, problem)
+    init = functools.partial(settings.estimator.init, problem)
     return jax.eval_shape(init, theta, problem.data(), jax.random.key(0))
 
 
-def compute(settings: MetaTraining, theta: Theta, step: int, worker: int, state: Any) -> tuple[Contribution, Any]:
-    """The worker's share of its step `step`, and the state for its next; `state` is ignored where a family starts.
+def compute(
+    settings: MetaTraining, programs: Programs, theta: Theta, theta_step: int, step: int, worker: int, state: Any
+) -> tuple[Contribution, Any]:
+    """A worker's contribution for its step `step`, and the estimator's state for its next step.
 
-    Of a seeded estimator it holds coefficients, from which `complete` makes the gradient. Arrays of the result are
-    NumPy's: they cross processes.
+    The contribution of a seeded estimator holds coefficients, from which `complete` computes the gradient. The arrays
+    of the result are NumPy's, since they cross processes.
+
+    Args:
+        settings: of the run.
+        programs: where compiled programs are kept; they change nothing in the result.
+        theta: meta-parameters.
+        theta_step: outer steps that made `theta`.
+        step: the worker's own step; equal to `theta_step` in a synchronous run.
+        worker: its number.
+        state: of the estimator after the worker's last step; ignored where a family starts.
     """
     started = time.perf_counter()
     problem = problem_of(settings, worker, step)
-    _limit_programs(problem)
+    program = programs.of(problem)
     key_init, key = worker_keys(settings, worker, step)
     data = problem.data(settings.curriculum.max_steps(settings.episodes, step))
     if step == family_start(settings, step):
-        state = _init(settings.estimator, problem, theta, data, key_init)
-    estimate, state = jax.device_get(_estimate(settings.estimator, problem, theta, state, data, key))
+        state = program.init(theta, data, key_init)
+    estimate, state = jax.device_get(program.estimate(theta, state, data, key))
     contribution = Contribution(
         worker=worker,
         step=step,
+        theta_step=theta_step,
         grad=estimate.grad,
         loss=float(estimate.loss),
         num_nonfinite=int(estimate.num_nonfinite),
@@ -144,13 +134,15 @@ def compute(settings: MetaTraining, theta: Theta, step: int, worker: int, state:
     return contribution, state
 
 
-def attempt(settings: MetaTraining, theta: Theta, step: int, worker: int, state: Any) -> tuple[Any, Any]:
-    """`compute`, or a `Failure` in place of the contribution where the task can't be carried out at all.
+def attempt(
+    settings: MetaTraining, programs: Programs, theta: Theta, theta_step: int, step: int, worker: int, state: Any
+) -> tuple[Contribution | Failure, Any]:
+    """`compute`, or a `Failure` in place of the contribution if the task raises.
 
-    A task that doesn't compile or doesn't fit into memory is the task's fault, and the run goes on without it.
+    A task may not compile or not fit into memory; the run then continues without it.
     """
     try:
-        contribution, state = compute(settings, theta, step, worker, state)
+        contribution, state = compute(settings, programs, theta, theta_step, step, worker, state)
     except Exception as error:
         return Failure(worker, step, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"), ()
     if settings.execution.send_gradients:
@@ -159,7 +151,7 @@ def attempt(settings: MetaTraining, theta: Theta, step: int, worker: int, state:
 
 
 def complete(settings: MetaTraining, theta: Theta, contribution: Contribution) -> Contribution:
-    """With its gradient; one compiled program, so that the same bits come out on the worker and on the learner."""
+    """The contribution with its gradient. Workers and learner run the same compiled program and get the same bits."""
     if contribution.grad is not None:
         return contribution
     place = np.int32(contribution.worker), np.int32(contribution.step)

@@ -1,4 +1,4 @@
-"""Gradients of the meta-loss, one file a method."""
+"""Estimators of the meta-gradient, one file for each method."""
 
 from meta_train.estimators.base import Estimate, GradientEstimator
 from meta_train.estimators.full_backprop import FullBackprop

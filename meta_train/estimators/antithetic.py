@@ -1,4 +1,4 @@
-"""Antithetic pairs, which every evolution strategy here is made of."""
+"""Antithetic pairs: the base of every evolution strategy here."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from meta_train.estimators.base import GradientEstimator
+from meta_train.estimators.base import GradientEstimator, Keys
 from meta_train.problem import Carry, Problem, Segment
 from velo.learned_optimizer import Theta
 from velo.shapes import Array, Bool, Float, Int, PRNGKeyArray
@@ -24,10 +24,10 @@ class AntitheticEstimator(GradientEstimator):
     sigma: float = 0.1
     """Standard deviation of the perturbations of theta, whose entries are of order one."""
     standardize: bool = False
-    """Divide the pairs' differences by their root mean square, so that every task weighs the same."""
+    """Divide the pairs' differences by their root mean square: then every task has the same weight."""
     parts: tuple[str, ...] = ()
-    """Parts of theta that are perturbed, and so trained, by the beginning of their paths, such as `bank` or
-    `hypernetwork/controls`; none for all. The noise of an estimate grows with the number of entries."""
+    """Parts of theta that are perturbed, and so trained. Each is the beginning of a path, such as `bank` or
+    `hypernetwork/controls`; none means all of theta. The noise of an estimate grows with the number of entries."""
 
     def __post_init__(self):
         if self.num_pairs < 1:
@@ -35,15 +35,23 @@ class AntitheticEstimator(GradientEstimator):
         if not 0 < self.sigma < float("inf"):
             raise ValueError(f"{type(self).__name__}: sigma must be positive and finite, got {self.sigma}")
 
+    @property
+    def num_lanes(self):
+        """Two arms for each pair."""
+        return 2 * self.num_pairs
+
     def coefficients(self, losses: Float[Array, "2 pairs"]) -> Float[Array, " pairs"]:
-        """(L(theta + sigma e_i) - L(theta - sigma e_i)) / (2 sigma pairs): of the noise that is credited."""
+        """c_i = (L(theta + sigma e_i) - L(theta - sigma e_i)) / (2 sigma pairs); the gradient is sum_i c_i e_i."""
         differences = losses[0] - losses[1]
         if self.standardize:
             differences = differences / (jnp.sqrt(jnp.mean(jnp.square(differences))) + 1e-8)
         return differences / (2.0 * self.sigma * self.num_pairs)
 
     def noise(self, theta: Theta, key: PRNGKeyArray) -> Float[Array, "pairs size"]:
-        """Not of the fused generator: whatever reads the noise has to read the same bits."""
+        """Perturbations in units of sigma, zero outside `parts`.
+
+        The worker and the learner both draw them, and both must get the same bits.
+        """
         flat, _ = ravel_pytree(theta)
         noise = jax.random.normal(key, (self.num_pairs, flat.size), flat.dtype)
         return noise * self.perturbed(theta)[None] if self.parts else noise
@@ -61,13 +69,13 @@ class AntitheticEstimator(GradientEstimator):
         return np.concatenate([np.full(size, any(_begins(path, part) for part in self.parts)) for path, size in paths])
 
     def perturb(self, theta: Theta, noise: Float[Array, "pairs size"]) -> "Lanes":
+        """The lanes at theta + sigma noise and theta - sigma noise."""
         flat, unravel = ravel_pytree(theta)
         signs = jnp.array([1.0, -1.0], flat.dtype)[:, None, None]
         return Lanes(flat[None, None] + self.sigma * signs * noise[None], unravel)
 
     def rebuild(self, theta, key, coefficients):
-        key_noise, _, _ = jax.random.split(key, 3)
-        return ravel_pytree(theta)[1](coefficients @ self.noise(theta, key_noise))
+        return ravel_pytree(theta)[1](coefficients @ self.noise(theta, Keys.split(key).noise))
 
 
 def _begins(path: str, part: str) -> bool:
@@ -75,15 +83,17 @@ def _begins(path: str, part: str) -> bool:
 
 
 class Lanes(NamedTuple):
-    """Thetas and the functions of a problem over (arm, pair); data and all randomness are shared by the arms.
+    """Perturbed thetas, and the functions of a problem mapped over (arm, pair). Both arms share data and keys.
 
-    A carry has the axes (arm, pair), but for what `Problem.arm_axes` says is the same in both arms: (pair,).
+    The leaves of a carry have the axes (arm, pair). What `Problem.arm_axes` marks as equal in both arms has (pair,).
     """
 
     thetas: Float[Array, "arms pairs size"]
     unravel: Callable[[Float[Array, " size"]], Theta]
 
     def reset(self, problem: Problem, keys: Array, lengths: Int[Array, " pairs"]) -> Carry:
+        """Starts an episode in every lane."""
+
         def one(theta, key, length):
             return problem.reset(self.unravel(theta), key, length)
 
@@ -91,6 +101,8 @@ class Lanes(NamedTuple):
         return over_arms(self.thetas, keys, lengths)
 
     def advance(self, problem: Problem, carry: Carry, data: Any) -> tuple[Carry, Segment]:
+        """Advances every lane by one segment."""
+
         def one(theta, carry):
             return problem.advance(self.unravel(theta), carry, data)
 
@@ -99,12 +111,13 @@ class Lanes(NamedTuple):
 
 
 def end(problem: Problem, carry: Carry, data: Any) -> Float[Array, "arms pairs"]:
+    """What the ends of the episodes add to their meta-losses."""
     over_pairs = jax.vmap(lambda carry: problem.end(carry, data))
     return jax.vmap(over_pairs, in_axes=(problem.arm_axes,))(carry)
 
 
 def select(problem: Problem, condition: Bool[Array, " pairs"], yes: Carry, no: Carry) -> Carry:
-    """`yes` where the pair's condition holds."""
+    """The carry `yes` for pairs whose condition holds, and `no` for the others."""
 
     def one(condition, yes, no):
         return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

@@ -1,20 +1,24 @@
 """Backpropagation through whole episodes, for comparison: exact, and useless where training is chaotic (1810.10180)."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from meta_train.estimators.antithetic import Lanes, end
-from meta_train.estimators.base import Estimate, GradientEstimator
+from meta_train.estimators.base import Estimate, GradientEstimator, Keys
 
 
 @dataclasses.dataclass(frozen=True)
 class FullBackprop(GradientEstimator):
-    """The gradient of the meta-loss itself, not of a smoothed one. Segments are computed again on the way back."""
+    """The gradient of the meta-loss itself, not of a smoothed one. The backward pass recomputes each segment."""
 
     num_lanes: int = 16
+    """Episodes in one compiled program."""
+
+    backward: ClassVar[bool] = True
 
     def __post_init__(self):
         if self.num_lanes < 1:
@@ -24,17 +28,17 @@ class FullBackprop(GradientEstimator):
         return ()
 
     def num_segments(self, problem, data, key):
-        return problem.sample_length(data, jax.random.split(key, 3)[2])
+        return problem.sample_length(data, Keys.split(key).length)
 
     def estimate(self, problem, theta, state, data, key):
-        _, key_lanes, key_length = jax.random.split(key, 3)
-        num_segments = problem.sample_length(data, key_length)
+        keys = Keys.split(key)
+        num_segments = problem.sample_length(data, keys.length)
         lengths = jnp.broadcast_to(num_segments, (self.num_lanes,))
         flat, unravel = ravel_pytree(theta)
 
         def meta_loss(flat):
             lanes = Lanes(jnp.broadcast_to(flat, (1, self.num_lanes, flat.size)), unravel)
-            carry = lanes.reset(problem, jax.random.split(key_lanes, self.num_lanes), lengths)
+            carry = lanes.reset(problem, jax.random.split(keys.lanes, self.num_lanes), lengths)
 
             @jax.checkpoint
             def advance(carry):

@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from meta_train.estimators.antithetic import AntitheticEstimator, end
-from meta_train.estimators.base import Estimate
+from meta_train.estimators.base import Estimate, Keys
 
 
 @dataclasses.dataclass(frozen=True)
 class FullES(AntitheticEstimator):
-    """Whole episodes of one common length an estimate: unbiased for the smoothed meta-loss, no state."""
+    """Every estimate runs whole episodes of one common length: unbiased for the smoothed meta-loss, no state."""
 
     sign: bool = False
-    """Keep only the sign of a pair's difference (VeLO): no task outweighs another; the gradient's size is lost."""
+    """Keep only the sign of a pair's difference (VeLO): every task has the same weight; the gradient's size is lost."""
 
     seeded: ClassVar[bool] = True
 
@@ -35,15 +35,15 @@ class FullES(AntitheticEstimator):
         return ()
 
     def num_segments(self, problem, data, key):
-        return problem.sample_length(data, jax.random.split(key, 3)[2])
+        return problem.sample_length(data, Keys.split(key).length)
 
     def estimate(self, problem, theta, state, data, key):
-        key_noise, key_lanes, key_length = jax.random.split(key, 3)
-        noise = self.noise(theta, key_noise)
+        keys = Keys.split(key)
+        noise = self.noise(theta, keys.noise)
         lanes = self.perturb(theta, noise)
-        num_segments = problem.sample_length(data, key_length)
+        num_segments = problem.sample_length(data, keys.length)
         lengths = jnp.broadcast_to(num_segments, (self.num_pairs,))
-        carry = lanes.reset(problem, jax.random.split(key_lanes, self.num_pairs), lengths)
+        carry = lanes.reset(problem, jax.random.split(keys.lanes, self.num_pairs), lengths)
 
         def unfinished(loop):
             return ~loop[-1]

@@ -10,7 +10,7 @@ from meta_train.estimators.segmented import SegmentedEstimator
 
 @dataclasses.dataclass(frozen=True)
 class NRES(SegmentedEstimator):
-    """One perturbation for a whole episode, used segment by segment: unbiased, with less variance than PES."""
+    """Holds one perturbation for a whole episode and updates after every segment: unbiased, less variance than PES."""
 
     holds: ClassVar[bool] = True
 

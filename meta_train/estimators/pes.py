@@ -9,7 +9,7 @@ from meta_train.estimators.segmented import SegmentedEstimator
 
 @dataclasses.dataclass(frozen=True)
 class PES(SegmentedEstimator):
-    """Each segment's loss is credited to all perturbations of its episode so far: truncated, yet unbiased."""
+    """Credits each segment's loss to the sum of its episode's perturbations so far: truncated, yet unbiased."""
 
     def noises(self, new, past, fresh):
         total = jnp.where(fresh[:, None], 0.0, past) + new

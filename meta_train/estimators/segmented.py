@@ -1,4 +1,4 @@
-"""Estimators that advance every lane by one segment an estimate and go on where they were."""
+"""Estimators that advance every lane by one segment an estimate, and continue its episode in the next one."""
 
 import abc
 import dataclasses
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from meta_train.estimators.antithetic import AntitheticEstimator, Lanes, end, select
-from meta_train.estimators.base import Estimate
+from meta_train.estimators.base import Estimate, Keys
 from meta_train.problem import Carry, Problem
 from velo.shapes import Array, Bool, Float
 
@@ -16,16 +16,18 @@ Noise = Float[Array, "pairs size"]
 
 
 class State(NamedTuple):
+    """What is carried from one segment to the next."""
+
     carry: Carry  # as in `Lanes`
     past: Float[Array, "pairs size"]  # noise of the episode so far that the method remembers, in units of sigma
     fresh: Bool[Array, " pairs"]  # lanes whose next segment starts an episode
 
 
 def start(problem: Problem, lanes: Lanes, data: Any, key, *, random_offsets: bool) -> tuple[Carry, Bool[Array, " n"]]:
-    """(carry, fresh) of lanes that have not been estimated yet.
+    """(carry, fresh) before the first estimate.
 
-    With random offsets each has done a uniformly random part of its episode under the thetas of `lanes`; without,
-    the carry only has the right shapes.
+    With random offsets, each lane first runs a uniformly random part of its episode under the thetas of `lanes`.
+    Without, every lane is fresh, and only the shapes of the carry are read.
     """
     num_lanes = lanes.thetas.shape[1]
     keys = jax.random.split(key, num_lanes)
@@ -46,25 +48,30 @@ def start(problem: Problem, lanes: Lanes, data: Any, key, *, random_offsets: boo
 
 
 def sample_lengths(problem: Problem, data: Any, key, num_lanes: int):
+    """Lengths of the lanes' episodes in segments, each drawn by itself."""
     return jax.vmap(lambda key: problem.sample_length(data, key))(jax.random.split(key, num_lanes))
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentedEstimator(AntitheticEstimator):
-    """The methods differ in which perturbation a segment runs under and in which ones its loss is credited to."""
+    """Subclasses choose the perturbation that a segment runs under, and those that its loss is credited to."""
 
     random_offsets: bool = False
-    """Start each lane somewhere in its first episode, so that the lanes don't go through their episodes together."""
+    """Start each lane at a random place of its first episode, so that the lanes' episodes don't end together."""
 
     persistent: ClassVar[bool] = True
     holds: ClassVar[bool] = False
-    """Whether a perturbation stays for the whole episode: a lane that starts inside one has it from the beginning."""
+    """Whether a perturbation is kept for the whole episode. A lane that starts inside an episode then draws it in
+    `init`."""
 
     @abc.abstractmethod
     def noises(self, new: Noise, past: Noise, fresh: Bool[Array, " pairs"]) -> tuple[Noise, Noise, Noise]:
         """(noise that the segment runs under, noise that its loss is credited to, what is remembered).
 
-        `new` was drawn for this estimate, `past` is what the last one remembered, and meaningless where `fresh`.
+        Args:
+            new: drawn for this estimate.
+            past: what the last estimate remembered; meaningless where `fresh`.
+            fresh: whether an episode starts with this segment.
         """
 
     def init(self, problem, theta, data, key):
@@ -74,15 +81,16 @@ class SegmentedEstimator(AntitheticEstimator):
         return State(carry, noise if self.holds else jnp.zeros_like(noise), fresh)
 
     def estimate(self, problem, theta, state: State, data, key):
-        """One segment of every lane.
+        """Advances every lane by one segment.
 
-        A new episode starts under this estimate's perturbation, so that whatever theta sets at the start is credited.
+        A new episode starts under this estimate's perturbation, so that the gradient covers what theta sets at the
+        start.
         """
-        key_noise, key_lanes, key_length = jax.random.split(key, 3)
-        applied, credited, past = self.noises(self.noise(theta, key_noise), state.past, state.fresh)
+        keys = Keys.split(key)
+        applied, credited, past = self.noises(self.noise(theta, keys.noise), state.past, state.fresh)
         lanes = self.perturb(theta, applied)
-        lengths = sample_lengths(problem, data, key_length, self.num_pairs)
-        fresh = lanes.reset(problem, jax.random.split(key_lanes, self.num_pairs), lengths)
+        lengths = sample_lengths(problem, data, keys.length, self.num_pairs)
+        fresh = lanes.reset(problem, jax.random.split(keys.lanes, self.num_pairs), lengths)
         carry = select(problem, state.fresh, fresh, state.carry)
 
         carry, segment = lanes.advance(problem, carry, data)

@@ -8,26 +8,30 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from meta_train.estimators.antithetic import Lanes, end, select
-from meta_train.estimators.base import Estimate, GradientEstimator
+from meta_train.estimators.base import Estimate, GradientEstimator, Keys
 from meta_train.estimators.segmented import sample_lengths, start
 from meta_train.problem import Carry
 from velo.shapes import Array, Bool
 
 
 class State(NamedTuple):
+    """What is carried from one segment to the next."""
+
     carry: Carry  # as in `Lanes`, with one arm
     fresh: Bool[Array, " lanes"]
 
 
 @dataclasses.dataclass(frozen=True)
 class TruncatedBackprop(GradientEstimator):
-    """What a segment starts from counts as given: theta's effect through earlier segments is left out."""
+    """Each segment is differentiated alone: theta's effect through earlier segments is left out."""
 
     num_lanes: int = 16
+    """Episodes in one compiled program."""
     random_offsets: bool = False
-    """Start each lane somewhere in its first episode."""
+    """Start each lane at a random place of its first episode."""
 
     persistent: ClassVar[bool] = True
+    backward: ClassVar[bool] = True
 
     def __post_init__(self):
         if self.num_lanes < 1:
@@ -41,13 +45,13 @@ class TruncatedBackprop(GradientEstimator):
         return State(*start(problem, lanes, data, key, random_offsets=self.random_offsets))
 
     def estimate(self, problem, theta, state, data, key):
-        _, key_lanes, key_length = jax.random.split(key, 3)
-        lengths = sample_lengths(problem, data, key_length, self.num_lanes)
+        keys = Keys.split(key)
+        lengths = sample_lengths(problem, data, keys.length, self.num_lanes)
         flat, unravel = ravel_pytree(theta)
 
         def segment_loss(flat):
             lanes = self._lanes(flat, unravel)
-            fresh = lanes.reset(problem, jax.random.split(key_lanes, self.num_lanes), lengths)
+            fresh = lanes.reset(problem, jax.random.split(keys.lanes, self.num_lanes), lengths)
             carry = select(problem, state.fresh, fresh, state.carry)
             carry, segment = lanes.advance(problem, carry, data)
             losses = segment.loss + jnp.where(segment.done, end(problem, carry, data), 0.0)

@@ -10,7 +10,7 @@ from meta_train.estimators.segmented import SegmentedEstimator
 
 @dataclasses.dataclass(frozen=True)
 class TruncatedES(SegmentedEstimator):
-    """Each segment's loss is credited to the segment's own perturbation alone."""
+    """Credits each segment's loss to the segment's own perturbation alone."""
 
     seeded: ClassVar[bool] = True
 

@@ -20,7 +20,7 @@ class StubWorker:
     def __init__(self, folder: Path):
         self._folder = folder
 
-    def compute_stateless(self, theta, step, index):
+    def compute_stateless(self, theta, theta_step, step, index):
         with (self._folder / "calls").open("a") as file:
             file.write(f"{index}-{step}\n")
         order = self._folder / f"{index}-{step}"
@@ -36,7 +36,7 @@ class StubWorker:
             return Failure(index, step, "XlaRuntimeError: out of memory")
         time.sleep(0.02)
         loss = float("nan") if word == "nan" else float(index)
-        return Contribution(index, step, dict(THETA), loss, 0, 1, 0.02)
+        return Contribution(index, step, theta_step, dict(THETA), loss, 0, 1, 0.02)
 
     def validate(self, theta, name):
         return 0.5 if name != "mlp_spirals" else "MissingDataError: not here"

@@ -22,6 +22,7 @@ from meta_train import worker
 from meta_train.estimators import FullES
 from meta_train.mirror import Mirror
 from meta_train.outer_optimizer import OuterOptimizer
+from meta_train.programs import Programs
 from meta_train.run import run
 from meta_train.run_log import read_events, read_metrics
 from meta_train.settings import Execution, MetaTraining
@@ -125,7 +126,9 @@ def meta_loss(weights) -> float:
     """On the four tasks, four episodes' keys each: the same for every theta."""
     theta = SETTINGS.optimizer.init(jax.random.key(0)) if weights is None else velo.load_weights(weights)[1]
     places = [(step, index) for step in range(4) for index in range(SETTINGS.num_workers)]
-    return float(np.mean([worker.compute(SETTINGS, theta, step, index, ())[0].loss for step, index in places]))
+    programs = Programs(SETTINGS.estimator)
+    found = [worker.compute(SETTINGS, programs, theta, step, step, index, ())[0] for step, index in places]
+    return float(np.mean([contribution.loss for contribution in found]))
 
 
 @pytest.mark.slow

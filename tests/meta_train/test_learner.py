@@ -15,7 +15,7 @@ THETA = {"a": jnp.array([1.0, -2.0]), "b": jnp.array(0.5)}
 
 def contribution(worker, scale, loss=1.0):
     grad = {"a": np.array([scale, 2 * scale], np.float32), "b": np.float32(-scale)}
-    return Contribution(worker, 0, grad, loss, num_nonfinite=worker, num_inner_steps=10, seconds=0.1)
+    return Contribution(worker, 0, 0, grad, loss, num_nonfinite=worker, num_inner_steps=10, seconds=0.1)
 
 
 def test_plain_descent_follows_the_mean_gradient():

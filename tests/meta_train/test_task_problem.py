@@ -11,6 +11,7 @@ import pytest
 from meta_train import task_problem, worker
 from meta_train.estimators import FullES
 from meta_train.objectives import FinalLoss, LossRatio, MeanLoss, WeightedCurve
+from meta_train.programs import Programs
 from meta_train.task_problem import Episodes, TaskProblem
 from tasks import inner_loop
 from tasks.families.mlp_classifier import MLPClassifier
@@ -57,7 +58,8 @@ def test_the_length_of_an_estimate_is_known_before_it_is_computed():
     settings = dataclasses.replace(TINY_FULL, num_workers=3, episodes=Episodes(3, 3, 90))
     lengths = worker.lengths(settings, 5)
     assert len(set(lengths)) > 1
-    contribution, _ = worker.compute(settings, settings.optimizer.init(jax.random.key(0)), 5, 1, ())
+    theta = settings.optimizer.init(jax.random.key(0))
+    contribution, _ = worker.compute(settings, Programs(settings.estimator), theta, 5, 5, 1, ())
     assert contribution.num_inner_steps == 2 * 2 * 3 * lengths[1]
     assert worker.lengths(TINY, 5).tolist() == [1, 1]
 

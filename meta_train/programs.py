@@ -1,0 +1,61 @@
+"""The compiled programs of one process: two for each architecture that its workers train on."""
+
+import collections
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from meta_train.estimators.base import GradientEstimator
+from meta_train.problem import Problem
+
+MAX_PROBLEMS = 64
+"""Problems whose programs are kept unless told otherwise; each takes hundreds of the process's memory maps."""
+
+
+class Program(NamedTuple):
+    """An estimator's functions for one problem, compiled at their first call."""
+
+    init: Callable[..., Any]
+    """(theta, data, key) -> state."""
+    estimate: Callable[..., Any]
+    """(theta, state, data, key) -> (estimate, state)."""
+
+
+class Programs:
+    """Keeps the programs of the problems that were used last, and frees the others.
+
+    The programs belong to the object: whoever holds it decides how long they live, and nothing else in the process
+    is recompiled when one is dropped.
+    """
+
+    def __init__(self, estimator: GradientEstimator, max_problems: int = MAX_PROBLEMS):
+        self._estimator = estimator
+        self._max_problems = max_problems
+        self._programs: collections.OrderedDict[Problem, Program] = collections.OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._programs)
+
+    def of(self, problem: Problem) -> Program:
+        """The programs of a problem, made if they aren't kept."""
+        if problem not in self._programs:
+            while len(self._programs) >= self._max_problems:
+                self._programs.popitem(last=False)
+            self._programs[problem] = Program(
+                jax.jit(functools.partial(_init, self._estimator, problem)),
+                jax.jit(functools.partial(_estimate, self._estimator, problem)),
+            )
+        self._programs.move_to_end(problem)
+        return self._programs[problem]
+
+
+def _init(estimator: GradientEstimator, problem: Problem, theta, data, key):
+    return estimator.init(problem, theta, data, key)
+
+
+def _estimate(estimator: GradientEstimator, problem: Problem, theta, state, data, key):
+    estimate, state = estimator.estimate(problem, theta, state, data, key)
+    # What can be rebuilt is not computed here: the compiler drops it with its last use.
+    return estimate._replace(grad=None) if estimator.seeded else estimate._replace(coefficients=None), state
