@@ -56,7 +56,7 @@ def _cluster(number: int) -> Preset:
     return Preset(f"Weeks on a Ray cluster of 512 cores or more: VeLO's phase {number}{before}.", settings)
 
 
-_LAPTOP_PARTS = ("bank", "hypernetwork/controls", "hypernetwork/log_step")
+_LAPTOP_PARTS = ("bank", "hypernetwork/controls", "hypernetwork/elementwise", "hypernetwork/log_step")
 """A ninth of theta: what reads the LSTM and the statistics. With a hundred pairs a step the LSTM's own weights would
 drown this in their noise."""
 
@@ -90,6 +90,22 @@ PRESETS = {
             ),
             validation=Validation(every=50),
             execution=Execution(checkpoint_every=5),
+        ),
+    ),
+    "accelerator": Preset(
+        "Minutes on one GPU: thousands of lanes in one process.",
+        MetaTraining(
+            num_steps=60,
+            num_workers=8,
+            mixture="accelerator",
+            family_pool=16,
+            optimizer=VeLO(lstm_size=16, num_mixtures=4),
+            estimator=FullES(num_pairs=256, sigma=0.2),
+            episodes=Episodes(segment_steps=50, min_steps=150, max_steps=700, objective=FinalLoss()),
+            outer=OptaxChain(
+                ("clip_by_global_norm(3.0)", "adamw(warmup_cosine_decay_schedule(0.0, 0.05, 5, 60), b2=0.95)")
+            ),
+            execution=Execution(executor="local", compile_threads=16, checkpoint_every=5),
         ),
     ),
     **{f"cluster-{number}": _cluster(number) for number in range(1, 5)},

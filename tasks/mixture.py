@@ -195,6 +195,11 @@ _BROAD = tuple(
 )
 _EMPHASISED = ("Autoencoder", "SequenceLabeller", "TeacherRegression", "VariationalAutoencoder")
 _VARIED = tuple((name, 2.0 * weight if name in _EMPHASISED else weight) for name, weight in _BROAD)
+_SHORT_PROGRAMS = tuple(
+    (name, weight)
+    for name, weight in _VARIED
+    if name not in ("ClassicalFunction", "ConvClassifier", "LearnedOptimizerTraining", "Quadratic", "ResNetClassifier")
+)
 _CHEAP = ("MLPClassifier", "ConvClassifier", "Autoencoder", "VariationalAutoencoder", "VisionTransformer")
 _COSTLY = ("RNNLanguageModel", "TransformerLanguageModel", "ResNetClassifier", "LearnedOptimizerTraining")
 
@@ -231,13 +236,15 @@ MIXTURES: dict[str, Mixture] = {
     "broad_downloaded": _BROAD_DOWNLOADED,
     "broad_cluster": dataclasses.replace(_BROAD_DOWNLOADED, augmentation="velo_published", scale=16),
     "varied": TaskMixture(_VARIED, image_datasets=("digits", "textures")),
+    "accelerator": TaskMixture(_SHORT_PROGRAMS, image_datasets=("digits", "textures")),
     "small": TaskMixture((("MLPClassifier", 3.0), ("ConvClassifier", 1.0), ("MLPLanguageModel", 2.0))),
     "velo_phase_1": _FIRST_PHASE,
     "velo_phase_2": _LATER_PHASES,
     "velo_phase_3": _LATER_PHASES,
     "velo_phase_4": _LATER_PHASES,
 }
-"""Named mixtures. broad, varied (images of two kinds) and small suit a core; broad_cluster has up to ten million
+"""Named mixtures. broad, varied (images of two kinds) and small suit a core; accelerator
+leaves out of varied what thousands of lanes make slow there, such as convolutions with weights a lane; broad_cluster has up to ten million
 parameters; velo_phase_* are the families, caps, augmentations and normalisation of VeLO's phases, of which the last
 three differ only in how the optimizer is trained on them. Deviation: the caps hold for the machine for which
 `tasks.cost` is calibrated."""
