@@ -91,9 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import velo
     from configs.evaluation import DEFAULT, PRESETS
-    from evaluation import comparison, manifest
+    from evaluation import comparison
+    from evaluation import saved_evaluation as manifest
+    from evaluation.entry_point import evaluate
     from evaluation.report import writer
-    from evaluation.run import evaluate
     from meta_train.run_log import read_metrics
 
     def command() -> None:

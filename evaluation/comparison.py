@@ -3,9 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-from evaluation import manifest
-from evaluation.manifest import Manifest
+from evaluation import saved_evaluation as manifest
 from evaluation.results import Entry, Results
+from evaluation.saved_evaluation import Manifest
 
 
 def merge(first: Path, second: Path) -> Manifest:

@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 
 from evaluation import plan
+from evaluation.curve_store import Store
 from evaluation.plan import Optimizers
+from evaluation.resumable_sweep import Sweep
 from evaluation.settings import Evaluation
-from evaluation.store import Store
-from evaluation.sweep import Sweep
 
 
 def fill(settings: Evaluation, optimizers: Optimizers, folder: Path, console: Console) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from evaluation.curve import Curve
+from evaluation.curves import Curve
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

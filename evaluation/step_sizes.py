@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from evaluation.curve import StepSizes
+from evaluation.curves import StepSizes
 
 NUM_POINTS = 60
 TINY = 1e-12

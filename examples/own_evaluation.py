@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 import velo
-from evaluation.run import evaluate
+from evaluation.entry_point import evaluate
 from evaluation.settings import Evaluation
 
 

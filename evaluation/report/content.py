@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation import summary
-from evaluation.manifest import Manifest
-from evaluation.report import overview_figures, task_figures
+from evaluation.report import figures as overview_figures
+from evaluation.report import learning_curves as task_figures
+from evaluation.report import score_tables as summary
 from evaluation.report.drawing import Drawing, table_csv
+from evaluation.report.score_tables import Row, Summary, Time
 from evaluation.results import Results
+from evaluation.saved_evaluation import Manifest
 from evaluation.settings import Evaluation
-from evaluation.summary import Row, Summary, Time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

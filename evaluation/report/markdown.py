@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from evaluation import identity
-from evaluation.report import words
+from evaluation import curve_key as identity
+from evaluation.report import wording as words
 from evaluation.report.content import Content
 
 

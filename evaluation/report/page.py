@@ -7,10 +7,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from evaluation import identity
-from evaluation.report import drawing, words
+from evaluation import curve_key as identity
+from evaluation.report import drawing
+from evaluation.report import wording as words
 from evaluation.report.content import Content
-from evaluation.summary import Row
+from evaluation.report.score_tables import Row
 
 TEMPLATE = "page.html.j2"
 

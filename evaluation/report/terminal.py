@@ -3,9 +3,9 @@
 from rich import box
 from rich.table import Table
 
-from evaluation.report import words
+from evaluation.report import wording as words
+from evaluation.report.score_tables import Row, Summary
 from evaluation.settings import Evaluation
-from evaluation.summary import Row, Summary
 
 
 def task_table(rows: list[Row], settings: Evaluation, reference: str) -> Table:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evaluation.manifest import Manifest
 from evaluation.report import markdown, page, terminal
 from evaluation.report.content import Content
+from evaluation.saved_evaluation import Manifest
 
 PAGE_NAME = "report.html"
 MARKDOWN_NAME = "report.md"

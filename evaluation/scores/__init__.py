@@ -5,8 +5,11 @@ stays reached. `seeds` axes are paired: index i is the same seed, so the same pr
 depends on the order of seeds or tasks.
 """
 
-from evaluation.scores.aggregates import interquartile_mean, loss_ratio, probability_of_improvement
-from evaluation.scores.curves import (
+from evaluation.scores.duels import TIE, Record, compare, holm, paired_p_value
+from evaluation.scores.loss_ratios import interquartile_mean, loss_ratio, probability_of_improvement
+from evaluation.scores.profiles import MAX_TAU, performance_profile, profile_score, times_to_target
+from evaluation.scores.significance import Interval, bootstrap_interval, stratified_interval
+from evaluation.scores.smoothed_losses import (
     diverged,
     final_loss,
     has_unit,
@@ -16,9 +19,6 @@ from evaluation.scores.curves import (
     steps_to,
     window,
 )
-from evaluation.scores.duels import TIE, Record, compare, holm, paired_p_value
-from evaluation.scores.intervals import Interval, bootstrap_interval, stratified_interval
-from evaluation.scores.profiles import MAX_TAU, performance_profile, profile_score, times_to_target
 from evaluation.scores.speed_ups import envelope_speed_up, equal_time_losses, in_seconds, speed_up
 from evaluation.scores.trials import best_of, worth_trials
 

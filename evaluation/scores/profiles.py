@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.scores.curves import final_loss, lower_envelope, smooth, steps_to
+from evaluation.scores.smoothed_losses import final_loss, lower_envelope, smooth, steps_to
 from velo.shapes import Float
 
 MAX_TAU = 4.0

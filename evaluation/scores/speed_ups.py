@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.scores.curves import final_loss, lower_envelope, relative, smooth, steps_to, window
+from evaluation.scores.smoothed_losses import final_loss, lower_envelope, relative, smooth, steps_to, window
 from velo.shapes import Float
 
 

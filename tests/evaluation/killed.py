@@ -1,4 +1,4 @@
-"""A sweep that kills its own process after some curves, as `kill -9` would: a process of its own of `test_run`."""
+"""A sweep that kills its own process after some curves, as `kill -9` would; `test_entry_point` starts it."""
 
 import os
 import signal
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evaluation import run, store
-from tests.evaluation.test_run import SETTINGS, learned
+from evaluation import curve_store as store
+from evaluation import entry_point as run
+from tests.evaluation.test_entry_point import SETTINGS, learned
 
 NUM_CURVES = 4
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import optax
 
-from evaluation.curve import Cost, Curve
+from evaluation.curves import Cost, Curve
 from evaluation.results import Entry
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.fixed import FixedTask

@@ -6,12 +6,15 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from evaluation import summary
-from evaluation.curve import StepSizes
-from evaluation.manifest import Manifest
-from evaluation.report import drawing, markdown, overview_figures, page, task_figures, words, writer
+from evaluation.curves import StepSizes
+from evaluation.report import drawing, markdown, page, writer
+from evaluation.report import figures as overview_figures
+from evaluation.report import learning_curves as task_figures
+from evaluation.report import score_tables as summary
+from evaluation.report import wording as words
 from evaluation.report.content import Content
 from evaluation.results import Results
+from evaluation.saved_evaluation import Manifest
 from evaluation.settings import Evaluation
 from tests.evaluation import browser
 from tests.evaluation.runs import entry

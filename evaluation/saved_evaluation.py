@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.curve import Curve
+from evaluation.curve_store import Store
+from evaluation.curves import Curve
 from evaluation.results import Entry, Results
 from evaluation.settings import Evaluation
-from evaluation.store import Store
 
 FILE_NAME = "evaluation.json"
 CURVES_FOLDER = "curves"

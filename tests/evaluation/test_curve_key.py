@@ -3,10 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from evaluation import identity, specification
+from evaluation import curve_key as identity
+from evaluation import specification
 from evaluation.baselines import BASELINES
 from evaluation.contender import Contender
-from evaluation.runner import Lane
+from evaluation.training import Lane
 from evaluation.tuning import OneShot, RandomSearch
 from tasks.families.mlp_classifier import MLPClassifier
 from tests.evaluation.runs import TASK, ScaledSGD

@@ -17,7 +17,7 @@ import numpy as np
 from evaluation import contender as contenders
 from evaluation import step_sizes
 from evaluation.contender import Contender, Rule
-from evaluation.curve import Cost, Curve
+from evaluation.curves import Cost, Curve
 from tasks import inner_loop
 from tasks.family import TaskFamily
 from tasks.fixed import FixedTask

@@ -5,15 +5,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from evaluation import identity, runner, specification, tuning
+from evaluation import curve_key as identity
+from evaluation import specification, tuning
+from evaluation import training as runner
 from evaluation.baselines import Baseline
 from evaluation.contender import Contender
-from evaluation.curve import Curve
+from evaluation.curve_store import Store
+from evaluation.curves import Curve
 from evaluation.results import Entry
-from evaluation.runner import Lane
 from evaluation.scores import final_loss
 from evaluation.settings import Evaluation
-from evaluation.store import Store
+from evaluation.training import Lane
 from tasks.fixed import FixedTask
 
 Progress = Callable[[int], None]

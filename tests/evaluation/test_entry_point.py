@@ -12,7 +12,10 @@ import pytest
 from rich.console import Console
 
 from configs import evaluate_command
-from evaluation import comparison, manifest, run, runner
+from evaluation import comparison
+from evaluation import entry_point as run
+from evaluation import saved_evaluation as manifest
+from evaluation import training as runner
 from evaluation.settings import Evaluation
 from tests.evaluation.runs import SUITE, TASK, ScaledSGD
 

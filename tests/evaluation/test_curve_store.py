@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.curve import StepSizes
-from evaluation.store import Store
+from evaluation.curve_store import Store
+from evaluation.curves import StepSizes
 from tests.evaluation.runs import curve
 
 LOSSES = [3.0, np.nan, np.inf, 1.0]

@@ -7,15 +7,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from evaluation import manifest, plan, ray_workers, specification
+from evaluation import plan, ray_workers, specification
+from evaluation import saved_evaluation as manifest
 from evaluation.contender import Contender
-from evaluation.manifest import CURVES_FOLDER, Manifest
+from evaluation.curve_store import Store
 from evaluation.plan import Optimizers
 from evaluation.report import writer
 from evaluation.results import Entry, Results
+from evaluation.resumable_sweep import Sweep
+from evaluation.saved_evaluation import CURVES_FOLDER, Manifest
 from evaluation.settings import Evaluation
-from evaluation.store import Store
-from evaluation.sweep import Sweep
 from tasks.fixed import FixedTask
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from evaluation import scores
-from evaluation.curve import Cost
+from evaluation.curves import Cost
 from evaluation.results import Entry, Results
 from evaluation.scores import Interval, Record
 

@@ -55,7 +55,7 @@ class Curve:
     step_sizes: StepSizes | None = None
     """Of learned optimizers."""
     key: str = ""
-    """Under which it is stored (`evaluation.identity`)."""
+    """Under which it is stored (`evaluation.curve_key`)."""
 
     def __post_init__(self):
         if tuple(sorted(self.hyperparameters)) != self.hyperparameters:

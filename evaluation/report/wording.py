@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from evaluation import scores
+from evaluation.report.score_tables import Row, Summary
 from evaluation.results import Results
 from evaluation.scores import Interval, Record
-from evaluation.summary import Row, Summary
 
 NEVER = "not reached"
 

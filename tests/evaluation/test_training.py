@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evaluation import runner, specification
+from evaluation import specification
+from evaluation import training as runner
 from evaluation.baselines import BASELINES
 from evaluation.contender import Contender
-from evaluation.runner import Lane
+from evaluation.training import Lane
 from tasks.families.quadratic import Quadratic
 from tasks.families.teacher_regression import TeacherRegression
 from tasks.fixed import FixedTask

@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from evaluation import scores, summary
+from evaluation import scores
+from evaluation.report import score_tables as summary
 from evaluation.report.drawing import LEARNED_COLORS, STYLE, Drawing, panel, strokes, style_axes
-from evaluation.report.task_figures import CURVE_COLUMNS, draw_curves, running_mean
+from evaluation.report.learning_curves import CURVE_COLUMNS, draw_curves, running_mean
+from evaluation.report.score_tables import Summary
 from evaluation.results import Results
-from evaluation.summary import Summary
 
 NUM_TAUS = 121
 MAX_COLUMNS = 5

@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluation.baselines import Baseline
 from evaluation.contender import Contender
-from evaluation.runner import Lane
+from evaluation.training import Lane
 from tasks.family import TaskFamily
 from tasks.fixed import FixedTask
 from velo import kernel
@@ -68,7 +68,7 @@ def _sources(task: FixedTask, contender: Contender) -> list[str]:
     rules = "velo" if contender.is_learned else "evaluation.baselines"
     return [
         "tasks",
-        "evaluation.runner",
+        "evaluation.training",
         "evaluation.contender",
         "evaluation.step_sizes",
         rules,

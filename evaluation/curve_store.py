@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from evaluation.curve import Cost, Curve, StepSizes
-from evaluation.identity import versions
+from evaluation.curve_key import versions
+from evaluation.curves import Cost, Curve, StepSizes
 
 logger = logging.getLogger(__name__)
 
