@@ -1,34 +1,46 @@
-"""The key of a curve: a digest of everything that determines it."""
+"""The key of a curve: a digest of everything that determines it.
 
+That is: the task and its data, the number of steps, the optimizer, its theta and hyperparameters, the seed, the
+versions of JAX and optax, the backend, and the source code that computes the run. A change to any of them gives another
+key, so that a stored curve is never mistaken for one of today's code.
+"""
+
+import dataclasses
 import functools
 import hashlib
 import importlib.metadata
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from evaluation.baselines import Baseline
-from evaluation.contender import Contender
+from evaluation.settings import Contender
 from evaluation.training import Lane
 from tasks.family import TaskFamily
 from tasks.fixed import FixedTask
-from velo import kernel
+from velo import kernel, prng
 
 FORMAT = 2
 """Raise it when what a stored curve means changes."""
 DISTRIBUTIONS = ("jax", "jaxlib", "optax", "velo")
+RUN_SOURCES = ("tasks", prng.__name__, "evaluation.training", "evaluation.step_sizes")
+"""Packages and modules whose code takes part in every run: the tasks, the random numbers behind their batches, and
+the loop around them."""
 
 
 def versions() -> dict[str, str]:
+    """Of the distributions that compute a run."""
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
 
 
 @functools.cache
 def _source_digest(*modules: str) -> str:
-    """Of the Python files behind modules and packages: a version alone doesn't change while code is worked on."""
+    """Of the Python files of modules and packages: a version alone doesn't change while code is worked on."""
     digest = hashlib.sha256()
     for name in modules:
         spec = importlib.util.find_spec(name)
@@ -42,7 +54,7 @@ def _source_digest(*modules: str) -> str:
 
 
 def tree_digest(tree) -> str:
-    """Of names, types, shapes and values of a pytree of arrays."""
+    """Of the paths, types, shapes and values of a pytree of arrays."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.asarray(leaf)
@@ -52,36 +64,42 @@ def tree_digest(tree) -> str:
 
 @functools.cache
 def _data_digest(family: TaskFamily) -> str:
+    """Of the family's training and validation data."""
     return tree_digest(family.load())
 
 
 def _module(kind: object) -> str:
-    """Of a class or function."""
-    return getattr(kind, "__module__", "") or ""
+    """The module of a class or function, or the one that a factory says is its own (`module`)."""
+    return getattr(kind, "module", None) or getattr(kind, "__module__", None) or ""
 
 
-def _sources(task: FixedTask, contender: Contender) -> list[str]:
-    """Modules and packages whose code makes a curve: ours, and the user's own where task or optimizer are."""
-    rule = contender.rule
-    own = {_module(type(task.family)), _module(rule.factory if isinstance(rule, Baseline) else type(rule))}
-    own = {name for name in own if name.partition(".")[0] not in ("tasks", "velo", "evaluation", "optax", "")}
-    rules = "velo" if contender.is_learned else "evaluation.baselines"
-    return [
-        "tasks",
-        "evaluation.training",
-        "evaluation.contender",
-        "evaluation.step_sizes",
-        rules,
-        *sorted(own),
-    ]
+def _parts(settings: Any) -> Iterator[Any]:
+    """A dataclass and the dataclasses in its fields, at any depth: a wrapper's family, a family's optimizer."""
+    if dataclasses.is_dataclass(settings):
+        yield settings
+        for field in dataclasses.fields(settings):
+            yield from _parts(getattr(settings, field.name))
+
+
+def sources(task: FixedTask, contender: Contender) -> list[str]:
+    """Modules and packages whose code computes the curve: ours, and the user's own task's and optimizer's."""
+    optimizer = contender.optimizer
+    modules = {_module(type(part)) for part in _parts(task.family)}
+    modules.add(_module(optimizer.factory if isinstance(optimizer, Baseline) else type(optimizer)))
+    packages = {name.partition(".")[0] for name in modules}
+    own = {name for name in modules if name.partition(".")[0] not in ("tasks", "velo", "evaluation", "optax", "")}
+    optimizers = "velo" if contender.is_learned else "evaluation.baselines"
+    # A task may hold a learned optimizer: one that is learned by training with it.
+    held = ["velo"] if "velo" in packages and not contender.is_learned else []
+    return [*RUN_SOURCES, optimizers, *held, *sorted(own)]
 
 
 def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_valid_batches: int) -> dict:
-    """The part of a key that all runs of an optimizer on a task share, as something that JSON can write.
+    """The part of a key that all runs of a contender on a task share, as JSON values.
 
-    Neither the name in the report nor how settings are chosen is part of it.
+    Neither the name in the report nor the choice of hyperparameters is part of it.
     """
-    rule = contender.rule
+    optimizer = contender.optimizer
     return {
         "format": FORMAT,
         "task": task.name,
@@ -90,15 +108,15 @@ def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_v
         "num_steps": task.num_steps,
         "num_checkpoints": num_checkpoints,
         "num_valid_batches": num_valid_batches,
-        "rule": rule.name if isinstance(rule, Baseline) else f"{_module(type(rule))} {rule!r}",
+        "rule": optimizer.name if isinstance(optimizer, Baseline) else f"{_module(type(optimizer))} {optimizer!r}",
         "theta": tree_digest(contender.theta),
         "versions": versions(),
         "backend": jax.default_backend() + (" with the kernel" if kernel.in_use() else ""),
-        "source": _source_digest(*_sources(task, contender)),
+        "source": _source_digest(*sources(task, contender)),
     }
 
 
 def key(common: dict, lane: Lane) -> str:
-    """20 hexadecimal digits."""
+    """The key of one run, 20 hexadecimal digits, from the part that it shares with others."""
     content = {**common, "hyperparameters": lane.hyperparameters, "seed": lane.seed}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]

@@ -1,70 +1,74 @@
-"""Gets the curves of an optimizer on a task: from the store where they are, by running them where they aren't."""
+"""A sweep that resumes: curves that are stored are read, the others are trained and stored one by one.
+
+Every curve has a key that says everything that determines it (`evaluation.curve_key`). An interrupted sweep that starts
+again asks for the same keys, finds the finished curves in the store, and trains those that are missing. No other state
+is kept.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from evaluation import curve_key as identity
-from evaluation import specification, tuning
-from evaluation import training as runner
+from evaluation import curve_key, training, tuning
 from evaluation.baselines import Baseline
-from evaluation.contender import Contender
-from evaluation.curve_store import Store
-from evaluation.curves import Curve
-from evaluation.results import Entry
+from evaluation.curve_store import CurveStore
+from evaluation.curves import Curve, Entry
 from evaluation.scores import final_loss
-from evaluation.settings import Evaluation
-from evaluation.training import Lane
+from evaluation.settings import Contender, Procedure
+from evaluation.training import Lane, Trainer
 from tasks.fixed import FixedTask
 
-Progress = Callable[[int], None]
-"""Told the number of training steps just done, or found on disk."""
+OnSteps = Callable[[int], None]
+"""Told the number of training steps that were just done, or found in the store."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Runs what the settings ask for and keeps every curve in the store."""
+    """Gets the curves that a procedure asks for, and keeps every curve in the store."""
 
-    settings: Evaluation
-    store: Store
+    procedure: Procedure
+    reference: str
+    """Name of the contender that also runs for longer."""
+    store: CurveStore
+    trainer: Trainer = dataclasses.field(default_factory=Trainer)
 
     def num_steps(self, task: FixedTask, contender: Contender) -> int:
-        """Training steps of all runs of an optimizer on a task, at most."""
-        settings, rule = self.settings, contender.rule
-        num_trials = contender.tuner.max_trials(rule) if isinstance(rule, Baseline) else 1
-        num_runs = num_trials * settings.num_tuning_seeds + settings.num_seeds
+        """Training steps of all runs of a contender on a task, at most."""
+        procedure, optimizer = self.procedure, contender.optimizer
+        num_trials = contender.tuner.max_trials(optimizer) if isinstance(optimizer, Baseline) else 1
+        num_runs = num_trials * procedure.num_tuning_seeds + procedure.num_seeds
         if self._is_stretched(contender):
-            num_runs += min(settings.num_stretched, num_trials) * settings.num_seeds * settings.stretch
+            num_runs += min(procedure.num_stretched, num_trials) * procedure.num_seeds * procedure.stretch
         return task.num_steps * num_runs
 
-    def entry(self, task: FixedTask, contender: Contender, on_steps: Progress = lambda num_steps: None) -> Entry:
-        """Tunes on the tuning seeds, then runs the winner on the reporting seeds, the reference also for longer.
+    def entry(self, task: FixedTask, contender: Contender, on_steps: OnSteps = lambda num_steps: None) -> Entry:
+        """All curves of a contender on a task.
 
-        An optimizer without anything to tune has one setting and runs on both sets of seeds too, so that it can be
-        held against every trial of a tuned one.
+        It tries settings on the tuning seeds, then runs the best setting on the reporting seeds. The best settings of
+        the reference also run for `stretch` times as long. An optimizer without anything to tune has a single setting.
+        It runs on the tuning seeds too, so that it can be compared with every trial of a tuned one.
         """
-        runner.limit_programs()
+        procedure, optimizer = self.procedure, contender.optimizer
         settings, trials = [], []
         losses: list[float] = []
         while batch := self._propose(contender, list(zip(settings, losses, strict=True))):
-            new = self._runs(task, contender, batch, self.settings.tuning_seeds, on_steps)
+            new = self._runs(task, contender, batch, procedure.tuning_seeds, on_steps)
             settings += batch
             trials += new
             losses += [_mean_final_loss(curves) for curves in new]
         chosen = tuning.choose(np.array(losses)[:, None])
-        (reported,) = self._runs(task, contender, [settings[chosen]], self.settings.seeds, on_steps)
+        (reported,) = self._runs(task, contender, [settings[chosen]], procedure.seeds, on_steps)
         stretched = ()
         if self._is_stretched(contender):
-            order = sorted(range(len(losses)), key=lambda index: losses[index])[: self.settings.num_stretched]
+            order = sorted(range(len(losses)), key=lambda index: losses[index])[: procedure.num_stretched]
             best = [settings[index] for index in order]
-            stretched = self._runs(task, contender, best, self.settings.seeds, on_steps, self.settings.stretch)
-        rule = contender.rule
+            stretched = self._runs(task, contender, best, procedure.seeds, on_steps, procedure.stretch)
         return Entry(
             task=task.name,
             optimizer=contender.name,
             is_learned=contender.is_learned,
-            tuning=contender.tuner.words if isinstance(rule, Baseline) and rule.defaults else "",
+            tuning=contender.tuner.words if isinstance(optimizer, Baseline) and optimizer.defaults else "",
             trials=tuple(trials),
             chosen=chosen,
             reported=reported,
@@ -72,11 +76,13 @@ class Sweep:
         )
 
     def _is_stretched(self, contender: Contender) -> bool:
-        return self.settings.stretch > 1 and specification.is_reference(contender)
+        """Whether longer runs are asked for."""
+        return self.procedure.stretch > 1 and contender.name == self.reference
 
     def _propose(self, contender: Contender, tried: list[tuning.Tried]) -> list[tuning.Setting]:
-        if isinstance(contender.rule, Baseline):
-            return contender.tuner.propose(contender.rule, tried)
+        """The settings to try next; a learned optimizer has one, without hyperparameters."""
+        if isinstance(contender.optimizer, Baseline):
+            return contender.tuner.propose(contender.optimizer, tried)
         return [] if tried else [()]
 
     def _runs(
@@ -85,7 +91,7 @@ class Sweep:
         contender: Contender,
         settings: Sequence[tuning.Setting],
         seeds: Sequence[int],
-        on_steps: Progress,
+        on_steps: OnSteps,
         stretch: int = 1,
     ) -> list[tuple[Curve, ...]]:
         """[settings][seeds]"""
@@ -94,21 +100,22 @@ class Sweep:
         return [tuple(curves[begin : begin + len(seeds)]) for begin in range(0, len(curves), len(seeds))]
 
     def curves(
-        self, task: FixedTask, contender: Contender, lanes: Sequence[Lane], on_steps: Progress, stretch: int = 1
+        self, task: FixedTask, contender: Contender, lanes: Sequence[Lane], on_steps: OnSteps, stretch: int = 1
     ) -> list[Curve]:
-        """One curve a lane, in the order of the lanes; new ones are on disk before the next group of lanes starts.
+        """A curve for every lane, in their order: from the store where it is there, trained otherwise.
 
-        A run that is `stretch` times longer has its checkpoints as far apart, and so the same compiled segments.
+        New curves are stored before the next group of lanes starts. A run that is `stretch` times longer has its
+        checkpoints as far apart, so that it shares its compiled segments with the shorter run.
         """
-        settings = self.settings
+        procedure = self.procedure
         task = dataclasses.replace(task, num_steps=task.num_steps * stretch)
-        num_lanes = settings.num_lanes or runner.automatic_num_lanes()
+        num_lanes = procedure.num_lanes or training.automatic_num_lanes()
         checkpoints = {
-            "num_checkpoints": settings.num_checkpoints * stretch,
-            "num_valid_batches": settings.num_valid_batches,
+            "num_checkpoints": procedure.num_checkpoints * stretch,
+            "num_valid_batches": procedure.num_valid_batches,
         }
-        common = identity.common(task, contender, **checkpoints)
-        keys = {lane: identity.key(common, lane) for lane in lanes}
+        common = curve_key.common(task, contender, **checkpoints)
+        keys = {lane: curve_key.key(common, lane) for lane in lanes}
         found: dict[Lane, Curve] = {}
         for lane in lanes:
             curve = self.store.get(keys[lane])
@@ -118,7 +125,7 @@ class Sweep:
         missing = [lane for lane in lanes if lane not in found]
         for begin in range(0, len(missing), num_lanes):
             group = missing[begin : begin + num_lanes]
-            new = runner.run(task, contender, group, num_lanes=num_lanes, on_steps=on_steps, **checkpoints)
+            new = self.trainer.run(task, contender, group, num_lanes=num_lanes, on_steps=on_steps, **checkpoints)
             for lane, curve in zip(group, new, strict=True):
                 self.store.put(keys[lane], curve)
                 found[lane] = dataclasses.replace(curve, key=keys[lane])
@@ -126,4 +133,5 @@ class Sweep:
 
 
 def _mean_final_loss(curves: Sequence[Curve]) -> float:
+    """By which settings are ranked."""
     return float(np.mean([final_loss(curve.train_loss) for curve in curves]))

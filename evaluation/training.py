@@ -1,35 +1,36 @@
-"""Trains one optimizer on one task in the lanes of one compiled program.
+"""Trains one contender on one task, in the lanes of one compiled program, into curves.
 
-A lane is a run with its own hyperparameters and seed; a program of one lane is not vectorised. The seed alone gives
-the task's draw, the initial parameters, the order of the data and the validation batches, so that every optimizer
-faces the same problem under a seed.
+A lane is a run with its own hyperparameters and seed. The seed alone gives the task's draw, the initial parameters, the
+order of the data and the validation batches, so that every optimizer faces the same problem under a seed.
 """
 
 import dataclasses
-import functools
-import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from evaluation import contender as contenders
 from evaluation import step_sizes
-from evaluation.contender import Contender, Rule
+from evaluation.baselines import Baseline, Hyperparameters
+from evaluation.compiled_programs import MAX_PROGRAMS, CompiledPrograms, Stopwatch
 from evaluation.curves import Cost, Curve
+from evaluation.settings import Contender, Optimizer
 from tasks import inner_loop
 from tasks.family import TaskFamily
 from tasks.fixed import FixedTask
+from velo.learned_optimizer import LearnedOptimizer, Theta
 
 PURPOSES = ("draw", "init", "train", "valid")
-"""The order fixes each purpose's key: append only."""
-MAX_PROGRAMS = 48
-"""Compiled programs that a process keeps."""
+"""What keys are for. The position gives the key: append only."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Lane:
+    """One run among those that a program advances together."""
+
     hyperparameters: tuple[tuple[str, float], ...]
     """Sorted by name."""
     seed: int
@@ -40,15 +41,22 @@ class Program:
     """What the compiled program depends on, apart from the shapes of its arguments."""
 
     family: TaskFamily
-    rule: Rule
+    optimizer: Optimizer
     num_steps: int
+    records_step_sizes: bool
 
-    watch: bool = False
-    """Whether the sizes of the steps are recorded."""
+    def bind(self, theta: Theta, hyperparameters: Hyperparameters) -> optax.GradientTransformation:
+        """The optimizer of one lane; `theta` and `hyperparameters` may be traced."""
+        if isinstance(self.optimizer, LearnedOptimizer):
+            tx = self.optimizer.bind(theta, self.num_steps)
+        else:
+            tx = self.optimizer.bind(hyperparameters, self.num_steps)
+        return step_sizes.recorded(tx, self.num_steps) if self.records_step_sizes else tx
 
-    def bind(self, theta, hyperparameters):
-        tx = contenders.bind(self.rule, theta, hyperparameters, self.num_steps)
-        return step_sizes.watched(tx, self.num_steps) if self.watch else tx
+
+def evaluation_params(optimizer: Optimizer) -> Callable[[Any, Any], Any] | None:
+    """(optimizer state, params) -> the point that the optimizer returns; None where it is `params`."""
+    return optimizer.evaluation_params if isinstance(optimizer, Baseline) else None
 
 
 def automatic_num_lanes() -> int:
@@ -60,19 +68,28 @@ def automatic_num_lanes() -> int:
     return 1 if jax.default_backend() == "cpu" else 16
 
 
+def segment_lengths(num_steps: int, num_checkpoints: int) -> list[int]:
+    """Steps between checkpoints: all equal, but a shorter last one where they don't divide `num_steps`.
+
+    So a run compiles at most two programs.
+    """
+    length = -(-num_steps // num_checkpoints)
+    return [min(length, num_steps - done) for done in range(0, num_steps, length)]
+
+
 def _key(seed, purpose: str):
+    """A PRNG key for one of `PURPOSES`."""
     return jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
 
 
 def _over_lanes(function, *arguments):
-    """vmap, or the plain function in a program of one lane."""
+    """`jax.vmap(function)`, or the plain function where there is one lane: it is faster on a CPU."""
     if len(jax.tree.leaves(arguments)[0]) > 1:
         return jax.vmap(function)(*arguments)
     result = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
     return jax.tree.map(lambda leaf: leaf[None], result)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _start(program: Program, theta, hyperparameters, seeds):
     """(draws, states), each with a leading axis of lanes."""
 
@@ -85,7 +102,6 @@ def _start(program: Program, theta, hyperparameters, seeds):
     return _over_lanes(lane, seeds, hyperparameters)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def _advance(program: Program, segment_steps: int, theta, hyperparameters, seeds, draws, states, train):
     """(states, training losses [lanes, segment_steps]) after `segment_steps` more steps."""
 
@@ -98,23 +114,21 @@ def _advance(program: Program, segment_steps: int, theta, hyperparameters, seeds
             train,
             _key(seed, "train"),
             num_steps=segment_steps,
-            evaluation_params=contenders.evaluation_params(program.rule),
+            evaluation_params=evaluation_params(program.optimizer),
         )
 
     return _over_lanes(lane, seeds, hyperparameters, draws, states)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _returned(rule: Rule, states):
+def _returned(optimizer: Optimizer, states):
     """The parameters that the optimizer returns."""
-    evaluation_params = contenders.evaluation_params(rule)
-    assert evaluation_params is not None
-    return jax.vmap(evaluation_params)(states.opt_state, states.params)
+    returned = evaluation_params(optimizer)
+    assert returned is not None
+    return jax.vmap(returned)(states.opt_state, states.params)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def _validate(family: TaskFamily, num_batches: int, seeds, draws, params, valid):
-    """Validation losses [lanes]; knows no optimizer, so that all of them share its program."""
+    """Validation losses [lanes]. Knows no optimizer, so that all optimizers share its program."""
 
     def lane(seed, draw, params):
         return inner_loop.mean_loss(family, draw, params, valid, _key(seed, "valid"), num_batches=num_batches)
@@ -122,139 +136,89 @@ def _validate(family: TaskFamily, num_batches: int, seeds, draws, params, valid)
     return _over_lanes(lane, seeds, draws, params)
 
 
-@functools.cache
-def _compile(function, static: tuple, treedef, types: tuple):
-    """(executable, seconds that it took): compiled ahead so that its cost isn't mistaken for the run's."""
-    arguments = treedef.unflatten(
-        [jax.ShapeDtypeStruct(kind.shape, kind.dtype, weak_type=kind.weak_type) for kind in types]
-    )
-    begin = time.perf_counter()
-    executable = function.lower(*static, *arguments).compile()
-    return executable, time.perf_counter() - begin
+class Trainer:
+    """Trains contenders on tasks; owns the compiled programs, which runs of equal programs share."""
 
+    def __init__(self, max_programs: int = MAX_PROGRAMS):
+        self.programs = CompiledPrograms(max_programs)
 
-def limit_programs() -> None:
-    """Forgets all compiled programs once there are many.
+    def run(
+        self,
+        task: FixedTask,
+        contender: Contender,
+        lanes: Sequence[Lane],
+        *,
+        num_lanes: int,
+        num_checkpoints: int,
+        num_valid_batches: int,
+        on_steps: Callable[[int], None] = lambda num_steps: None,
+    ) -> list[Curve]:
+        """Trains at most `num_lanes` lanes together for `task.num_steps` steps.
 
-    Each takes hundreds of the 65,530 memory maps that Linux grants a process; a sweep of 150 pairs of tasks and
-    optimizers ran out of them.
-    """
-    if _compile.cache_info().currsize > MAX_PROGRAMS:
-        _compile.cache_clear()
-        jax.clear_caches()
+        Fewer lanes are padded with copies of the last, so that tuning and reporting share one compiled program, and a
+        curve doesn't depend on what ran beside it.
 
+        Args:
+            lanes: with the same names of hyperparameters.
+            on_steps: told at every checkpoint the number of steps just done, over all lanes.
 
-class _Stopwatch:
-    """Calls programs and keeps the seconds of compiling them apart from the seconds of running them."""
+        Returns:
+            A curve a lane, in the same order; diverged runs are kept.
 
-    def __init__(self):
-        self.compile_seconds = {}
-        self.seconds = 0.0
-        self.cpu_seconds = 0.0
+        Raises:
+            ValueError: on no lanes, or more than `num_lanes`.
+        """
+        if not 1 <= len(lanes) <= num_lanes:
+            raise ValueError(f"run: the number of lanes must be in [1, {num_lanes}], got {len(lanes)}")
+        padded = [*lanes, *(lanes[-1] for _ in range(num_lanes - len(lanes)))]
+        optimizer = contender.optimizer
+        program = Program(task.family, optimizer, task.num_steps, records_step_sizes=contender.is_learned)
+        train, valid = task.family.load()
+        theta = jax.tree.map(jnp.asarray, contender.theta)
+        hyperparameters = {
+            name: jnp.asarray([dict(lane.hyperparameters)[name] for lane in padded], jnp.float32)
+            for name, _ in lanes[0].hyperparameters
+        }
+        seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
 
-    def call(self, function, static: tuple, *arguments):
-        leaves, treedef = jax.tree.flatten(arguments)
-        executable, compile_seconds = _compile(function, static, treedef, tuple(jax.typeof(leaf) for leaf in leaves))
-        self.compile_seconds[executable] = compile_seconds
-        begin, cpu_begin = time.perf_counter(), time.process_time()
-        result = jax.block_until_ready(executable(*arguments))
-        self.seconds += time.perf_counter() - begin
-        self.cpu_seconds += time.process_time() - cpu_begin
-        return result
-
-    def memory_bytes(self) -> int | None:
-        """The greatest of the programs that ran."""
-        sizes = [_memory_bytes(executable) for executable in self.compile_seconds]
-        return max((size for size in sizes if size is not None), default=None)
-
-
-def _memory_bytes(executable) -> int | None:
-    try:
-        memory = executable.memory_analysis()
-    except (RuntimeError, NotImplementedError):  # not every backend keeps the account
-        return None
-    if memory is None:
-        return None
-    return (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        + memory.temp_size_in_bytes
-        - memory.alias_size_in_bytes
-    )
-
-
-def segments(num_steps: int, num_checkpoints: int) -> list[int]:
-    """Steps between checkpoints: all equal but a shorter last one where they don't divide, to compile at most twice."""
-    size = -(-num_steps // num_checkpoints)
-    return [min(size, num_steps - done) for done in range(0, num_steps, size)]
-
-
-def run(
-    task: FixedTask,
-    contender: Contender,
-    lanes: Sequence[Lane],
-    *,
-    num_lanes: int,
-    num_checkpoints: int,
-    num_valid_batches: int,
-    on_steps: Callable[[int], None] = lambda num_steps: None,
-) -> list[Curve]:
-    """Trains at most `num_lanes` lanes together for `task.num_steps` steps; a curve a lane, in the same order.
-
-    Fewer lanes are padded with copies of the last, so that tuning and reporting share one compiled program and a
-    curve doesn't depend on what ran beside it. Calls `on_steps` with the number of steps (over all lanes) just done,
-    once a checkpoint. Every lane needs the same names of hyperparameters.
-    """
-    if not 1 <= len(lanes) <= num_lanes:
-        raise ValueError(f"run: the number of lanes must be in [1, {num_lanes}], got {len(lanes)}")
-    padded = [*lanes, *(lanes[-1] for _ in range(num_lanes - len(lanes)))]
-    program = Program(task.family, contender.rule, task.num_steps, watch=contender.is_learned)
-    train, valid = task.family.load()
-    theta = jax.tree.map(jnp.asarray, contender.theta)
-    hyperparameters = {
-        name: jnp.asarray([dict(lane.hyperparameters)[name] for lane in padded], jnp.float32)
-        for name, _ in lanes[0].hyperparameters
-    }
-    seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
-
-    stopwatch = _Stopwatch()
-    draws, states = stopwatch.call(_start, (program,), theta, hyperparameters, seeds)
-    train_losses, valid_losses = [], []
-    sizes = segments(task.num_steps, num_checkpoints)
-    for size in sizes:
-        states, segment_loss = stopwatch.call(
-            _advance, (program, size), theta, hyperparameters, seeds, draws, states, train
+        stopwatch = Stopwatch(self.programs)
+        draws, states = stopwatch.call(_start, (program,), theta, hyperparameters, seeds)
+        train_losses, valid_losses = [], []
+        lengths = segment_lengths(task.num_steps, num_checkpoints)
+        for segment_steps in lengths:
+            states, segment_loss = stopwatch.call(
+                _advance, (program, segment_steps), theta, hyperparameters, seeds, draws, states, train
+            )
+            params = states.params
+            if evaluation_params(optimizer) is not None:
+                params = stopwatch.call(_returned, (optimizer,), states)
+            valid_loss = stopwatch.call(_validate, (task.family, num_valid_batches), seeds, draws, params, valid)
+            train_losses.append(np.asarray(segment_loss))
+            valid_losses.append(np.asarray(valid_loss))
+            on_steps(segment_steps * len(lanes))
+        train_loss = np.concatenate(train_losses, axis=1).astype(np.float32)
+        valid_loss = np.stack(valid_losses, axis=1).astype(np.float32)
+        recorded = step_sizes.collect(states.opt_state, states.params, task.num_steps)
+        memory_bytes = stopwatch.memory_bytes()
+        cost = Cost(
+            seconds=stopwatch.seconds / num_lanes,
+            cpu_seconds=stopwatch.cpu_seconds / num_lanes,
+            compile_seconds=stopwatch.compile_seconds,
+            state_bytes=step_sizes.state_bytes(states.opt_state) // num_lanes,
+            memory_bytes=None if memory_bytes is None else memory_bytes // num_lanes,
+            num_lanes=num_lanes,
         )
-        params = states.params
-        if contenders.evaluation_params(contender.rule) is not None:
-            params = stopwatch.call(_returned, (contender.rule,), states)
-        valid_loss = stopwatch.call(_validate, (task.family, num_valid_batches), seeds, draws, params, valid)
-        train_losses.append(np.asarray(segment_loss))
-        valid_losses.append(np.asarray(valid_loss))
-        on_steps(size * len(lanes))
-    train_loss = np.concatenate(train_losses, axis=1).astype(np.float32)
-    valid_loss = np.stack(valid_losses, axis=1).astype(np.float32)
-    watched = step_sizes.collect(states.opt_state, states.params, task.num_steps)
-    memory_bytes = stopwatch.memory_bytes()
-    cost = Cost(
-        seconds=stopwatch.seconds / num_lanes,
-        cpu_seconds=stopwatch.cpu_seconds / num_lanes,
-        compile_seconds=sum(stopwatch.compile_seconds.values()),
-        state_bytes=step_sizes.state_bytes(states.opt_state) // num_lanes,
-        memory_bytes=None if memory_bytes is None else memory_bytes // num_lanes,
-        num_lanes=num_lanes,
-    )
-    return [
-        Curve(
-            task=task.name,
-            optimizer=contender.label,
-            hyperparameters=lane.hyperparameters,
-            seed=lane.seed,
-            train_loss=train_loss[index],
-            valid_steps=np.cumsum(sizes),
-            valid_loss=valid_loss[index],
-            cost=cost,
-            step_sizes=watched[index] if watched else None,
-        )
-        for index, lane in enumerate(lanes)
-    ]
+        return [
+            Curve(
+                task=task.name,
+                optimizer=contender.label,
+                hyperparameters=lane.hyperparameters,
+                seed=lane.seed,
+                train_loss=train_loss[index],
+                valid_steps=np.cumsum(lengths),
+                valid_loss=valid_loss[index],
+                cost=cost,
+                step_sizes=recorded[index] if recorded else None,
+            )
+            for index, lane in enumerate(lanes)
+        ]

@@ -1,30 +1,34 @@
-"""The figures of one task each."""
+"""The report's learning curves: training loss against steps, a figure for each task and one of all tasks."""
+
+import itertools
+import math
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from evaluation import scores
+from evaluation.curves import Results
 from evaluation.report.drawing import (
-    LEARNED_COLORS,
     REFERENCE_COLOR,
     STYLE,
     Drawing,
     panel,
     set_loss_limits,
     strokes,
+    style_axes,
     subsample,
 )
-from evaluation.results import Results
-from velo.shapes import Float
 
 CURVE_COLUMNS = ("optimizer", "step", "mean", "least", "greatest")
-MAX_TENSORS = 40
-"""Lines in a figure of step sizes."""
+MAX_COLUMNS = 5
+"""Greatest number of panels side by side."""
 
 
 def training_curves(results: Results, task: str) -> Drawing:
-    """Training loss in units of the reference's final loss: the mean over seeds in a band from least to greatest."""
+    """Training loss in units of the reference's final loss: the mean over seeds, in a band from least to greatest."""
     with matplotlib.rc_context(STYLE):
         figure, axes = panel("training step", _loss_unit(results, task))
         rows = draw_curves(axes, results, task)
@@ -32,12 +36,13 @@ def training_curves(results: Results, task: str) -> Drawing:
 
 
 def _loss_unit(results: Results, task: str) -> str:
+    """The label of the vertical axis."""
     has_unit = scores.has_unit(results.entry(task, results.reference).train_loss)
     return f"loss / tuned {results.reference}'s final" if has_unit else "loss"
 
 
 def draw_curves(axes: Axes, results: Results, task: str) -> list[tuple]:
-    """Draws the curves of a task; returns the rows of `CURVE_COLUMNS`."""
+    """Draws the curves of a task into `axes`; returns them as rows of `CURVE_COLUMNS`."""
     baseline = results.entry(task, results.reference).train_loss
     rows, lowest, highest = [], [], []
     for name, stroke in reversed(strokes(results).items()):  # the first optimizer is drawn on top
@@ -61,71 +66,23 @@ def draw_curves(axes: Axes, results: Results, task: str) -> list[tuple]:
     return rows
 
 
-def sensitivity(results: Results, task: str) -> Drawing:
-    """Final training loss on the tuning seeds against the learning rate; a level line where there is no rate."""
+def all_training_curves(results: Results) -> Drawing:
+    """The learning curves of every task in one picture with a legend, for papers."""
+    num_columns = min(len(results.tasks), MAX_COLUMNS)
+    num_rows = math.ceil(len(results.tasks) / num_columns)
     rows = []
-    with matplotlib.rc_context(STYLE):
-        figure, axes = panel("learning rate", "final training loss")
-        lowest, highest = [], []
-        for name, stroke in reversed(strokes(results).items()):
-            entry = results.entry(task, name)
-            final = scores.final_loss(entry.tuning_loss).mean(axis=1)
-            finite = np.isfinite(final)
-            rates = entry.rates
-            rows += [(name, "" if rates is None else rates[index], loss) for index, loss in enumerate(final)]
-            if not finite.any():
+    with matplotlib.rc_context({**STYLE, "font.size": 8}):
+        figure = Figure(figsize=(2.3 * num_columns, 1.75 * num_rows + 0.5), layout="constrained")
+        grid = figure.subplots(num_rows, num_columns, squeeze=False)
+        for axes, task in itertools.zip_longest(grid.flat, results.tasks):
+            if task is None:
+                axes.set_axis_off()
                 continue
-            lowest.append(final[finite].min())
-            highest.append(scores.smooth(entry.tuning_loss)[..., 0].mean())
-            if rates is None or not entry.is_tuned:
-                axes.axhline(final[0], **stroke.line)
-                continue
-            order = np.argsort(rates)
-            shown = order[finite[order]]
-            fixed = {
-                tuple(pair for pair in trial[0].hyperparameters if pair[0] != "learning_rate") for trial in entry.trials
-            }
-            is_grid = len(fixed) == 1
-            line = stroke.line if is_grid else {"color": stroke.color, "linestyle": "none", "alpha": 0.6}
-            axes.plot(rates[shown], final[shown], **line, marker="o", markersize=2.5)
-            axes.plot(
-                rates[entry.chosen], final[entry.chosen], marker="o", markersize=7,
-                markerfacecolor="none", markeredgecolor=stroke.color, linestyle="none",
-            )  # fmt: skip
-        if any(results.entry(task, name).rates is not None for name in results.optimizers):
-            axes.set_xscale("log")
-        set_loss_limits(axes, lowest, highest)
-    title = f"Sensitivity to the learning rate on {task}"
-    return Drawing(f"sensitivity-{task}", title, figure, ("optimizer", "learning_rate", "final_loss"), rows)
-
-
-def step_sizes(results: Results, task: str, optimizer: str) -> Drawing | None:
-    """Each tensor's step relative to its weights over the first reported run; None if it wasn't recorded."""
-    record = results.entry(task, optimizer).reported[0].step_sizes
-    if record is None:
-        return None
-    values = np.where((record.values > 0) & np.isfinite(record.values), record.values, np.nan)
-    rows = []
-    with matplotlib.rc_context(STYLE):
-        figure, axes = panel("training step", "rms step / rms weight")
-        colors = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, len(record.tensors)))
-        for index in range(min(len(record.tensors), MAX_TENSORS)):
-            axes.plot(record.steps + 1, values[:, index], color=colors[index], linewidth=0.9, alpha=0.75)
-        middle = [np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in values]
-        axes.plot(record.steps + 1, middle, color=LEARNED_COLORS[0], linewidth=2)
-        for step, row in zip(record.steps, record.values, strict=True):
-            rows += [(int(step) + 1, tensor, size) for tensor, size in zip(record.tensors, row, strict=True)]
-        if np.isfinite(values).any():
-            axes.set_yscale("log")
-        axes.set_xlim(left=0)
-    title = f"Step sizes of {optimizer} on {task}"
-    return Drawing(f"steps-{optimizer}-{task}", title, figure, ("step", "tensor", "relative_step"), rows)
-
-
-def running_mean(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Over a centred tenth of the points."""
-    half = max(1, len(values) // 20)
-    sums = np.concatenate([np.zeros(1), np.cumsum(values)])
-    index = np.arange(len(values))
-    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
-    return (sums[high] - sums[low]) / (high - low)
+            style_axes(axes)
+            axes.set_title(task, fontsize=8)
+            rows += [(task, *row) for row in draw_curves(axes, results, task)]
+        figure.supxlabel("training step", fontsize=9)
+        figure.supylabel(f"training loss / tuned {results.reference}'s final", fontsize=9)
+        lines = [Line2D([], [], **stroke.line, label=name) for name, stroke in strokes(results).items()]
+        figure.legend(handles=lines, loc="outside upper center", ncols=min(len(lines), MAX_COLUMNS + 2), frameon=False)
+    return Drawing("curves", "Training curves", figure, ("task", *CURVE_COLUMNS), rows)

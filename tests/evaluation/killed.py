@@ -7,15 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evaluation import curve_store as store
-from evaluation import entry_point as run
-from tests.evaluation.test_entry_point import SETTINGS, learned
+from evaluation import curve_store, run
+from tests.evaluation.test_entry_point import EVALUATION
 
 NUM_CURVES = 4
 
 
 def main(out: Path) -> None:
-    put, count = store.Store.put, 0
+    put, count = curve_store.CurveStore.put, 0
 
     def counting_put(self, key, curve):
         nonlocal count
@@ -26,8 +25,8 @@ def main(out: Path) -> None:
         count += 1
         return put(self, key, curve)
 
-    store.Store.put = counting_put
-    run.evaluate(SETTINGS, learned(), out, console=Console(quiet=True))
+    curve_store.CurveStore.put = counting_put
+    run(EVALUATION, out, console=Console(quiet=True))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import optax
 
-from evaluation.curves import Cost, Curve
-from evaluation.results import Entry
+from evaluation.curves import Cost, Curve, Entry
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.fixed import FixedTask
 from velo.learned_optimizer import LearnedOptimizer
