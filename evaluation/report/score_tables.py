@@ -112,7 +112,9 @@ def _row(entry: Entry, reference: Entry) -> Row:
     valid, reference_valid = _finite(entry.valid_loss), _finite(reference.valid_loss)
     is_reference = entry is reference
     interval = (lambda *_: NO_INTERVAL) if is_reference else scores.bootstrap_interval
-    tuning_loss = float(scores.final_loss(entry.tuning_loss[entry.chosen]).mean())
+    chosen_losses = entry.tuning_loss[entry.chosen]
+    # A run that diverged to a finite loss is worth nothing, even if half of the reference's trials diverged further.
+    tuning_loss = np.inf if scores.diverged(chosen_losses).any() else float(scores.final_loss(chosen_losses).mean())
     return Row(
         task=entry.task,
         optimizer=entry.optimizer,

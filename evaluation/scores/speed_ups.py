@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.scores.smoothed_losses import final_loss, lower_envelope, relative, smooth, steps_to, window
+from evaluation.scores.smoothed_losses import diverged, final_loss, lower_envelope, relative, smooth, steps_to, window
 from velo.shapes import Float
 
 MAX_TAU = 4.0
@@ -46,15 +46,19 @@ def envelope_speed_up(
         settings: the baseline's losses, an array of [seeds, steps] for each setting.
 
     Returns:
-        inf if no setting gets that low within its run, 0 if the optimizer has no finite smoothed loss.
+        inf if no setting gets that low within its run. 0 if the optimizer has no finite smoothed loss, or if it
+        diverged and its lowest loss is within the first window of steps: it reached nothing but where all start.
     """
     width = window(losses.shape[-1])
     curve = lower_envelope(smooth(losses, width).mean(axis=0))
     target = float(curve[-1])
     if not np.isfinite(target):
         return 0.0
+    num_steps = steps_to(curve, target)
+    if num_steps < width and diverged(losses).any():
+        return 0.0
     envelopes = [lower_envelope(smooth(runs, width).mean(axis=0)) for runs in settings]
-    return min(steps_to(envelope, target) for envelope in envelopes) / steps_to(curve, target)
+    return min(steps_to(envelope, target) for envelope in envelopes) / num_steps
 
 
 def in_seconds(steps_speed_up: float, seconds_per_step: float, baseline_seconds_per_step: float) -> float:

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -108,6 +109,21 @@ def test_failures_are_named():
         "tiny, velo, seed 1: its loss was no number from step 8.",
         "tiny, adam: the best learning rate, 1e-1, is the last that was tried; a better one may lie outside.",
     ]
+
+
+@pytest.mark.parametrize("end", [np.nan, 1e9])
+def test_an_optimizer_that_diverges_at_once_is_shown_as_diverged(end):
+    """Even beside a reference most of whose trials diverged too."""
+    at_once = np.where(np.arange(40) < 1, FALLING, end)
+    results = _results(np.stack([at_once, at_once]), PAIR)
+    adam = results.entries[1]
+    worse = tuple(dataclasses.replace(curve, train_loss=np.full(40, 1e12, np.float32)) for curve in adam.trials[0])
+    results = dataclasses.replace(
+        results, entries=(results.entries[0], dataclasses.replace(adam, trials=(worse, worse, adam.trials[2])))
+    )
+    velo, _ = score_tables.rows(results)
+    assert (velo.envelope_speed_up, velo.worth_trials, velo.speed_up) == (0.0, 0.0, 0.0)
+    assert wording.envelope_speed_up(velo.envelope_speed_up, 4) == wording.trials(velo.worth_trials, 3) == "diverged"
 
 
 @pytest.mark.parametrize(
