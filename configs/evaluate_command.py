@@ -105,20 +105,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             writer.write(options.out or output_folder.new("compare"), merged)
             return
         evaluation = mistaken(settings.resolve)
+        taken = [(name, "a baseline") for name in baselines.names()]
+        taken += [(contender.name, "another optimizer") for contender in evaluation.contenders]
         paths = dict(zip(names(options.weights), options.weights, strict=True))
-        for name, kind in [(name, "a baseline") for name in baselines.names()] + [
-            (contender.name, "another optimizer") for contender in evaluation.contenders
-        ]:
+        for name, kind in taken:
             if name in paths:
                 raise CommandLineError(f"{paths[name]} would be reported as {name!r}, the name of {kind}: rename it")
-        loaded = {name: velo.load_weights(path) for name, path in paths.items()}
+        optimizers = {name: velo.load_weights(path) for name, path in paths.items()}
         if options.untrained:
             key = jax.random.key(0)
-            loaded |= {f"{name} untrained": (learned, learned.init(key)) for name, (learned, _) in loaded.items()}
-        learned = [Contender(name, *weights) for name, weights in loaded.items()]
-        evaluation = dataclasses.replace(evaluation, contenders=(*learned, *evaluation.contenders))
+            optimizers |= {f"{name} untrained": (opt, opt.init(key)) for name, (opt, _) in optimizers.items()}
         records = {name: velo.weights_info(path).record for name, path in paths.items()}
         curve = [(line["step"], line["loss"]) for path in paths.values() for line in read_metrics(path.parent)]
+        learned = [Contender(name, *weights) for name, weights in optimizers.items()]
+        evaluation = dataclasses.replace(evaluation, contenders=(*learned, *evaluation.contenders))
         out = options.out or _folder(
             f"evaluate-{preset}", lambda folder: saved_evaluation.is_unfinished(folder, evaluation)
         )
