@@ -6,7 +6,8 @@
     adam = Contender("adam", baselines.get("adam"))
     run(Evaluation(contenders=(mine, adam), tasks=DEMO, num_seeds=2), "runs/mine")
 
-Names that users type become such values in `configs.evaluation_names`; nothing in this package looks a name up.
+Names that users type become such values in `configs.evaluation_names`, once. This package takes and passes values; they
+can be pickled, classes and functions by reference.
 """
 
 import dataclasses

@@ -170,8 +170,9 @@ def test_names_resolve_to_values():
     assert tiny.num_steps == 1
 
 
-def test_a_users_function_travels_by_reference_and_gives_equal_baselines():
-    contender, other = (parse_contender(f"{OWN}:own_sgd") for _ in range(2))
+@pytest.mark.parametrize("name", ["own_sgd", "own_lambda"])
+def test_a_users_function_travels_by_reference_and_gives_equal_baselines(name):
+    contender, other = (parse_contender(f"{OWN}:{name}") for _ in range(2))
     assert contender.optimizer == other.optimizer
     assert pickle.loads(pickle.dumps(contender)).optimizer == contender.optimizer
     assert curve_key.sources(TASK, contender)[-1] == OWN

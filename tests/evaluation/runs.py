@@ -25,6 +25,9 @@ class ScaledSGD(LearnedOptimizer):
         return optax.with_extra_args_support(optax.sgd(theta["rate"]))
 
 
+own_lambda = lambda num_steps, learning_rate=0.1: optax.sgd(learning_rate)  # noqa: E731
+
+
 def own_sgd(num_steps, learning_rate=0.1, nesterov=False):
     """What a user writes."""
     return optax.sgd(optax.linear_schedule(learning_rate, 0.0, num_steps), momentum=0.5, nesterov=nesterov)
