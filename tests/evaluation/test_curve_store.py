@@ -5,15 +5,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.curve import StepSizes
-from evaluation.store import Store
+from evaluation.curve_store import CurveStore
+from evaluation.curves import StepSizes
 from tests.evaluation.runs import curve
 
 LOSSES = [3.0, np.nan, np.inf, 1.0]
 
 
 def test_a_curve_comes_back_as_it_was(tmp_path):
-    store = Store(tmp_path / "new" / "folder")
+    store = CurveStore(tmp_path / "new" / "folder")
     original = curve(LOSSES, rate=1e-3, seed=7)
     original = dataclasses.replace(
         original,
@@ -36,7 +36,7 @@ def test_a_curve_comes_back_as_it_was(tmp_path):
 
 
 def test_pandas_reads_the_folder_in_one_line(tmp_path):
-    store = Store(tmp_path)
+    store = CurveStore(tmp_path)
     store.put("abc", curve(LOSSES, rate=1e-3))
     store.put("def", curve([2.0, 1.0], optimizer="velo", seed=1))
     frame = pd.read_parquet(tmp_path)
@@ -45,7 +45,7 @@ def test_pandas_reads_the_folder_in_one_line(tmp_path):
 
 
 def test_a_curve_is_written_once(tmp_path):
-    store = Store(tmp_path)
+    store = CurveStore(tmp_path)
     path = store.put("abc", curve([1.0]))
     before = path.read_bytes()
     store.put("abc", curve([2.0]))
@@ -55,7 +55,7 @@ def test_a_curve_is_written_once(tmp_path):
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 300])
 def test_a_damaged_curve_is_set_aside_whole_and_counts_as_missing(tmp_path, caplog, damage):
-    store = Store(tmp_path)
+    store = CurveStore(tmp_path)
     path = store.put("abc", curve([1.0]))
     damaged = damage(path.read_bytes())
     path.write_bytes(damaged)
@@ -70,19 +70,19 @@ def test_a_damaged_curve_is_set_aside_whole_and_counts_as_missing(tmp_path, capl
 
 
 def test_a_curve_under_the_wrong_name_is_none(tmp_path):
-    store = Store(tmp_path)
+    store = CurveStore(tmp_path)
     path = store.put("abc", curve([1.0]))
     path.rename(store.path("def", curve([1.0])))
     assert store.get("def") is None
 
 
 def test_names_of_optimizers_cannot_leave_the_folder(tmp_path):
-    path = Store(tmp_path).put("abc", curve([1.0], optimizer="../../evil name"))
+    path = CurveStore(tmp_path).put("abc", curve([1.0], optimizer="../../evil name"))
     assert path.parent == tmp_path
 
 
 def test_a_folder_that_cannot_be_written_gets_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"can't write curves to .*file") as error:
-        Store(tmp_path / "file" / "folder")
+        CurveStore(tmp_path / "file" / "folder")
     assert "\n" not in str(error.value)

@@ -5,17 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evaluation import runner, specification
+from configs.evaluation_names import parse_contender
+from evaluation import training
 from evaluation.baselines import BASELINES
-from evaluation.contender import Contender
-from evaluation.runner import Lane
+from evaluation.settings import Contender
+from evaluation.training import Lane, Trainer
 from tasks.families.quadratic import Quadratic
 from tasks.families.teacher_regression import TeacherRegression
 from tasks.fixed import FixedTask
 from tests.evaluation.runs import TASK, ScaledSGD
 
-SIZES: Any = {"num_lanes": 1, "num_checkpoints": 3, "num_valid_batches": 2}
-WIDE: Any = {**SIZES, "num_lanes": 2}
+TRAINER = Trainer()
+"""Shared, so that tests compile a program once."""
+NARROW: Any = {"num_lanes": 1, "num_checkpoints": 3, "num_valid_batches": 2}
+WIDE: Any = {**NARROW, "num_lanes": 2}
 ADAM = Contender("adam", BASELINES["adam"])
 TASKS = {
     "classifier": TASK,
@@ -36,7 +39,7 @@ def _lane(rate, seed):
 
 @pytest.fixture(scope="module")
 def curves():
-    return runner.run(TASK, ADAM, [_lane(0.01, 0), _lane(0.1, 1)], **WIDE)
+    return TRAINER.run(TASK, ADAM, [_lane(0.01, 0), _lane(0.1, 1)], **WIDE)
 
 
 def _plain_update(name, rate, step, grad, memory):
@@ -61,7 +64,7 @@ def test_adam_sgd_and_momentum_equal_a_plain_loop(task):
     draw = family.draw(keys[0])
     gradient = jax.jit(jax.value_and_grad(family.loss, argnums=1))
     for name, rate in (("adam", 0.01), ("sgd", 0.02), ("sgd_momentum", 0.02)):
-        (curve,) = runner.run(fixed, Contender(name, BASELINES[name]), [_lane(rate, 1)], **SIZES)
+        (curve,) = TRAINER.run(fixed, Contender(name, BASELINES[name]), [_lane(rate, 1)], **NARROW)
         params = family.init(draw, keys[1])
         leaves, treedef = jax.tree.flatten(params)
         leaves = [np.asarray(leaf, np.float64) for leaf in leaves]
@@ -87,7 +90,7 @@ def test_adam_sgd_and_momentum_equal_a_plain_loop(task):
 def test_every_optimizer_starts_from_the_same_network_and_a_learned_one_leaves_its_step_sizes(curves):
     optimizer = ScaledSGD()
     learned = Contender("learned", optimizer, optimizer.init(jax.random.key(0)))
-    other = runner.run(TASK, learned, [Lane((), 0), Lane((), 1)], **WIDE)
+    other = TRAINER.run(TASK, learned, [Lane((), 0), Lane((), 1)], **WIDE)
     for ours, theirs in zip(curves, other, strict=True):
         np.testing.assert_allclose(ours.train_loss[0], theirs.train_loss[0], rtol=1e-6)
         assert ours.train_loss[-1] != theirs.train_loss[-1]
@@ -102,14 +105,14 @@ def test_every_optimizer_starts_from_the_same_network_and_a_learned_one_leaves_i
 
 
 def test_one_lane_and_two_give_the_same_curves(curves):
-    (alone,) = runner.run(TASK, ADAM, [_lane(0.1, 1)], **SIZES)
+    (alone,) = TRAINER.run(TASK, ADAM, [_lane(0.1, 1)], **NARROW)
     np.testing.assert_allclose(alone.train_loss, curves[1].train_loss, rtol=1e-5)
     np.testing.assert_allclose(alone.valid_loss, curves[1].valid_loss, rtol=1e-5)
 
 
 def test_a_curve_does_not_depend_on_what_runs_beside_it(curves):
     steps = []
-    (alone,) = runner.run(TASK, ADAM, [_lane(0.1, 1)], on_steps=steps.append, **WIDE)
+    (alone,) = TRAINER.run(TASK, ADAM, [_lane(0.1, 1)], on_steps=steps.append, **WIDE)
     np.testing.assert_array_equal(alone.train_loss, curves[1].train_loss)
     np.testing.assert_array_equal(alone.valid_loss, curves[1].valid_loss)
     assert sum(steps) == TASK.num_steps
@@ -126,20 +129,19 @@ def test_a_cost_is_kept(curves):
     assert cost.memory_bytes is None or cost.memory_bytes > cost.state_bytes
 
 
-def test_weights_share_a_compiled_program_and_new_ones_do_not_compile_again():
-    optimizer = ScaledSGD()
-    before = runner._compile.cache_info().misses
+def test_thetas_share_a_compiled_program():
+    optimizer, trainer = ScaledSGD(), Trainer()
+    curves, compilations = [], []
     for rate in (0.1, 0.2):
-        theta = {"rate": jnp.float32(rate)}
-        (curve,) = runner.run(TASK, Contender(f"sgd {rate}", optimizer, theta), [Lane((), 5)], **WIDE)
-        if rate == 0.1:
-            before, first = runner._compile.cache_info().misses, curve
-    assert runner._compile.cache_info().misses == before
-    assert curve.train_loss[-1] != first.train_loss[-1]
+        contender = Contender(f"sgd {rate}", optimizer, {"rate": jnp.float32(rate)})
+        curves += trainer.run(TASK, contender, [Lane((), 5)], **WIDE)
+        compilations.append(trainer.programs.num_compilations)
+    assert compilations[0] == compilations[1]
+    assert curves[0].train_loss[-1] != curves[1].train_loss[-1]
 
 
 def test_a_diverged_run_is_kept_and_leaves_its_neighbour_alone(curves):
-    infinite, fine = runner.run(TASK, ADAM, [_lane(float("nan"), 0), _lane(0.1, 1)], **WIDE)
+    infinite, fine = TRAINER.run(TASK, ADAM, [_lane(float("nan"), 0), _lane(0.1, 1)], **WIDE)
     assert np.isnan(infinite.train_loss[1:]).all()
     np.testing.assert_array_equal(fine.train_loss, curves[1].train_loss)
 
@@ -147,7 +149,7 @@ def test_a_diverged_run_is_kept_and_leaves_its_neighbour_alone(curves):
 def test_an_averaged_optimizer_is_measured_at_its_average():
     """The second loss is still that of the first iterate, on its own batch; the end is the average's."""
     plain, averaged = (
-        runner.run(TASKS["quadratic"], Contender(name, BASELINES[name]), [Lane((), 3)], **SIZES)[0]
+        TRAINER.run(TASKS["quadratic"], Contender(name, BASELINES[name]), [Lane((), 3)], **NARROW)[0]
         for name in ("dog", "dog_averaged")
     )
     np.testing.assert_allclose(plain.train_loss[:2], averaged.train_loss[:2], rtol=1e-5)
@@ -156,35 +158,29 @@ def test_an_averaged_optimizer_is_measured_at_its_average():
 
 
 def test_a_users_own_optimizer_runs():
-    contender = specification.parse("tests.evaluation.runs:own_sgd")
-    (curve,) = runner.run(TASKS["quadratic"], contender, [_lane(0.01, 0)], **SIZES)
+    contender = parse_contender("tests.evaluation.runs:own_sgd")
+    (curve,) = TRAINER.run(TASKS["quadratic"], contender, [_lane(0.01, 0)], **NARROW)
     assert np.isfinite(curve.train_loss).all()
     assert len(set(curve.train_loss)) == TASK.num_steps
     assert curve.optimizer == "tests.evaluation.runs:own_sgd"
 
 
 @pytest.mark.parametrize(
-    ("num_steps", "num_checkpoints", "sizes"), [(12, 3, [4, 4, 4]), (10, 3, [4, 4, 2]), (2, 10, [1, 1])]
+    ("num_steps", "num_checkpoints", "lengths"), [(12, 3, [4, 4, 4]), (10, 3, [4, 4, 2]), (2, 10, [1, 1])]
 )
-def test_segments_cover_the_run_in_at_most_two_sizes(num_steps, num_checkpoints, sizes):
-    assert runner.segments(num_steps, num_checkpoints) == sizes
+def test_segments_cover_the_run_in_at_most_two_lengths(num_steps, num_checkpoints, lengths):
+    assert training.segment_lengths(num_steps, num_checkpoints) == lengths
 
 
 def test_too_many_lanes_are_refused():
     with pytest.raises(ValueError, match=r"in \[1, 2\], got 3"):
-        runner.run(TASK, ADAM, [_lane(0.1, seed) for seed in range(3)], **WIDE)
+        TRAINER.run(TASK, ADAM, [_lane(0.1, seed) for seed in range(3)], **WIDE)
 
 
-def test_a_process_forgets_its_programs_when_they_are_many(monkeypatch):
-    """A sweep would run out of memory maps; the curve is the same when the program is compiled again."""
+def test_a_trainer_that_keeps_few_programs_gives_the_same_curve():
     task = TASKS["quadratic"]
-    before = runner.run(task, ADAM, [_lane(0.1, 0)], **SIZES)[0]
-    num_programs = runner._compile.cache_info().currsize
-    assert num_programs > 0
-    runner.limit_programs()
-    assert runner._compile.cache_info().currsize == num_programs
-    monkeypatch.setattr(runner, "MAX_PROGRAMS", num_programs - 1)
-    runner.limit_programs()
-    assert runner._compile.cache_info().currsize == 0
-    after = runner.run(task, ADAM, [_lane(0.1, 0)], **SIZES)[0]
-    np.testing.assert_array_equal(after.train_loss, before.train_loss)
+    (kept,) = TRAINER.run(task, ADAM, [_lane(0.1, 0)], **NARROW)
+    few = Trainer(max_programs=1)
+    (forgotten,) = few.run(task, ADAM, [_lane(0.1, 0)], **NARROW)
+    assert len(few.programs) == 1
+    np.testing.assert_array_equal(forgotten.train_loss, kept.train_loss)

@@ -1,46 +1,21 @@
-"""The figures over all tasks."""
+"""The report's figures apart from the learning curves: scores over all tasks, learning rates, step sizes."""
 
-import itertools
-import math
 from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from evaluation import scores, summary
-from evaluation.report.drawing import LEARNED_COLORS, STYLE, Drawing, panel, strokes, style_axes
-from evaluation.report.task_figures import CURVE_COLUMNS, draw_curves, running_mean
-from evaluation.results import Results
-from evaluation.summary import Summary
+from evaluation import scores
+from evaluation.curves import Results
+from evaluation.report import score_tables
+from evaluation.report.drawing import LEARNED_COLORS, STYLE, Drawing, panel, set_loss_limits, strokes
+from evaluation.report.score_tables import Summary
+from velo.shapes import Float
 
 NUM_TAUS = 121
-MAX_COLUMNS = 5
-"""Panels side by side."""
-
-
-def all_training_curves(results: Results) -> Drawing:
-    """The training curves of every task in one picture, with a legend: for papers."""
-    num_columns = min(len(results.tasks), MAX_COLUMNS)
-    num_rows = math.ceil(len(results.tasks) / num_columns)
-    rows = []
-    with matplotlib.rc_context({**STYLE, "font.size": 8}):
-        figure = Figure(figsize=(2.3 * num_columns, 1.75 * num_rows + 0.5), layout="constrained")
-        grid = figure.subplots(num_rows, num_columns, squeeze=False)
-        for axes, task in itertools.zip_longest(grid.flat, results.tasks):
-            if task is None:
-                axes.set_axis_off()
-                continue
-            style_axes(axes)
-            axes.set_title(task, fontsize=8)
-            rows += [(task, *row) for row in draw_curves(axes, results, task)]
-        figure.supxlabel("training step", fontsize=9)
-        figure.supylabel(f"training loss / tuned {results.reference}'s final", fontsize=9)
-        lines = [Line2D([], [], **stroke.line, label=name) for name, stroke in strokes(results).items()]
-        figure.legend(handles=lines, loc="outside upper center", ncols=min(len(lines), MAX_COLUMNS + 2), frameon=False)
-    return Drawing("curves", "Training curves", figure, ("task", *CURVE_COLUMNS), rows)
+MAX_TENSORS = 40
+"""Greatest number of lines in a figure of step sizes."""
 
 
 def forest(results: Results, summaries: Sequence[Summary]) -> Drawing:
@@ -73,7 +48,7 @@ def forest(results: Results, summaries: Sequence[Summary]) -> Drawing:
 def profile(results: Results, *, in_seconds: bool = False) -> Drawing:
     """Performance profiles: share of tasks within a factor tau of the fastest to the reference's final loss."""
     taus = np.linspace(1.0, scores.MAX_TAU, NUM_TAUS)
-    times = summary.times_to_target(results, in_seconds=in_seconds)
+    times = score_tables.times_to_target(results, in_seconds=in_seconds)
     shares = scores.performance_profile(times, taus)
     unit = "seconds" if in_seconds else "steps"
     with matplotlib.rc_context(STYLE):
@@ -92,8 +67,10 @@ def profile(results: Results, *, in_seconds: bool = False) -> Drawing:
 
 
 def tuning_cost(results: Results) -> Drawing:
-    """Quality against the number of trials, on the tuning seeds: the median best of n trials of every tuned optimizer,
-    a level line for those that have nothing to tune; geometric means over tasks in units of the reference's best.
+    """Final loss against the number of trials, on the tuning seeds: the median best of n trials (`scores.best_of`).
+
+    A level line for an optimizer that has nothing to tune. Geometric means over tasks, in units of the loss of the
+    reference's best trial.
     """
     rows = []
     with matplotlib.rc_context(STYLE):
@@ -120,7 +97,7 @@ def tuning_cost(results: Results) -> Drawing:
 
 
 def _best_of(results: Results, name: str) -> np.ndarray | None:
-    """[trials], geometric mean over tasks; None where a ratio means nothing."""
+    """[trials] of the figure above for one optimizer; None where a ratio means nothing."""
     logarithms = []
     for task in results.tasks:
         trials, reference = (
@@ -145,3 +122,73 @@ def meta_loss(points: Sequence[tuple[int, float]]) -> Drawing:
         if finite.any():
             axes.plot(steps[finite], running_mean(losses[finite]), color=LEARNED_COLORS[0], linewidth=2)
     return Drawing("meta-loss", "Meta-loss during meta-training", figure, ("outer_step", "meta_loss"), list(points))
+
+
+def sensitivity(results: Results, task: str) -> Drawing:
+    """Final training loss on the tuning seeds against the learning rate; a level line for an optimizer without one."""
+    rows = []
+    with matplotlib.rc_context(STYLE):
+        figure, axes = panel("learning rate", "final training loss")
+        lowest, highest = [], []
+        for name, stroke in reversed(strokes(results).items()):
+            entry = results.entry(task, name)
+            final = scores.final_loss(entry.tuning_loss).mean(axis=1)
+            finite = np.isfinite(final)
+            rates = entry.rates
+            rows += [(name, "" if rates is None else rates[index], loss) for index, loss in enumerate(final)]
+            if not finite.any():
+                continue
+            lowest.append(final[finite].min())
+            highest.append(scores.smooth(entry.tuning_loss)[..., 0].mean())
+            if rates is None or not entry.is_tuned:
+                axes.axhline(final[0], **stroke.line)
+                continue
+            order = np.argsort(rates)
+            shown = order[finite[order]]
+            fixed = {
+                tuple(pair for pair in trial[0].hyperparameters if pair[0] != "learning_rate") for trial in entry.trials
+            }
+            is_grid = len(fixed) == 1
+            line = stroke.line if is_grid else {"color": stroke.color, "linestyle": "none", "alpha": 0.6}
+            axes.plot(rates[shown], final[shown], **line, marker="o", markersize=2.5)
+            axes.plot(
+                rates[entry.chosen], final[entry.chosen], marker="o", markersize=7,
+                markerfacecolor="none", markeredgecolor=stroke.color, linestyle="none",
+            )  # fmt: skip
+        if any(results.entry(task, name).rates is not None for name in results.optimizers):
+            axes.set_xscale("log")
+        set_loss_limits(axes, lowest, highest)
+    title = f"Sensitivity to the learning rate on {task}"
+    return Drawing(f"sensitivity-{task}", title, figure, ("optimizer", "learning_rate", "final_loss"), rows)
+
+
+def step_sizes(results: Results, task: str, optimizer: str) -> Drawing | None:
+    """Each tensor's relative step size over the first reported run; None if none were recorded."""
+    record = results.entry(task, optimizer).reported[0].step_sizes
+    if record is None:
+        return None
+    values = np.where((record.values > 0) & np.isfinite(record.values), record.values, np.nan)
+    rows = []
+    with matplotlib.rc_context(STYLE):
+        figure, axes = panel("training step", "rms step / rms weight")
+        colors = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, len(record.tensors)))
+        for index in range(min(len(record.tensors), MAX_TENSORS)):
+            axes.plot(record.steps + 1, values[:, index], color=colors[index], linewidth=0.9, alpha=0.75)
+        middle = [np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in values]
+        axes.plot(record.steps + 1, middle, color=LEARNED_COLORS[0], linewidth=2)
+        for step, row in zip(record.steps, record.values, strict=True):
+            rows += [(int(step) + 1, tensor, size) for tensor, size in zip(record.tensors, row, strict=True)]
+        if np.isfinite(values).any():
+            axes.set_yscale("log")
+        axes.set_xlim(left=0)
+    title = f"Step sizes of {optimizer} on {task}"
+    return Drawing(f"steps-{optimizer}-{task}", title, figure, ("step", "tensor", "relative_step"), rows)
+
+
+def running_mean(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Mean over a centred window of a tenth of the points."""
+    half = max(1, len(values) // 20)
+    sums = np.concatenate([np.zeros(1), np.cumsum(values)])
+    index = np.arange(len(values))
+    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    return (sums[high] - sums[low]) / (high - low)

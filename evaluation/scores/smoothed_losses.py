@@ -1,4 +1,4 @@
-"""What is read off one optimizer's curves."""
+"""The smoothed loss of training runs, and what is read off it: final loss, divergence, steps to a target."""
 
 import numpy as np
 
@@ -6,6 +6,7 @@ from velo.shapes import Float
 
 TAIL_STEPS = 10
 TAIL_FRACTION = 0.05
+"""A final loss averages the last `TAIL_FRACTION` of the training losses, at least `TAIL_STEPS` of them."""
 
 
 def window(num_steps: int) -> int:
@@ -14,9 +15,9 @@ def window(num_steps: int) -> int:
 
 
 def smooth(losses: Float[np.ndarray, "*runs steps"], width: int | None = None) -> Float[np.ndarray, "*runs steps"]:
-    """Mean of the last `width` losses (default: `window`) up to each step, or of all so far while there are fewer.
+    """Trailing mean of `width` losses at each step (default: `window`).
 
-    inf where one of them isn't finite.
+    The first `width - 1` entries average the losses so far. An entry is inf where one of its losses isn't finite.
     """
     losses = np.asarray(losses, np.float64)
     width = width or window(losses.shape[-1])
@@ -27,20 +28,20 @@ def smooth(losses: Float[np.ndarray, "*runs steps"], width: int | None = None) -
 
 
 def final_loss(losses: Float[np.ndarray, "*runs steps"]) -> Float[np.ndarray, "*runs"]:
-    """Mean of the last max(10, 5 %) training losses; inf if one of them isn't finite."""
+    """Mean of the last 5 % of the training losses (at least 10 of them); inf if one of them isn't finite."""
     losses = np.asarray(losses, np.float64)
     tail = losses[..., -window(losses.shape[-1]) :]
     return np.where(np.isfinite(tail).all(axis=-1), tail.sum(axis=-1) / tail.shape[-1], np.inf)
 
 
 def diverged(losses: Float[np.ndarray, "*runs steps"]) -> np.ndarray:
-    """Whether a run met a non-finite loss or ended at more than twice the size of its first."""
+    """Whether a run has a non-finite loss, or a final loss above twice the absolute value of its first loss."""
     losses = np.asarray(losses, np.float64)
     return np.asarray(~np.isfinite(losses).all(axis=-1) | (final_loss(losses) > 2 * np.abs(losses[..., 0])))
 
 
 def lower_envelope(smoothed: Float[np.ndarray, "*runs steps"]) -> Float[np.ndarray, "*runs steps"]:
-    """The least value up to each step: never rises, so that "first step that reaches" has one answer."""
+    """Running minimum. It never rises, so that the first step that reaches a target is well defined."""
     return np.minimum.accumulate(smoothed, axis=-1)
 
 
@@ -51,7 +52,7 @@ def steps_to(envelope: Float[np.ndarray, " steps"], target: float) -> float:
 
 
 def has_unit(baseline: Float[np.ndarray, "seeds baseline_steps"]) -> bool:
-    """Whether every run of the baseline ends at a positive, finite loss, which others can be measured in."""
+    """Whether every run of the baseline has a positive, finite final loss, so that others can be divided by it."""
     unit = final_loss(baseline)
     return bool(np.isfinite(unit).all() and (unit > 0).all())
 
@@ -59,9 +60,9 @@ def has_unit(baseline: Float[np.ndarray, "seeds baseline_steps"]) -> bool:
 def relative(
     losses: Float[np.ndarray, "seeds steps"], baseline: Float[np.ndarray, "seeds baseline_steps"]
 ) -> Float[np.ndarray, "seeds steps"]:
-    """Smoothed losses as multiples of the baseline's final loss under the same seed, so that every seed counts alike.
+    """Smoothed losses divided by the baseline's final loss under the same seed.
 
-    Seeds differ in the task's draw (label noise, scales), and so in the loss that can be reached. Plain smoothed
-    losses where the baseline gives no unit (`has_unit`).
+    Seeds differ in the task's draw (label noise, scales) and so in the loss that can be reached; the division gives
+    every seed the same influence on a mean. Returns the smoothed losses undivided where `has_unit` is false.
     """
     return smooth(losses) / final_loss(baseline)[:, None] if has_unit(baseline) else smooth(losses)

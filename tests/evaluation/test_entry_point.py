@@ -1,4 +1,6 @@
+import dataclasses
 import io
+import json
 import re
 import signal
 import subprocess
@@ -12,15 +14,24 @@ import pytest
 from rich.console import Console
 
 from configs import evaluate_command
-from evaluation import comparison, manifest, run, runner
-from evaluation.settings import Evaluation
-from tests.evaluation.runs import SUITE, TASK, ScaledSGD
+from evaluation import Contender, Evaluation, LogGrid, OneShot, RandomSearch, baselines, run, saved_evaluation
+from evaluation.training import Trainer
+from tests.evaluation.runs import TASK, ScaledSGD
 
-SETTINGS = Evaluation(
-    suite=SUITE,
-    optimizers=("adam", "sgd@1", "sgd@3"),
+OPTIMIZER = ScaledSGD()
+LEARNED = Contender("learned", OPTIMIZER, OPTIMIZER.init(jax.random.key(0)))
+ADAM = Contender("adam", baselines.get("adam"), tuner=LogGrid(3))
+SGD = baselines.get("sgd")
+EVALUATION = Evaluation(
+    contenders=(
+        LEARNED,
+        Contender("odd & <name>", OPTIMIZER, {"rate": np.float32(0.2)}),
+        ADAM,
+        Contender("sgd@1", SGD, tuner=OneShot()),
+        Contender("sgd@3", SGD, tuner=RandomSearch(3)),
+    ),
+    tasks=(TASK,),
     num_seeds=2,
-    num_rates=3,
     stretch=2,
     num_checkpoints=1,
     num_valid_batches=2,
@@ -29,18 +40,10 @@ SETTINGS = Evaluation(
 REPORTS = ("report.html", "report.md", "results.csv", "summary.csv")
 
 
-def learned():
-    optimizer = ScaledSGD()
-    theta = optimizer.init(jax.random.key(0))
-    return {"learned": (optimizer, theta), "odd & <name>": (optimizer, {"rate": np.float32(0.2)})}
-
-
-def _evaluate(out, settings=SETTINGS, optimizers=None):
+def _evaluate(out, evaluation=EVALUATION):
     """(report, what the terminal showed)"""
     screen = io.StringIO()
-    path = run.evaluate(
-        settings, learned() if optimizers is None else optimizers, out, console=Console(file=screen, width=100)
-    )
+    path = run(evaluation, out, console=Console(file=screen, width=100))
     return path, screen.getvalue()
 
 
@@ -87,21 +90,21 @@ def test_a_killed_evaluation_goes_on_loses_nothing_and_gives_the_same_report(fin
     assert done.returncode == -signal.SIGKILL
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "curves").glob("[!.]*")}
     assert len(before) == 4
-    assert manifest.is_unfinished(tmp_path, SETTINGS)
+    assert saved_evaluation.is_unfinished(tmp_path, EVALUATION)
     ran = []
-    real_run = runner.run
+    real_run = Trainer.run
 
-    def watched_run(task, contender, lanes, **options):
+    def watched_run(self, task, contender, lanes, **options):
         ran.extend((contender.label, task.num_steps, lane) for lane in lanes)
-        return real_run(task, contender, lanes, **options)
+        return real_run(self, task, contender, lanes, **options)
 
-    monkeypatch.setattr(runner, "run", watched_run)
+    monkeypatch.setattr(Trainer, "run", watched_run)
     _evaluate(tmp_path)
     assert len(ran) == len(set(ran))  # nothing twice
     after = list((tmp_path / "curves").glob("[!.]*"))
     assert len(after) == len(before) + len(ran) == len(list((finished[0] / "curves").glob("[!.]*")))
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
-    assert not manifest.is_unfinished(tmp_path, SETTINGS)
+    assert not saved_evaluation.is_unfinished(tmp_path, EVALUATION)
     assert _without_times(tmp_path) == _without_times(finished[0])
 
     reports = [(tmp_path / name).read_bytes() for name in REPORTS]
@@ -115,13 +118,9 @@ def test_two_evaluations_are_compared(finished, tmp_path, capsys, monkeypatch):
     (out / "curves").mkdir(parents=True)
     for file in (finished[0] / "curves").glob("[!.]*"):  # what both share isn't run again
         (out / "curves" / file.name).symlink_to(file)
-    optimizer = ScaledSGD()
-    _evaluate(
-        out,
-        Evaluation(**{**vars(SETTINGS), "optimizers": ("adam",)}),
-        {"learned": (optimizer, {"rate": np.float32(0.3)})},
-    )
-    merged = comparison.merge(finished[0], out)
+    changed = dataclasses.replace(LEARNED, theta={"rate": np.float32(0.3)})
+    _evaluate(out, dataclasses.replace(EVALUATION, contenders=(changed, ADAM)))
+    merged = saved_evaluation.merge(finished[0], out)
     first = finished[0].name
     assert merged.results.optimizers == (
         f"learned ({first})",
@@ -138,22 +137,39 @@ def test_two_evaluations_are_compared(finished, tmp_path, capsys, monkeypatch):
     assert "holds no evaluation" in capsys.readouterr().err
 
 
-def test_a_manifest_of_missing_curves_says_so(finished, tmp_path):
+def test_a_saved_evaluation_of_missing_curves_says_so(finished, tmp_path):
     (tmp_path / "evaluation.json").write_bytes((finished[0] / "evaluation.json").read_bytes())
     with pytest.raises(ValueError, match=r"the curve \w+ is missing from"):
-        manifest.read(tmp_path)
+        saved_evaluation.load(tmp_path)
     (tmp_path / "evaluation.json").write_text("{}")
     with pytest.raises(ValueError, match="no record of an evaluation: KeyError"):
-        manifest.read(tmp_path)
+        saved_evaluation.load(tmp_path)
 
 
-def test_a_learned_optimizer_may_not_take_a_baselines_name(tmp_path):
-    with pytest.raises(ValueError, match="optimizer 'adam' has the name of another"):
-        _evaluate(tmp_path, optimizers={"adam": (ScaledSGD(), {"rate": np.float32(0.1)})})
+def test_an_evaluation_of_an_earlier_version_is_loaded(finished, tmp_path):
+    """Its settings were names, among them some that today's have not."""
+    content = json.loads((finished[0] / "evaluation.json").read_text())
+    for name in ("contenders", "tasks"):
+        del content["settings"][name]
+    content["settings"] |= {"optimizers": ["adam", "gone:optimizer"], "num_rates": 3, "steps_scale": 1.0}
+    (tmp_path / "evaluation.json").write_text(json.dumps(content))
+    (tmp_path / "curves").symlink_to(finished[0] / "curves")
+    saved = saved_evaluation.load(tmp_path)
+    assert (saved.suite, saved.procedure) == ("tiny", EVALUATION.procedure)
+    assert saved.results.optimizers == tuple(contender.name for contender in EVALUATION.contenders)
+
+
+def test_classes_are_saved_as_module_and_attribute(finished):
+    settings = json.loads((finished[0] / "evaluation.json").read_text())["settings"]
+    assert [found["optimizer"] for found in settings["contenders"]] == [
+        "tests.evaluation.runs:ScaledSGD", "tests.evaluation.runs:ScaledSGD", "adam", "sgd", "sgd"
+    ]  # fmt: skip
+    family = "tasks.families.mlp_classifier:MLPClassifier"
+    assert settings["tasks"] == [{"name": "tiny", "family": family, "num_steps": TASK.num_steps}]
 
 
 def test_an_unwritable_folder_is_refused_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "run", None)
+    monkeypatch.setattr(Trainer, "run", None)
     (tmp_path / "file").write_text("kept")
     with pytest.raises(OSError, match="can't write curves to"):
         _evaluate(tmp_path / "file")
@@ -161,6 +177,7 @@ def test_an_unwritable_folder_is_refused_before_anything_runs(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_ray_workers_give_the_same_report(finished, tmp_path):
-    _evaluate(tmp_path, Evaluation(**{**vars(SETTINGS), "num_workers": 2}))
+def test_ray_workers_compute_every_curve_and_give_the_same_report(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "run", None)  # in this process
+    _evaluate(tmp_path, dataclasses.replace(EVALUATION, num_workers=2))
     assert _without_times(tmp_path)[2:] == _without_times(finished[0])[2:]

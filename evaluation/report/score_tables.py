@@ -1,12 +1,11 @@
-"""An evaluation in numbers: a row for each optimizer on each task, a summary for each optimizer over all tasks."""
+"""The tables of the report: scores and times of each optimizer on each task, scores of each over all tasks."""
 
 import dataclasses
 
 import numpy as np
 
 from evaluation import scores
-from evaluation.curve import Cost
-from evaluation.results import Entry, Results
+from evaluation.curves import Cost, Entry, Results
 from evaluation.scores import Interval, Record
 
 NO_INTERVAL = Interval(np.nan, np.nan)
@@ -14,7 +13,7 @@ NO_INTERVAL = Interval(np.nan, np.nan)
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One optimizer on one task; the reference is tuned Adam."""
+    """The scores of one optimizer on one task, against the reference, tuned Adam."""
 
     task: str
     optimizer: str
@@ -47,7 +46,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Time:
-    """One optimizer on one task by the clock: what another run, on another machine, gives anew."""
+    """The times of one optimizer on one task: they differ from run to run and from machine to machine."""
 
     task: str
     optimizer: str
@@ -64,7 +63,7 @@ class Time:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """One optimizer over all tasks."""
+    """The scores of one optimizer over all tasks."""
 
     optimizer: str
     is_learned: bool
@@ -98,7 +97,7 @@ class Summary:
 
 
 def rows(results: Results) -> list[Row]:
-    """Task by task, in the order of the report."""
+    """A row for each optimizer on each task, task by task, in the order of the report."""
     return [
         _row(results.entry(task, optimizer), results.entry(task, results.reference))
         for task in results.tasks
@@ -107,12 +106,15 @@ def rows(results: Results) -> list[Row]:
 
 
 def _row(entry: Entry, reference: Entry) -> Row:
+    """The scores of one entry."""
     losses, reference_losses = entry.train_loss, reference.train_loss
     final, reference_final = scores.final_loss(losses), scores.final_loss(reference_losses)
     valid, reference_valid = _finite(entry.valid_loss), _finite(reference.valid_loss)
     is_reference = entry is reference
     interval = (lambda *_: NO_INTERVAL) if is_reference else scores.bootstrap_interval
-    tuning_loss = float(scores.final_loss(entry.tuning_loss[entry.chosen]).mean())
+    chosen_losses = entry.tuning_loss[entry.chosen]
+    # A run that diverged to a finite loss is worth nothing, even if half of the reference's trials diverged further.
+    tuning_loss = np.inf if scores.diverged(chosen_losses).any() else float(scores.final_loss(chosen_losses).mean())
     return Row(
         task=entry.task,
         optimizer=entry.optimizer,
@@ -137,7 +139,7 @@ def _row(entry: Entry, reference: Entry) -> Row:
 
 
 def times(results: Results) -> list[Time]:
-    """In the order of `rows`."""
+    """The times of each row, in the order of `rows`."""
     return [
         _time(results.entry(task, optimizer), results.entry(task, results.reference))
         for task in results.tasks
@@ -146,6 +148,7 @@ def times(results: Results) -> list[Time]:
 
 
 def _time(entry: Entry, reference: Entry) -> Time:
+    """The times of one entry."""
     pace = entry.seconds_per_step, reference.seconds_per_step
     losses, reference_losses = entry.train_loss, reference.train_loss
     envelope = scores.envelope_speed_up(losses, [reference_losses, *reference.stretched_loss])
@@ -165,7 +168,7 @@ def _time(entry: Entry, reference: Entry) -> Time:
 
 
 def times_to_target(results: Results, *, in_seconds: bool = False) -> np.ndarray:
-    """[tasks, optimizers] until the reference's final loss, see `scores.times_to_target`."""
+    """[tasks, optimizers] times to the reference's final loss, see `scores.times_to_target`."""
     return np.array(
         [
             [
@@ -182,7 +185,7 @@ def times_to_target(results: Results, *, in_seconds: bool = False) -> np.ndarray
 
 
 def summaries(results: Results, rows: list[Row]) -> list[Summary]:
-    """In the order of the report."""
+    """A summary for each optimizer, in the order of the report."""
     profile_scores = scores.profile_score(times_to_target(results))
     others = [name for name in results.optimizers if name != results.reference]
     reference = _mean_losses(rows, results.reference)
@@ -204,6 +207,7 @@ def summaries(results: Results, rows: list[Row]) -> list[Summary]:
 def _summary(
     results: Results, name: str, rows: list[Row], reference_losses: np.ndarray, p_value: float, profile_score: float
 ) -> Summary:
+    """The scores of one optimizer, from its rows and its curves."""
     entries = [results.entry(task, name) for task in results.tasks]
     references = [results.entry(task, results.reference) for task in results.tasks]
     final, reference_final = (
@@ -248,22 +252,25 @@ def mean_ratio(final: np.ndarray, reference: np.ndarray) -> float:
 
 
 def _mean_losses(rows: list[Row], optimizer: str) -> np.ndarray:
+    """[tasks] mean final training losses."""
     return np.array([row.train_loss for row in rows if row.optimizer == optimizer])
 
 
 def _median(values: list[float]) -> float:
-    """The lower of the middle two, so that it is a value that was measured, and infinities need no case."""
+    """The lower median: a value that was measured, even if the values around it are infinite."""
     return float(np.quantile(np.asarray(values, np.float64), 0.5, method="lower"))
 
 
 def _costs(entries: list[Entry], references: list[Entry]) -> list[tuple[Cost, Cost]]:
-    """Of the first reported run of each."""
+    """The costs of the first reported run of each pair."""
     return [(mine.reported[0].cost, theirs.reported[0].cost) for mine, theirs in zip(entries, references, strict=True)]
 
 
 def _num_diverged_trials(entry: Entry) -> int:
+    """Tuning runs that diverged; 0 where nothing was tuned."""
     return int(scores.diverged(entry.tuning_loss).sum()) if entry.is_tuned else 0
 
 
 def _finite(losses: np.ndarray) -> np.ndarray:
+    """`losses` with inf in place of what isn't finite."""
     return np.where(np.isfinite(losses), losses, np.inf)

@@ -1,9 +1,13 @@
-"""A folder of curves, one Parquet file each, written once; `pandas.read_parquet(folder)` reads them all.
+"""Where curves are stored: a folder of Parquet files, one a curve; `pandas.read_parquet(folder)` reads them all.
 
-One row a training step: columns `key`, `task`, `optimizer`, `hyperparameters` (JSON), `seed`, `num_steps`, `step`
-(from 1), `train_loss` (at which that step's gradient was taken), `valid_loss` (after that step; null where none was
-taken), `step_sizes` (a list, one a tensor, null where none were taken), `tensors` (JSON: their names), `seconds`,
-`cpu_seconds`, `compile_seconds`, `state_bytes`, `memory_bytes`, `num_lanes` (see `Cost`) and `versions` (JSON).
+A file has a row for every training step, with the columns
+
+- `key`, `task`, `optimizer`, `hyperparameters` (JSON), `seed`, `num_steps`, `versions` (JSON)
+- `step`, from 1
+- `train_loss`, before the step, on its batch
+- `valid_loss`, after the step; null where none was taken
+- `step_sizes`, a list with an entry for each of `tensors` (JSON); null where none were recorded
+- `seconds`, `cpu_seconds`, `compile_seconds`, `state_bytes`, `memory_bytes`, `num_lanes`: see `evaluation.curves.Cost`
 """
 
 import dataclasses
@@ -17,8 +21,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from evaluation.curve import Cost, Curve, StepSizes
-from evaluation.identity import versions
+from evaluation.curve_key import versions
+from evaluation.curves import Cost, Curve, StepSizes
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +50,18 @@ SCHEMA = pa.schema(
 )
 
 
-class Store:
-    """Curves by key. Files whose names start with a dot are none of the folder's curves, to pandas either."""
+class CurveStore:
+    """Curves by key, each written once.
+
+    Files whose names start with a dot are temporary or damaged; the store ignores them, and so does pandas.
+    """
 
     def __init__(self, folder: Path):
-        """Makes the folder; raises an OSError in one line if it can't be written."""
+        """Makes the folder.
+
+        Raises:
+            OSError: in one line, if the folder can't be written.
+        """
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -61,18 +72,19 @@ class Store:
             raise OSError(f"can't write curves to {self.folder}: {error.strerror or error}") from None
 
     def path(self, key: str, curve: Curve) -> Path:
-        """Where a curve is written; the name says what it is, the key alone finds it again."""
+        """Where a curve is written. The file's name is for people; the key at its end finds it again."""
         readable = re.sub(r"[^A-Za-z0-9_]+", "_", f"{curve.task}-{curve.optimizer}".lstrip("_.")).strip("_")
         return self.folder / f"{readable or 'curve'}-{key}.parquet"
 
     def find(self, key: str) -> Path | None:
+        """The file of the curve with this key."""
         return next(self.folder.glob(f"[!.]*-{key}.parquet"), None)
 
     def get(self, key: str) -> Curve | None:
-        """The stored curve, or None if there is none.
+        """The curve with this key, or None if it isn't stored.
 
-        A file that can't be read (cut off, say) is moved aside to a name with a leading dot, with a line in the log,
-        and counts as missing.
+        A file that can't be read, because it is cut off for example, is renamed to `.damaged-NAME`, logged, and counts
+        as missing.
         """
         path = self.find(key)
         if path is None:
@@ -87,7 +99,11 @@ class Store:
             return None
 
     def put(self, key: str, curve: Curve) -> Path:
-        """Writes a curve, whole or not at all; a curve that is there already stays as it is."""
+        """Writes a curve atomically; does nothing if the key is stored already. Returns the file.
+
+        Raises:
+            OSError: in one line, if the file can't be written.
+        """
         path = self.find(key)
         if path is not None:
             return path
@@ -103,6 +119,7 @@ class Store:
 
 
 def _to_table(curve: Curve, key: str) -> pa.Table:
+    """A row a training step; what doesn't change over the run is repeated in every row."""
     num_steps = curve.num_steps
     valid_loss = np.zeros(num_steps, np.float32)
     valid_loss[curve.valid_steps - 1] = curve.valid_loss
@@ -133,6 +150,7 @@ def _to_table(curve: Curve, key: str) -> pa.Table:
 
 
 def _from_table(table: pa.Table, key: str) -> Curve:
+    """The inverse of `_to_table`; a ValueError if the rows aren't those of one whole curve with this key."""
     if not table.num_rows or table["key"][0].as_py() != key or table["num_steps"][0].as_py() != table.num_rows:
         raise ValueError("its rows are not those of this curve")
     first = table.slice(0, 1).to_pylist()[0]
@@ -153,6 +171,7 @@ def _from_table(table: pa.Table, key: str) -> Curve:
 
 
 def _step_sizes(column: pa.ListArray, tensors: tuple[str, ...]) -> StepSizes | None:
+    """The rows that hold step sizes; None if the file names no tensors."""
     if not tensors:
         return None
     taken = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))

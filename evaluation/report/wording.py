@@ -1,13 +1,13 @@
-"""Numbers and findings in words, the same in the terminal and on the page."""
+"""The wording of the report: numbers, findings and failures as text, the same in the terminal and on the page."""
 
 import math
 
 import numpy as np
 
 from evaluation import scores
-from evaluation.results import Results
+from evaluation.curves import Results
+from evaluation.report.score_tables import Row, Summary
 from evaluation.scores import Interval, Record
-from evaluation.summary import Row, Summary
 
 NEVER = "not reached"
 
@@ -31,10 +31,12 @@ def interval(value: Interval) -> str:
 
 
 def ratio(value: float) -> str:
+    """`1.23x`."""
     return f"{number(value)}x" if math.isfinite(value) else number(value)
 
 
 def speed_up(value: float) -> str:
+    """`1.23x`; 0 means that the loss was never reached."""
     return NEVER if value == 0 else ratio(value)
 
 
@@ -46,36 +48,40 @@ def speed_up_interval(value: Interval) -> str:
 
 
 def envelope_speed_up(value: float, stretch: int) -> str:
-    """A speed-up that was measured in runs up to `stretch` times longer."""
+    """A speed-up over the longer runs of the reference: `> 4x` for inf, `diverged` for 0."""
     if math.isinf(value):
         return f"> {stretch}x"
     return "diverged" if value == 0 else ratio(value)
 
 
 def trials(value: float, num_trials: int) -> str:
-    """How many trials an optimizer is worth, of `num_trials` that were made."""
+    """How many of the reference's `num_trials` trials an optimizer is worth: `> 15` for inf, `diverged` for 0."""
     if math.isinf(value):
         return f"> {num_trials}"
     return "diverged" if value == 0 else f"{value:.0f}"
 
 
 def p_value(value: float) -> str:
+    """Two digits; `< 0.001` below that."""
     if math.isnan(value):
         return "-"
     return "< 0.001" if value < 0.001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
 def percent(value: float) -> str:
+    """`57 %`."""
     return "-" if math.isnan(value) else f"{100 * value:.0f} %"
 
 
 def percent_interval(value: Interval) -> str:
+    """`40 to 60 %`; empty where there is none."""
     if math.isnan(value.low) or math.isnan(value.high):
         return ""
     return f"{100 * value.low:.0f} to {100 * value.high:.0f} %"
 
 
 def record(value: Record) -> str:
+    """`wins-ties-losses`."""
     return f"{value.wins}-{value.ties}-{value.losses}"
 
 
@@ -86,7 +92,7 @@ def rate(value: float) -> str:
 
 
 def hyperparameters(row: Row) -> str:
-    """The learning rate alone where it alone was tuned; what was chosen among many otherwise."""
+    """The chosen hyperparameters: the learning rate alone where nothing else was tuned, `(edge)` if it is the last."""
     if not row.hyperparameters:
         return "none"
     values = dict(row.hyperparameters)
@@ -97,15 +103,17 @@ def hyperparameters(row: Row) -> str:
 
 
 def _short(name: str) -> str:
+    """The name of a hyperparameter before its value; none for the learning rate."""
     return "" if name == "learning_rate" else f"{name} "
 
 
 def count(number: int, noun: str) -> str:
+    """`1 task`, `2 tasks`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def finding(found: Summary, rows: list[Row], reference: str, stretch: int) -> str:
-    """How an optimizer did against the tuned reference, without its name."""
+    """How an optimizer did against the tuned reference, in sentences whose subject is left to the caller."""
     mine = [row for row in rows if row.optimizer == found.optimizer]
     wins, ties, losses = found.record
     text = (
@@ -125,7 +133,7 @@ def finding(found: Summary, rows: list[Row], reference: str, stretch: int) -> st
 
 
 def failures(results: Results, rows: list[Row]) -> list[str]:
-    """What went wrong, a line each."""
+    """A line for each reported run that diverged, and for each best learning rate at the edge of the tried ones."""
     lines = []
     for row in rows:
         entry = results.entry(row.task, row.optimizer)
@@ -149,7 +157,7 @@ def failures(results: Results, rows: list[Row]) -> list[str]:
 
 
 def duels(results: Results) -> list[tuple[str, list[Record | None]]]:
-    """(learned optimizer, its record against each optimizer in their order) over tasks and seeds; None for itself."""
+    """(learned optimizer, its record against each optimizer in their order), over tasks and seeds; None for itself."""
     return [
         (name, [None if other == name else _duel(results, name, other) for other in results.optimizers])
         for name in results.learned
@@ -157,6 +165,7 @@ def duels(results: Results) -> list[tuple[str, list[Record | None]]]:
 
 
 def _duel(results: Results, optimizer: str, other: str) -> Record:
+    """Over all tasks and seeds."""
     mine, theirs = (
         np.concatenate([scores.final_loss(results.entry(task, name).train_loss) for task in results.tasks])
         for name in (optimizer, other)
