@@ -100,7 +100,7 @@ PRESETS = {
             mixture="accelerator",
             family_pool=16,
             optimizer=VeLO(lstm_size=16, num_mixtures=4),
-            estimator=FullES(num_pairs=256, sigma=0.2),
+            estimator=FullES(num_pairs=128, sigma=0.2, parts=_LAPTOP_PARTS),
             episodes=Episodes(segment_steps=50, min_steps=150, max_steps=700, objective=FinalLoss()),
             outer=OptaxChain(
                 ("clip_by_global_norm(3.0)", "adamw(warmup_cosine_decay_schedule(0.0, 0.05, 5, 60), b2=0.95)")

@@ -157,7 +157,7 @@ def _turn(step: Int[Array, ""], factor: Float[Array, "bases side side"]) -> Floa
 
     def first(operands):
         factor, _ = operands
-        return factor, jnp.linalg.eigh(factor)[1][..., ::-1]
+        return factor, jax.lax.platform_dependent(factor, cpu=jax.vmap(_eigenvectors), default=_batched_eigenvectors)
 
     def later(operands):
         factor, _ = operands
@@ -177,9 +177,27 @@ def _qr(matrices: Float[Array, "bases side side"]) -> Float[Array, "bases side s
     return q * jnp.where(diagonal < 0, -1.0, 1.0)[..., None, :]
 
 
-def _lapack(matrices: Float[Array, "bases side side"]) -> tuple[Array, Array]:
-    q, r = jnp.linalg.qr(matrices)
+# LAPACK gets one matrix a call: a batch is divided among the threads of the pool that the call itself runs in, and two
+# such calls can wait for each other for ever (jaxlib 0.10).
+
+
+@jax.custom_batching.sequential_vmap
+def _eigenvectors(matrix: Float[Array, "side side"]) -> Float[Array, "side side"]:
+    return jnp.linalg.eigh(matrix)[1][:, ::-1]
+
+
+def _batched_eigenvectors(matrices: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
+    return jnp.linalg.eigh(matrices)[1][..., ::-1]
+
+
+@jax.custom_batching.sequential_vmap
+def _one_qr(matrix: Float[Array, "side side"]) -> tuple[Array, Array]:
+    q, r = jnp.linalg.qr(matrix)
     return q, r
+
+
+def _lapack(matrices: Float[Array, "bases side side"]) -> tuple[Array, Array]:
+    return jax.vmap(_one_qr)(matrices)
 
 
 def _householder(matrices: Float[Array, "bases side side"]) -> tuple[Array, Array]:

@@ -49,11 +49,11 @@ INPUTS = (
 and tasks of meta-training. Read in units of that spread, each can move the outputs as much as any other."""
 BASIS_INPUTS = (
     (1, 0.5, 0.5),  # is there a basis
-    (1, -0.3, 0.2),  # effective rank of the left factor
-    (1, -0.3, 0.2),  # of the right factor
-    (1, 0.05, 0.1),  # off the diagonal
-    (1, 0.3, 0.3),  # alignment with Adam's direction in the original coordinates
-    (1, 0.0, 0.1),  # |s|_1 in the original coordinates over that in the eigenbasis
+    (1, -0.4, 0.3),  # effective rank of the left factor
+    (1, -0.3, 0.25),  # of the right factor
+    (1, 0.06, 0.06),  # off the diagonal
+    (1, 0.5, 0.3),  # alignment with Adam's direction in the original coordinates
+    (1, 0.15, 0.2),  # |s|_1 in the original coordinates over that in the eigenbasis
 )
 """Further inputs of a VeLO in the eigenbasis."""
 BASES = ("kronecker", "elementwise")
@@ -194,9 +194,7 @@ class VeLO(LearnedOptimizer):
         plan = self._plan(params, matrix_axes)
         original_sums = jnp.zeros(len(leaves))
         if plan.groups:
-            tree, averages, basis, original_sums = self._enter(
-                layout, plan, state, tree, factor, weight, rate
-            )
+            tree, averages, basis, original_sums = self._enter(layout, plan, state, tree, factor, weight, rate)
         averages, sums = passes.accumulate(layout, self.decays, averages, tree, weight, rate)
         absolute = jnp.where(plan.turned, original_sums, sums[:, -2])
         new_distance = distance.update_distance(
