@@ -193,7 +193,7 @@ _TEXTS = ("python_help", "lm1b")
 _BROAD = tuple(
     (name, 0.5 if name in _ANALYTIC_FAMILIES else 1.0) for name in sorted(FAMILIES) if name not in HELD_OUT_FAMILIES
 )
-_EMPHASISED = ("Autoencoder", "SequenceLabeller", "TeacherRegression", "VariationalAutoencoder")
+_EMPHASISED = ("Autoencoder", "ClickModel", "SequenceLabeller", "TeacherRegression", "VariationalAutoencoder")
 _VARIED = tuple((name, 2.0 * weight if name in _EMPHASISED else weight) for name, weight in _BROAD)
 _SHORT_PROGRAMS = tuple(
     (name, weight)
@@ -243,10 +243,10 @@ MIXTURES: dict[str, Mixture] = {
     "velo_phase_3": _LATER_PHASES,
     "velo_phase_4": _LATER_PHASES,
 }
-"""Named mixtures. broad, varied (images of two kinds) and small suit a core; accelerator
-leaves out of varied what thousands of lanes make slow there, such as convolutions with weights a lane; broad_cluster has up to ten million
-parameters; velo_phase_* are the families, caps, augmentations and normalisation of VeLO's phases, of which the last
-three differ only in how the optimizer is trained on them. Deviation: the caps hold for the machine for which
+"""Named mixtures. broad, varied (images of two kinds) and small suit a core. accelerator leaves out of varied what
+thousands of lanes make slow on a GPU, such as convolutions whose weights differ by lanes. broad_cluster has up to ten
+million parameters. velo_phase_* are the families, caps, augmentations and normalisation of VeLO's phases; the last three
+differ only in how the optimizer is trained on them. Deviation: the caps hold for the machine for which
 `tasks.cost` is calibrated."""
 
 

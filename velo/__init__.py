@@ -16,6 +16,7 @@ from velo.architectures.hyper_v2 import HyperV2
 from velo.architectures.rnn_mlp import RNNMLP
 from velo.architectures.velo import VeLO
 from velo.learned_optimizer import LearnedOptimizer, Theta
+from velo.matrices import MatrixAxes
 from velo.tensor_file import WeightsError
 from velo.training import Fitted, History, NonFiniteLossError, fit
 from velo.transformation import optimizer
@@ -44,6 +45,7 @@ __all__ = [
     "History",
     "HyperV2",
     "LearnedOptimizer",
+    "MatrixAxes",
     "NonFiniteLossError",
     "Theta",
     "VeLO",

@@ -26,12 +26,15 @@ FACTOR_DECAY = 0.9
 MOMENTUM_DECAY = 0.9
 SECOND_MOMENT_DECAY = 0.999
 """Of the averages in the original coordinates."""
+ROUNDING = 2.0**-21
+"""Of an entry of a rotated matrix, as a share of the matrix's norm."""
 NUM_STATISTICS = 5
 TINY = 1e-30
 
-Matrices = Float[Array, "matrices rows columns"]
-Stacks = tuple[Float[Array, "bases side side"], ...]
-"""One array for each size of a side."""
+Matrices = Float[Array, "_ _ _"]
+"""[matrices, rows, columns] of a group."""
+Stacks = tuple[Float[Array, "_ _ _"], ...]
+"""[bases, side, side] for each size of a side."""
 
 
 class Original(NamedTuple):
@@ -94,6 +97,16 @@ def _multiply(group: Group, bases: Stacks, x: Matrices, *, transposed: bool) -> 
 
 def _bases(stacks: Stacks, side) -> Array | None:
     return None if side is None else stacks[side.index][side.start : side.start + side.count]
+
+
+def denoise(grads: list[Matrices]) -> list[Matrices]:
+    """Zeroes what is rounding of the rotation: Adam would divide it by its own size, and move what has no gradient."""
+
+    def one(x):
+        norm = jnp.sqrt(jnp.sum(jnp.square(jax.lax.stop_gradient(x)), axis=(1, 2), keepdims=True))
+        return jnp.where(jnp.abs(x) > ROUNDING * norm, x, 0.0)
+
+    return [one(x) for x in grads]
 
 
 def update_factors(plan: Plan, factors: Stacks, grads: list[Matrices], weight: Float[Array, ""]) -> Stacks:
@@ -254,6 +267,7 @@ def statistics(plan: Plan, state: State) -> Float[Array, "tensors statistics"]:
     """
     shares = []
     for factor in state.factors:
+        factor = factor / (jnp.max(jnp.abs(factor), axis=(-1, -2), keepdims=True) + TINY)
         diagonal = jnp.diagonal(factor, axis1=-2, axis2=-1)
         squares = jnp.sum(jnp.square(diagonal), axis=-1)
         rank = features.log_ratio(jnp.square(jnp.sum(diagonal, axis=-1)), squares * factor.shape[-1])
@@ -298,7 +312,7 @@ def leave(
     sums: list[list[Array]] = [[], [], []]
     mixed = []
     for x, old, share in zip(rotated, state.originals, plan.to_matrices(size), strict=True):
-        direction = old.momentum / (jnp.sqrt(old.second_moment) + epsilon)
+        direction = old.momentum / (features.root(old.second_moment) + epsilon)
         for column, (a, b) in zip(sums, ((x, direction), (x, x), (direction, direction)), strict=True):
             column.append(jnp.sum(a * b, axis=(1, 2)))
         mixed.append(x - share * direction)

@@ -31,6 +31,20 @@ def log_ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     return jnp.clip(0.2 * (jnp.log(numerator + tiny) - jnp.log(denominator + tiny)), -2.0, 2.0)
 
 
+@jax.custom_jvp
+def root(square: jax.Array) -> jax.Array:
+    """Square root whose derivative at zero is zero: the usual infinity times zero would break every meta-gradient."""
+    return jnp.sqrt(square)
+
+
+@root.defjvp
+def _root_jvp(primals, tangents):
+    (square,), (tangent,) = primals, tangents
+    value = jnp.sqrt(square)
+    is_positive = value > 0
+    return value, jnp.where(is_positive, tangent / jnp.where(is_positive, 2.0 * value, 1.0), 0.0)
+
+
 class LossHistory(NamedTuple):
     """Averages of the training loss over ten timescales from one step to the whole run."""
 

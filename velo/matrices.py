@@ -2,21 +2,20 @@
 
 | tensor | read as |
 |---|---|
-| scalar, vector | left alone |
+| scalar, vector, matrix of one row or column | left alone |
 | matrix | itself |
-| more axes | two groups of neighbouring axes, split where the matrix is closest to a square (the later split of two alike): \
-a convolution's (3, 3, 16, 32) as 144 x 32, attention's (64, 4, 16) as 64 x 64, its (4, 16, 64) as 64 x 64 |
+| more axes | two groups of neighbouring axes, split where the matrix is closest to a square |
 | with `MatrixAxes` | as they say; axes in neither group count matrices, such as those of stacked layers |
 
 | side | turned |
 |---|---|
-| 1 | no |
 | over `MAX_ASPECT` times the other side | no: an embedding's or a vocabulary's is turned on its small side alone |
 | at most `max_side` | whole |
 | longer, with a divisor in [max_side / 4, max_side] | in blocks of the largest such divisor, at most `MAX_BLOCKS` |
 | longer otherwise | no |
 
-A tensor none of whose sides is turned is left alone.
+Of two splits that are equally close to a square the earlier one counts. A convolution's (3, 3, 16, 32) is 144 x 32,
+attention's (64, 4, 16) and (4, 16, 64) are 64 x 64, its (64, 3, 4, 16) is 64 x 192. A tensor none of whose sides is turned is left alone.
 """
 
 import dataclasses
@@ -108,7 +107,7 @@ def _axes(shape: tuple[int, ...], axes: MatrixAxes | None) -> tuple[tuple[int, .
             return (), ()
         sides = [(math.prod(shape[:place]), math.prod(shape[place:])) for place in range(1, rank)]
         aspects = [max(pair) / max(1, min(pair)) for pair in sides]
-        place = 1 + max(index for index, aspect in enumerate(aspects) if aspect == min(aspects))
+        place = 1 + aspects.index(min(aspects))
         return tuple(range(place)), tuple(range(place, rank))
     named = [axis + rank if axis < 0 else axis for axis in (*axes.rows, *axes.columns)]
     if len(set(named)) < len(named) or not all(0 <= axis < rank for axis in named):
@@ -118,7 +117,7 @@ def _axes(shape: tuple[int, ...], axes: MatrixAxes | None) -> tuple[tuple[int, .
 
 def _block(side: int, other: int, max_side: int) -> int:
     """Size of the blocks that a side is turned in, 0 if it isn't."""
-    if side == 1 or side > MAX_ASPECT * other or side > MAX_BLOCKS * max_side:
+    if 1 in (side, other) or side > MAX_ASPECT * other or side > MAX_BLOCKS * max_side:
         return 0
     fitting = [size for size in range(max(2, max_side // 4), max_side + 1) if side % size == 0]
     return side if side <= max_side else max(fitting, default=0)
@@ -187,8 +186,8 @@ class Plan:
         assert found is not None
         return found
 
-    def gather(self, leaves: Sequence[Array]) -> list[Float[Array, "matrices rows columns"]]:
-        """The matrices of each group; of leaves in their own shapes."""
+    def gather(self, leaves: Sequence[Array]) -> list[Float[Array, "_ _ _"]]:
+        """The matrices of each group, [matrices, rows, columns], of leaves in their own shapes."""
         return [
             jnp.concatenate([self._view(index).split(leaves[index]) for index in group.tensors])
             for group in self.groups
@@ -211,7 +210,7 @@ class Plan:
                 start += count
         return leaves
 
-    def load(self, leaves: Sequence[Array]) -> list[Float[Array, "matrices rows columns"]]:
+    def load(self, leaves: Sequence[Array]) -> list[Float[Array, "_ _ _"]]:
         """The inverse of `store`."""
         return [
             jnp.concatenate(
@@ -223,7 +222,7 @@ class Plan:
             for group in self.groups
         ]
 
-    def by_tensor(self, per_matrix: Sequence[Float[Array, " matrices"]]) -> Float[Array, " tensors"]:
+    def by_tensor(self, per_matrix: Sequence[Float[Array, "_"]]) -> Float[Array, " tensors"]:
         """Sums over the matrices of each tensor; zero for those left alone."""
         if not self.groups:
             return jnp.zeros(len(self.views))
@@ -231,7 +230,7 @@ class Plan:
         membership = (owners[None] == np.arange(len(self.views))[:, None]).astype(np.float32)
         return membership @ jnp.concatenate(per_matrix)
 
-    def to_matrices(self, per_tensor: Float[Array, " tensors"]) -> list[Float[Array, "matrices 1 1"]]:
+    def to_matrices(self, per_tensor: Float[Array, " tensors"]) -> list[Float[Array, "_ 1 1"]]:
         """A number a tensor, beside each of its matrices."""
         return [per_tensor[np.repeat(group.tensors, group.counts)][:, None, None] for group in self.groups]
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo import blocks, kernel, packing, parameter_mlp
+from velo import blocks, features, kernel, packing, parameter_mlp
 from velo.learned_optimizer import Theta
 from velo.shapes import Float
 
@@ -229,8 +229,9 @@ def _accumulate(decays: Decays, averages: Averages, grad, estimate, rate) -> Ave
 def _features(averages: Averages, grad, weights, estimate) -> Features:
     """All zero where no parameter lies; the inverse root is zero where hardly a gradient has been, too."""
     weight, initial = weights
-    root = jnp.sqrt(averages.second_moment)
-    inverse = jnp.where(averages.second_moment > TINY_MOMENT, 1.0 / root, 0.0)
+    root = features.root(averages.second_moment)
+    has_one = averages.second_moment > TINY_MOMENT
+    inverse = jnp.where(has_one, 1.0 / jnp.where(has_one, root, 1.0), 0.0)
     weighted = estimate * clean(grad)
     return Features(
         gradient=weighted,

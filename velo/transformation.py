@@ -33,6 +33,7 @@ def optimizer(
     weight_decay_mask: Any = None,
     step_scale: Scale = 1.0,
     horizon: SupportsIndex | None = None,
+    matrix_axes: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """A learned optimizer for a run of `num_steps` steps; the loss goes in as `update(..., value=loss)`.
 
@@ -44,7 +45,8 @@ def optimizer(
             it ends at this step. Beyond it VeLO stands still (its schedule has reached `final_rate`), while the
             released architectures go on as their references do, with a fraction of training above one.
         weights: a weights file, or an architecture and its theta; "default" are those that come with the package
-            (docs/model_card.md), "untrained" is VeLO before any meta-training: Prodigy (2306.06101) with cosine decay.
+            (docs/model_card.md), "untrained" is VeLO before any meta-training: Adam's direction
+            in the eigenbasis (SOAP, 2409.11321) under Prodigy's step size (2306.06101) with cosine decay.
         weight_decay: a number or a traced scalar, the fraction of each parameter that one step takes away, times
             the scale. As there is no learning rate here, this is AdamW's learning rate times its decay: 1e-4 is usual.
         weight_decay_mask: tree of bools like the parameters, or a function from them to it; None decays them all.
@@ -53,6 +55,9 @@ def optimizer(
         horizon: longest run, in updates, that the weights are to be asked for, such as the longest that they were
             meta-trained on. A longer run averages ceil(num_steps / horizon) gradients and losses into each update,
             and the parameters stay as they are in between. None trusts the weights with any length.
+        matrix_axes: which axes of a tensor make up its matrices, for VeLO in the eigenbasis: `velo.MatrixAxes(rows,
+            columns)` or None for each tensor, as a tree like the parameters, a prefix of one, or a function from the
+            parameters to it. None follows the rules of `velo.matrices`; layers stacked in one tensor need to be told.
 
     Raises:
         ValueError: an argument is out of range, `weights` is no weights file; `init` raises one
@@ -66,7 +71,12 @@ def optimizer(
         _check_not_negative("step_scale", step_scale)
     every = 1 if horizon is None else -(-length // check_count("horizon", horizon))
     architecture, theta = resolve_weights(weights)
-    learned = architecture.bind(theta, -(-length // every))
+    if matrix_axes is None:
+        learned = architecture.bind(theta, -(-length // every))
+    elif isinstance(architecture, VeLO) and architecture.has_basis:
+        learned = architecture.bind(theta, -(-length // every), matrix_axes)
+    else:
+        raise ValueError(f"matrix_axes: {type(architecture).__name__} has no basis, its state is elementwise")
 
     def init(params):
         _check_floating(params)

@@ -15,6 +15,7 @@ from velo import kernel
 
 ARCHITECTURES = {
     "VeLO": velo.VeLO(lstm_size=4, num_mixtures=2),
+    "VeLO, elementwise": velo.VeLO(lstm_size=4, num_mixtures=2, basis="elementwise"),
     "HyperV2": velo.HyperV2(lstm_size=4, num_mixtures=2),
     "Celo": velo.Celo(lstm_size=4),
     "CeloAdam": velo.CeloAdam(lstm_size=4),

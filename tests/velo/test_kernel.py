@@ -16,6 +16,7 @@ from tests.velo.registry import use_kernel
 from tests.velo.test_update import compiled
 from velo import kernel, packing, passes
 from velo.__main__ import main
+from velo.architectures.velo import ELEMENTWISE
 
 ROOT = Path(__file__).parents[2]
 SHAPES = {
@@ -76,7 +77,7 @@ def both(arguments, nominal=0.7):
     """(averages, sums, steps)."""
     averages, tree, networks, scales, estimate, rate = arguments
     layout = packing.Layout(tuple(leaf.shape for leaf in tree.params))
-    averages, sums = passes.accumulate(layout, averages, tree, estimate, rate)
+    averages, sums = passes.accumulate(layout, ELEMENTWISE, averages, tree, estimate, rate)
     return averages, sums, passes.steps(layout, averages, tree, networks, scales, estimate, nominal)
 
 

@@ -27,7 +27,7 @@ each = pytest.mark.parametrize("name", ARCHITECTURES)
 
 
 def test_every_architecture_is_here():
-    assert set(ARCHITECTURES) == set(velo.ARCHITECTURES)
+    assert {name.split(",")[0] for name in ARCHITECTURES} == set(velo.ARCHITECTURES)
 
 
 @functools.cache

@@ -8,13 +8,18 @@ import numpy as np
 import optax
 import pytest
 
+from tests.velo import reference_velo
 from tests.velo.registry import random_tree, use_kernel
 from tests.velo.test_velo import trained_theta
-from velo import HyperV2, VeLO, packing, reference
+from velo import HyperV2, VeLO, packing
 
-ARCHITECTURE = VeLO(lstm_size=3, num_mixtures=2, mlp_width=3, mlp_depth=1)
+BASES = {
+    "kronecker": VeLO(lstm_size=3, num_mixtures=2, mlp_width=3, mlp_depth=1, max_side=24, refresh_every=2),
+    "elementwise": VeLO(lstm_size=3, num_mixtures=2, mlp_width=3, mlp_depth=1, basis="elementwise"),
+}
 NUM_STEPS = 20
-VELO = VeLO(lstm_size=64, num_mixtures=16)
+VELO = VeLO(lstm_size=64, num_mixtures=16, basis="elementwise")
+IN_EIGENBASIS = VeLO(lstm_size=64, num_mixtures=16)
 SHAPES = {
     "scalar": (),
     "small": {"gain": (7,), "kernel": (3, 3, 2, 5)},
@@ -32,10 +37,11 @@ def jitted(tx):
     return jax.jit(lambda grads, state, params, value: tx.update(grads, state, params, value=value))
 
 
-@pytest.fixture(scope="module")
-def updates_in_a_row():
-    """Of the fast update: (arguments, results) of each."""
-    tx = ARCHITECTURE.bind(trained_theta(ARCHITECTURE), NUM_STEPS)
+@pytest.fixture(scope="module", params=BASES)
+def updates_in_a_row(request):
+    """Of the fast update: its architecture, and (arguments, results) of each."""
+    architecture = BASES[request.param]
+    tx = architecture.bind(trained_theta(architecture), NUM_STEPS)
     update, params, record = jitted(tx), tree(0), []
     state = jax.jit(tx.init)(params)
     for number in range(5):
@@ -44,13 +50,14 @@ def updates_in_a_row():
         updates, state = update(*arguments)
         record.append((arguments, (updates, state)))
         params = optax.apply_updates(params, updates)
-    return record
+    return architecture, record
 
 
 def test_the_fast_update_is_the_reference(updates_in_a_row):
-    tx = reference.bind(ARCHITECTURE, trained_theta(ARCHITECTURE), NUM_STEPS)
+    architecture, record = updates_in_a_row
+    tx = reference_velo.bind(architecture, trained_theta(architecture), NUM_STEPS)
     update, state = jitted(tx), jax.jit(tx.init)(tree(0))
-    for (grads, _, params, value), (updates, fast_state) in updates_in_a_row:
+    for (grads, _, params, value), (updates, fast_state) in record:
         want, state = update(grads, state, params, value)
         scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(want))
         for a, b in zip(jax.tree.leaves(updates), jax.tree.leaves(want), strict=True):
@@ -61,8 +68,9 @@ def test_the_fast_update_is_the_reference(updates_in_a_row):
 
 def test_the_kernel_s_update_is_the_fast_one(updates_in_a_row, monkeypatch):
     use_kernel(monkeypatch)
-    update = jitted(ARCHITECTURE.bind(trained_theta(ARCHITECTURE), NUM_STEPS))
-    for arguments, (updates, state) in updates_in_a_row:
+    architecture, record = updates_in_a_row
+    update = jitted(architecture.bind(trained_theta(architecture), NUM_STEPS))
+    for arguments, (updates, state) in record:
         got = update(*arguments)
         scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(updates))
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves((updates, state)), strict=True):

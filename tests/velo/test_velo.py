@@ -13,6 +13,7 @@ from velo import VeLO, features, kernel, packing
 
 NUM_STEPS = 60
 SMALL = VeLO(lstm_size=4, num_mixtures=2)
+ELEMENTWISE = VeLO(lstm_size=4, num_mixtures=2, basis="elementwise")
 TARGET = np.linspace(-1, 1, 15, dtype=np.float32).reshape(5, 3)
 
 
@@ -50,17 +51,24 @@ def trained_theta(architecture=SMALL):
     )
 
 
-def test_an_untrained_theta_is_prodigy_with_cosine_decay():
+def test_an_untrained_elementwise_theta_is_prodigy_with_cosine_decay():
     schedule = optax.cosine_decay_schedule(1.0, NUM_STEPS)
-    reference = optax.contrib.prodigy(schedule, estim_lr0=SMALL.initial_distance)
-    final, losses = train(SMALL.bind(SMALL.init(jax.random.key(0)), NUM_STEPS))
+    reference = optax.contrib.prodigy(schedule, estim_lr0=ELEMENTWISE.initial_distance)
+    final, losses = train(ELEMENTWISE.bind(ELEMENTWISE.init(jax.random.key(0)), NUM_STEPS))
     expected, expected_losses = train(optax.with_extra_args_support(reference))
     np.testing.assert_allclose(losses, expected_losses, rtol=2e-4, atol=1e-7)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), final, expected)
 
 
 @pytest.mark.parametrize(
-    "path", ["hypernetwork/log_step/b", "hypernetwork/controls/b", "bank/w", "hypernetwork/lstm/w"]
+    "path",
+    [
+        "hypernetwork/log_step/b",
+        "hypernetwork/controls/b",
+        "hypernetwork/elementwise/b",
+        "bank/w",
+        "hypernetwork/lstm/w",
+    ],
 )
 def test_every_part_of_theta_is_used(path):
     theta = trained_theta()
@@ -137,10 +145,18 @@ def test_a_tree_without_tensors_has_nothing_to_update():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("lstm_size", 0), ("num_mixtures", -1), ("nominal", -0.1), ("initial_distance", 0.0), ("final_rate", 1.5)],
+    [
+        ("lstm_size", 0),
+        ("num_mixtures", -1),
+        ("nominal", -0.1),
+        ("initial_distance", 0.0),
+        ("final_rate", 1.5),
+        ("basis", "fourier"),
+        ("refresh_every", 0),
+    ],
 )
 def test_bad_sizes_are_named(field, value):
-    with pytest.raises(ValueError, match=f"{field} must be .* got {value}"):
+    with pytest.raises(ValueError, match=f"{field} must be .* got {value!r}"):
         dataclasses.replace(SMALL, **{field: value})
 
 

@@ -214,7 +214,7 @@ class VeLO(LearnedOptimizer):
         networks = parameter_mlp.normalize_inputs(networks, moments.squares)
         size = rate * jnp.exp(jnp.clip(controls.log_step, -MAX_LOG_STEP, MAX_LOG_STEP))
         share = jnp.where(plan.turned, jnp.clip(controls.elementwise, 0.0, 1.0), 0.0)
-        correction = jnp.minimum(1.0, jnp.sqrt(moments.squares[:, NUM_UP_TO_MOMENTA]))
+        correction = jnp.minimum(1.0, features.root(moments.squares[:, NUM_UP_TO_MOMENTA]))
         epsilon = new_distance.estimate * passes.EPSILON
         scales = passes.Scales((1.0 - share) * size if plan.groups else size, correction, epsilon)
         steps = passes.steps(layout, averages, tree, networks, scales, weight, self.nominal)
@@ -230,13 +230,14 @@ class VeLO(LearnedOptimizer):
     def nominal_rate(self, step, estimate, fraction) -> Float[jax.Array, ""]:
         """gamma_k d_k: the distance estimate under a cosine decay over the run.
 
-        Elementwise with Adam's bias correction, as optax.contrib.prodigy; in the eigenbasis without, as Prodigy's
-        authors, which makes the first ten steps shorter, while the estimate and the basis are still crude.
+        Elementwise with Adam's bias correction, as optax.contrib.prodigy. In the eigenbasis without, as Prodigy's
+        authors; and the first gradient only sets the bases, as in SOAP: in its own it has a single entry a row, and
+        Adam would divide the rounding of the others by itself.
         """
         cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
         decayed = self.final_rate + (1.0 - self.final_rate) * cosine
         if self.has_basis:
-            return estimate * decayed
+            return jnp.where(step > 0, estimate * decayed, 0.0)
         return estimate * adam_correction(step, passes.MOMENTUM_DECAYS[0], ELEMENTWISE.second_moment) * decayed
 
     def _plan(self, params, matrix_axes) -> matrices.Plan:
@@ -259,7 +260,9 @@ class VeLO(LearnedOptimizer):
         *momenta, gradient_sum, initial = turned.pages
         averages = passes.Averages(tuple(momenta), old.second_moment, gradient_sum)
         params = eigenbasis.rotate(plan, basis.vectors, plan.gather(tree.params))
-        entered = passes.Tree(plan.store(turned.grads, tree.grads), plan.store(params, tree.params), initial)
+        entered = passes.Tree(
+            plan.store(eigenbasis.denoise(turned.grads), tree.grads), plan.store(params, tree.params), initial
+        )
         basis, sums = eigenbasis.accumulate(plan, basis, grads, weight, rate, self.decays.gradient_sum)
         return entered, averages, basis, sums
 
@@ -306,10 +309,10 @@ def _moments(layout: packing.Layout, sums) -> Moments:
 
 def tensor_statistics(moments: Moments, initial_size, estimate, per_tensor) -> Float[jax.Array, "tensors statistics"]:
     """Ratios only: unchanged when the loss is rescaled, and when parameters and their distance are."""
-    sizes = jnp.sqrt(moments.squares)
+    sizes = features.root(moments.squares)
     gradient, weight, moved, *momenta = (sizes[:, column] for column in range(NUM_UP_TO_MOMENTA))
     root = sizes[:, -1]
-    deviation = jnp.sqrt(jnp.maximum(jnp.square(weight) - jnp.square(moments.weight), 0.0))
+    deviation = features.root(jnp.maximum(jnp.square(weight) - jnp.square(moments.weight), 0.0))
     ratio = features.log_ratio
     return jnp.stack(
         [
