@@ -4,7 +4,7 @@
 |---|---|
 | scalar, vector, matrix of one row or column | left alone |
 | matrix | itself |
-| more axes | two groups of neighbouring axes, split where the matrix is closest to a square |
+| more axes | all axes but the last by the last, or two other groups of neighbours that are closer to a square |
 | with `MatrixAxes` | as they say; axes in neither group count matrices, such as those of stacked layers |
 
 | side | turned |
@@ -14,8 +14,9 @@
 | longer, with a divisor in [max_side / 4, max_side] | in blocks of the largest such divisor, at most `MAX_BLOCKS` |
 | longer otherwise | no |
 
-Of two splits that are equally close to a square the earlier one counts. A convolution's (3, 3, 16, 32) is 144 x 32,
-attention's (64, 4, 16) and (4, 16, 64) are 64 x 64, its (64, 3, 4, 16) is 64 x 192. A tensor none of whose sides is turned is left alone.
+Another split than the last one counts if its matrix is at least twice as close to a square. A convolution's
+(3, 3, 16, 32) is 144 x 32, attention's (64, 4, 16) and (4, 16, 64) are 64 x 64, its (64, 3, 4, 16) is 64 x 192. A tensor
+none of whose sides is turned is left alone.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ import numpy as np
 
 from velo.shapes import Array, Float
 
+MARGIN = 2.0
 MAX_ASPECT = 8
 MAX_BLOCKS = 16
 
@@ -107,7 +109,8 @@ def _axes(shape: tuple[int, ...], axes: MatrixAxes | None) -> tuple[tuple[int, .
             return (), ()
         sides = [(math.prod(shape[:place]), math.prod(shape[place:])) for place in range(1, rank)]
         aspects = [max(pair) / max(1, min(pair)) for pair in sides]
-        place = 1 + aspects.index(min(aspects))
+        is_better = rank > 2 and min(aspects) * MARGIN <= aspects[-1]
+        place = 1 + aspects.index(min(aspects)) if is_better else rank - 1
         return tuple(range(place)), tuple(range(place, rank))
     named = [axis + rank if axis < 0 else axis for axis in (*axes.rows, *axes.columns)]
     if len(set(named)) < len(named) or not all(0 <= axis < rank for axis in named):

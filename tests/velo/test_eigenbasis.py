@@ -38,34 +38,51 @@ def run(tx, loss_fn, params, num_steps):
 
 
 def test_a_rotation_of_the_problem_rotates_the_run():
-    """At a fixed rate: the distance estimate, measured in the original coordinates, starts too high to ever move."""
+    """On a noisy quadratic at a fixed rate.
+
+    The distance estimate, measured in the original coordinates, starts too high to ever move.
+    """
     architecture = velo.VeLO(lstm_size=4, num_mixtures=2, initial_distance=1.0)
     weights = architecture, architecture.init(jax.random.key(0))
-    tx = velo.optimizer(40, weights, step_scale=0.01)
-    left, right = (a @ a.T + 0.1 * jnp.eye(SIZE) for a in (random((SIZE, SIZE), 1), random((SIZE, SIZE), 2)))
-    start, (u, v) = random((SIZE, SIZE), 3), (orthogonal(4), orthogonal(5))
+    num_steps = 40
+    tx = velo.optimizer(num_steps, weights, step_scale=0.01)
+    spectrum = jnp.array([1.0, 1.3, 1.7, 2.2, 3.0])
+    left, right = (q @ jnp.diag(spectrum) @ q.T for q in (orthogonal(1), orthogonal(2)))
+    start, u, v = random((SIZE, SIZE), 3), orthogonal(4), orthogonal(5)
+    noise = random((num_steps, SIZE, SIZE), 6)
 
-    def loss(left, right):
-        return lambda w: 0.5 * jnp.sum((left @ w @ right) * w)
+    def final(u, v):
+        hessians = u @ left @ u.T, v @ right @ v.T
 
-    with jax.default_matmul_precision("highest"):
-        path, state = jax.jit(lambda w: run(tx, loss(left, right), w, 40))(start)
-        turned, _ = jax.jit(lambda w: run(tx, loss(u @ left @ u.T, v @ right @ v.T), w, 40))(u @ start @ v.T)
-    assert float(state.learned.distance.estimate) == 1.0
-    assert float(jnp.abs(path[-1] - start).max()) > 0.1
-    np.testing.assert_allclose(jnp.einsum("ia,tij,jb->tab", u, turned, v), path, atol=2e-3)
+        def step(carry, noise):
+            w, state = carry
+            gradient = hessians[0] @ w @ hessians[1] + u @ noise @ v.T
+            update, state = tx.update(gradient, state, w, value=jnp.float32(1.0))
+            return (w + update, state), state.learned.distance.estimate
+
+        with jax.default_matmul_precision("highest"):
+            start_here = u @ start @ v.T
+            (w, _), estimates = jax.lax.scan(step, (start_here, tx.init(start_here)), noise)
+            return u.T @ w @ v, estimates
+
+    want, estimates = jax.jit(final)(jnp.eye(SIZE), jnp.eye(SIZE))
+    got, _ = jax.jit(final)(u, v)
+    np.testing.assert_array_equal(estimates, jnp.ones(num_steps))
+    moved = float(jnp.abs(want - start).max())
+    assert moved > 0.1
+    np.testing.assert_allclose(got, want, atol=2e-3 * moved)
 
 
 def test_the_basis_stays_orthonormal_and_diagonalizes():
     theta = ARCHITECTURE.init(jax.random.key(0))
-    target = random((12, 8), 1) * jnp.logspace(0, -2, 8)
+    target = random((12, 8), 1) * jnp.logspace(0, -2, 8)[None]
     tx = ARCHITECTURE.bind(theta, 400)
     _, state = jax.jit(lambda w: run(tx, lambda w: jnp.mean(jnp.square(w - target)), w, 400))(random((12, 8), 2))
     for q, a in zip(state.basis.vectors, state.basis.factors, strict=True):
         np.testing.assert_allclose(jnp.swapaxes(q, 1, 2) @ q, jnp.eye(q.shape[-1])[None], atol=1e-5)
         diagonal = jnp.diagonal(a, axis1=1, axis2=2)
         off = jnp.linalg.norm(a - jax.vmap(jnp.diag)(diagonal)) / jnp.linalg.norm(a)
-        assert float(off) < 0.05
+        assert float(off) < 0.1
 
 
 @pytest.mark.parametrize("rank", [0, 2, 6])

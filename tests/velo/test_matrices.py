@@ -106,18 +106,14 @@ class NNX(nnx.Module):
 
 
 def kernels(params):
-    """Of each kernel by its path: (matrices, rows, columns)."""
-    found = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        view = matrices.view(leaf.shape, MAX_SIDE)
-        if view is not None:
-            names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
-            found["/".join(name for name in names if name and name not in ("params", "value"))] = seen(leaf.shape)[:3]
-    return found
+    """(matrices, rows, columns) of each tensor that has some, by its path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    paths = {jax.tree_util.keystr(path, simple=True, separator="/"): seen(leaf.shape) for path, leaf in leaves}
+    return {path: view[:3] for path, view in paths.items() if view is not None}
 
 
 def test_the_layers_of_flax_linen():
-    params = Linen().init(jax.random.key(0), jnp.zeros((1, 4, 4, 4)))
+    params = Linen().init(jax.random.key(0), jnp.zeros((1, 4, 4, 4)))["params"]
     attention = {
         f"MultiHeadDotProductAttention_0/{name}/kernel": (1, 8, 8) for name in ("query", "key", "value", "out")
     }
@@ -126,7 +122,7 @@ def test_the_layers_of_flax_linen():
 
 
 def test_the_layers_of_flax_nnx():
-    params = nnx.state(NNX(), nnx.Param)
+    params = nnx.to_pure_dict(nnx.state(NNX(), nnx.Param))
     attention = {f"attention/{name}/kernel": (1, 8, 8) for name in ("query", "key", "value", "out")}
     biases = {f"attention/{name}/bias": (1, 2, 4) for name in ("query", "key", "value")}
     assert kernels(params) == {"conv/kernel": (1, 36, 8), "linear/kernel": (1, 8, 5), **attention, **biases}
