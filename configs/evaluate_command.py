@@ -8,11 +8,9 @@ from typing import Any
 
 from tyro.conf import UseAppendAction
 
-from configs import output_folder
+from configs import import_path, output_folder
 from configs.command_line import HELP, CommandLineError, parse
 from configs.exit_code import exit_code
-from meta_train import environment
-from tasks.data.missing import MissingDataError
 
 PROG = "velo-evaluate"
 FEW_OUTER_STEPS = 1000
@@ -22,8 +20,12 @@ SHORT = {"--seeds": "--num-seeds", "--baselines": "--optimizers"}
 
 @dataclasses.dataclass(frozen=True)
 class Options:
+    """Of an evaluation, beside its settings."""
+
     weights: UseAppendAction[tuple[Path, ...]] = ()
     """Weights file of an optimizer to evaluate beside the others; may be given several times."""
+    architecture: UseAppendAction[tuple[str, ...]] = ()
+    """Class, as module:MyOptimizer, of a weights file that holds one of your own; may be given several times."""
     untrained: bool = False
     """Also evaluate each optimizer of --weights with an untrained theta: what meta-training has to beat."""
     out: Path | None = None
@@ -82,19 +84,24 @@ def expand(argv: Sequence[str], default: str) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status: 0, 2 for a user's mistake, 130 for an interrupt."""
     argv = sys.argv[1:] if argv is None else argv
-    environment.apply()
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a user's own module lies where the command is typed
+    if code := exit_code(PROG, import_path.leave_working_folder, mistakes=(import_path.ShadowedError,)):
+        return code
+    from meta_train import environment
 
-    import jax  # the environment has to stand before JAX is imported
+    environment.apply()
+    import_path.append_working_folder()
+    import jax  # the environment must be set before JAX is imported
 
     import velo
+    from configs import references
     from configs.evaluation import DEFAULT, PRESETS
     from evaluation import comparison, manifest
     from evaluation.report import writer
     from evaluation.run import evaluate
     from meta_train.run_log import read_metrics
+    from tasks.data.missing import MissingDataError
 
     def command() -> None:
         preset, settings, options = parse(PRESETS, expand(argv, DEFAULT), prog=PROG, options=Options())
@@ -108,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         paths = dict(zip(names(options.weights), options.weights, strict=True))
         for name in paths.keys() & {word.partition("@")[0] for word in settings.optimizers}:
             raise CommandLineError(f"{paths[name]} would be reported as {name!r}, the name of a baseline: rename it")
-        optimizers = {name: velo.load_weights(path) for name, path in paths.items()}
+        architectures = [references.architecture(name) for name in options.architecture]
+        optimizers = {name: references.load_weights(path, architectures) for name, path in paths.items()}
         if options.untrained:
             key = jax.random.key(0)
             optimizers |= {f"{name} untrained": (opt, opt.init(key)) for name, (opt, _) in optimizers.items()}
@@ -124,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ValueError as error:
             raise CommandLineError(str(error)) from None
 
-    return exit_code(PROG, command, mistakes=(CommandLineError, velo.WeightsError, MissingDataError))
+    mistakes = (CommandLineError, references.UnresolvedError, velo.WeightsError, MissingDataError)
+    return exit_code(PROG, command, mistakes=mistakes)
 
 
 def _folder(name: str, is_unfinished) -> Path:

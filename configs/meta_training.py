@@ -2,12 +2,15 @@
 
 import dataclasses
 
+from configs import fields
 from configs.command_line import Preset
 from meta_train.estimators import FullES
+from meta_train.estimators.antithetic import AntitheticEstimator
 from meta_train.objectives import FinalLoss
 from meta_train.outer_optimizer import OptaxChain, OuterOptimizer
 from meta_train.settings import Execution, MetaTraining, Validation
 from meta_train.task_problem import Episodes
+from tasks.mixture import get_mixture
 from velo.architectures.velo import VeLO
 
 _CLUSTER = MetaTraining(
@@ -45,7 +48,7 @@ def _cluster(number: int) -> Preset:
     settings = dataclasses.replace(
         _CLUSTER,
         num_steps=100_000 * phase.accumulate_steps,  # 100,000 updates
-        mixture=phase.mixture,
+        mixture=get_mixture(phase.mixture),
         family_steps=phase.family_steps,
         max_staleness=phase.max_staleness,
         start_weights=f"runs/cluster-{number - 1}/weights.velo" if number > 1 else None,
@@ -60,13 +63,21 @@ _LAPTOP_PARTS = ("bank", "hypernetwork/controls", "hypernetwork/log_step")
 """A ninth of theta: what reads the LSTM and the statistics. With a hundred pairs a step the LSTM's own weights would
 drown this in their noise."""
 
+
+def _adapt(settings: MetaTraining) -> MetaTraining:
+    """Perturbs all of theta where another optimizer was chosen: the parts that a preset names are those of VeLO."""
+    if isinstance(settings.optimizer, VeLO) or not isinstance(settings.estimator, AntitheticEstimator):
+        return settings
+    return fields.replaced(settings, "estimator.parts", ())
+
+
 PRESETS = {
     "demo": Preset(
         "Minutes on two cores: shows the meta-loss falling, not a good optimizer.",
         MetaTraining(
             num_steps=100,
             num_workers=4,
-            mixture="small",
+            mixture=get_mixture("small"),
             family_pool=4,  # each outer step visits all four, so that its meta-loss compares with the others'
             optimizer=VeLO(lstm_size=8, num_mixtures=2),
             estimator=FullES(num_pairs=8, sigma=0.2, standardize=True),
@@ -80,7 +91,7 @@ PRESETS = {
         MetaTraining(
             num_steps=400,
             num_workers=12,
-            mixture="varied",
+            mixture=get_mixture("varied"),
             family_pool=39,  # twice the weights of the mixture
             optimizer=VeLO(lstm_size=16, num_mixtures=4),
             estimator=FullES(num_pairs=8, sigma=0.2, standardize=True, parts=_LAPTOP_PARTS),
@@ -91,6 +102,7 @@ PRESETS = {
             validation=Validation(every=50),
             execution=Execution(checkpoint_every=5),
         ),
+        _adapt,
     ),
     **{f"cluster-{number}": _cluster(number) for number in range(1, 5)},
 }

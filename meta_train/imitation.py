@@ -17,7 +17,6 @@ from meta_train.set_aside import Report
 from meta_train.settings import MetaTraining
 from tasks import inner_loop
 from tasks.family import TaskFamily
-from tasks.mixture import get_mixture
 from velo.learned_optimizer import LearnedOptimizer, Theta
 
 NUM_LANES = 4
@@ -147,7 +146,7 @@ def lessons(settings: MetaTraining, report: Report) -> list[tuple[Lesson, float]
     imitation = settings.imitation
     found = []
     for index in range(imitation.num_tasks):
-        family = get_mixture(settings.mixture).sample(np.random.default_rng((settings.seed, 3, index)))
+        family = settings.mixture.sample(np.random.default_rng((settings.seed, 3, index)))
         teacher, rate, loss = best_teacher(family, imitation.inner_steps)
         report("imitation_teacher", family=repr(family), teacher=teacher, rate=rate, final_loss=loss)
         if math.isfinite(loss):

@@ -12,16 +12,14 @@ import numpy as np
 import ray
 from ray.exceptions import RayError
 
-from meta_train import environment, validation, worker
+from meta_train import environment, ray_worker, worker
 from meta_train.executor import Account, Executor, WorkerStates
 from meta_train.learner import Contribution, Failure
-from meta_train.pool import Outcome, Pool, Process, this_process
-from meta_train.programs import Programs
+from meta_train.pool import Outcome, Pool
+from meta_train.ray_worker import RayWorker
 from meta_train.set_aside import Report, SetAside
 from meta_train.settings import MetaTraining
 from tasks.family import TaskFamily
-from velo import kernel
-from velo.learned_optimizer import Theta
 
 WAIT_SECONDS = 1.0
 """Longest wait for an outcome before deadlines are looked at."""
@@ -32,33 +30,6 @@ PATIENCE_TURNS = 4
 """Contributions that a worker may be ahead of one whose task the process would have to compile first."""
 PATIENCE_SECONDS = 60.0
 """Without any worker process for so long, the log says what is missing."""
-
-
-class RayWorker:
-    """Holds compiled programs and nothing else: its results depend on the arguments only, so any may be asked again."""
-
-    def __init__(self, settings: MetaTraining):
-        kernel.in_use()  # raises where it is demanded and missing: such a node can't take part
-        self._settings = settings
-        self._programs = Programs(settings.estimator)
-
-    def compute(
-        self, theta: Theta, theta_step: int, step: int, index: int, state: Any
-    ) -> tuple[Contribution | Failure, Any]:
-        """`worker.attempt`: two results, so that the state stays in the object store."""
-        return worker.attempt(self._settings, self._programs, theta, theta_step, step, index, state)
-
-    def compute_stateless(self, theta: Theta, theta_step: int, step: int, index: int) -> Contribution | Failure:
-        """`worker.attempt` for estimators without a state."""
-        return worker.attempt(self._settings, self._programs, theta, theta_step, step, index, ())[0]
-
-    def validate(self, theta: Theta, name: str) -> float | str:
-        """`validation.attempt`."""
-        return validation.attempt(self._settings, theta, name)
-
-    def process(self) -> Process:
-        """Where this worker runs; the pool's first call, which shows that the process has started."""
-        return this_process()
 
 
 @dataclass
@@ -114,7 +85,8 @@ class RayExecutor(Executor):
         del slot
         execution = self._settings.execution
         options: Any = {"num_cpus": execution.cpus_per_process, "num_gpus": execution.gpus_per_process}
-        return ray.remote(max_restarts=0, max_task_retries=0, **options)(self.worker_class).remote(self._settings)
+        actor = ray.remote(max_restarts=0, max_task_retries=0, **options)(self.worker_class)
+        return actor.remote(ray_worker.pack(self._settings))
 
     def _connect(self) -> None:
         execution = self._settings.execution
@@ -131,7 +103,10 @@ class RayExecutor(Executor):
                 address=execution.address or "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": environment.worker_environment(execution.gpus_per_process)},
+                runtime_env={
+                    "env_vars": environment.worker_environment(execution.gpus_per_process),
+                    "worker_process_setup_hook": ray_worker.SETUP_HOOK,
+                },
                 **here,
             )
 
