@@ -65,25 +65,23 @@ def check_recordable(instance: Any) -> None:
     """
     cls = type(instance)
     if not dataclasses.is_dataclass(cls) or not typing.cast(Any, cls).__dataclass_params__.frozen:
-        raise WeightsError(
-            f"a {cls.__qualname__} can't be saved: make it a frozen dataclass, whose fields are recorded"
-        )
+        raise WeightsError(f"{cls.__qualname__} can't be saved: make it a frozen dataclass, whose fields are recorded")
     found: Any = sys.modules.get(cls.__module__)
     for name in cls.__qualname__.split("."):
         found = getattr(found, name, None)
     if found is not cls:
         advice = "define it at the top of a module"
-        raise WeightsError(f"a {cls.__qualname__} can't be saved: {reference(cls)} doesn't lead to it; {advice}")
+        raise WeightsError(f"{cls.__qualname__} can't be saved: {reference(cls)} doesn't lead to it; {advice}")
     fields = {field.name: getattr(instance, field.name) for field in dataclasses.fields(cls) if field.init}
     try:
         again = build({cls.__name__: cls}, cls.__name__, json.loads(json.dumps(fields, allow_nan=False)))
         same = again == instance and hash(again) == hash(instance)
     except (TypeError, ValueError) as error:
         raise WeightsError(
-            f"a {cls.__qualname__} can't be saved, its fields have to be JSON scalars or tuples of them: {error}"
+            f"{cls.__qualname__} can't be saved, its fields have to be JSON scalars or tuples of them: {error}"
         ) from None
     if not same:
-        raise WeightsError(f"a {cls.__qualname__} can't be saved: its fields build {again}, which is not {instance}")
+        raise WeightsError(f"{cls.__qualname__} can't be saved: its fields build {again}, which is not {instance}")
 
 
 def build(classes: Mapping[str, type[T]], name: str, fields: Mapping[str, Any]) -> T:
