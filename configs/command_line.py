@@ -109,7 +109,7 @@ def _flag(word: str) -> str:
 
 
 def _nearest_flag(flag: str, known: Sequence[str]) -> str:
-    """By the whole dotted name or by its last part, whichever is closer: users forget prefixes."""
+    """The most similar flag, by its whole dotted name or by its last part: users forget prefixes."""
 
     def similarity(candidate: str) -> float:
         ends = candidate.rpartition(".")[2].removeprefix("--"), flag.rpartition(".")[2].removeprefix("--")
@@ -182,7 +182,7 @@ def _named(references: fields.References) -> tyro.constructors.ConstructorRegist
 
 @contextlib.contextmanager
 def _unwrapped(argv: Sequence[str]) -> Iterator[None]:
-    """tyro explains a mistake in a box as wide as the terminal: in a very wide one the message stays in one piece."""
+    """Makes the terminal very wide for tyro, which prints mistakes in a box: the message then stays on one line."""
     columns = os.environ.get("COLUMNS")
     if not any(word in HELP for word in argv):
         os.environ["COLUMNS"] = "100000"
@@ -195,7 +195,7 @@ def _unwrapped(argv: Sequence[str]) -> Iterator[None]:
 
 
 def _condense(box: str, argv: Sequence[str]) -> str:
-    """The one line of tyro's box that says what is wrong, with what was typed."""
+    """The one line of tyro's box that says what is wrong, and what was typed."""
     _, *lines = [line.strip("│| ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
     lines = list(itertools.dropwhile(_is_rule, lines))
     message = " ".join(itertools.takewhile(lambda line: not _is_rule(line), lines))

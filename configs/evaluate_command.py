@@ -38,7 +38,7 @@ class Options:
 
 
 def notes(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What each optimizer's record says about how far it was meta-trained, and what to expect of it."""
+    """For each optimizer, how long it was meta-trained, and what to expect of it."""
     texts = []
     for name, record in records.items():
         steps = record.get("outer_steps")
@@ -55,7 +55,7 @@ def notes(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def names(paths: Sequence[Path]) -> list[str]:
-    """A short name for each weights file: its own, or its folder's where it is called just `weights`."""
+    """A short name for each weights file: its own, or its folder's if it is called `weights`."""
     chosen: list[str] = []
     for path in paths:
         base = path.resolve().parent.name if path.stem == "weights" else path.stem
@@ -65,7 +65,7 @@ def names(paths: Sequence[Path]) -> list[str]:
 
 
 def expand(argv: Sequence[str], default: str) -> list[str]:
-    """The words with the short forms spelled out: no preset, `--seeds`, `--optimizers a,b`."""
+    """The words of the command line with its short forms expanded: no preset, `--seeds`, `--optimizers a,b`."""
     words: list[str] = []
     if argv and argv[0].startswith("-") and argv[0] not in HELP:
         words.append(default)
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _folder(name: str, is_unfinished) -> Path:
-    """The last folder of this name if it waits to be gone on with, otherwise a new one."""
+    """The last folder of this name if its evaluation is unfinished, otherwise a new one."""
     try:
         latest = output_folder.latest(name)
     except CommandLineError:

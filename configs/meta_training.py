@@ -21,7 +21,7 @@ _CLUSTER = MetaTraining(
     # Gradients, since drawing the noise of so many parameters again would take the learner longer than an outer step.
     execution=Execution(num_processes=512, send_gradients=True, checkpoint_every=50, keep_checkpoints=10),
 )
-"""What VeLO's four phases share (2211.09760 and its public configurations)."""
+"""Settings that VeLO's four phases share (2211.09760 and its public configurations)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _Phase:
     max_staleness: int
     family_steps: int
     mixture: str
-    """With its augmentation and its caps on a step's time."""
+    """Its name; the mixture has the phase's augmentation and caps on a step's time."""
 
 
 _PHASES = (
@@ -60,8 +60,8 @@ def _cluster(number: int) -> Preset:
 
 
 _LAPTOP_PARTS = ("bank", "hypernetwork/controls", "hypernetwork/log_step")
-"""A ninth of theta: what reads the LSTM and the statistics. With a hundred pairs a step the LSTM's own weights would
-drown this in their noise."""
+"""A ninth of theta: the layers that read the LSTM and the statistics. With a hundred pairs an outer step, perturbing
+the LSTM's own weights as well would drown the gradient of these layers in noise."""
 
 
 def _adapt(settings: MetaTraining) -> MetaTraining:

@@ -1,4 +1,4 @@
-"""One meta-training run from settings to a weights file, resumable at every checkpoint."""
+"""One meta-training run: from settings to a weights file, resumable at every checkpoint."""
 
 import functools
 import math
