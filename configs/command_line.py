@@ -18,7 +18,7 @@ Options = TypeVar("Options")
 
 HELP = ("-h", "--help")
 PLACEHOLDER = "NAME|MODULE:ATTRIBUTE"
-OWN = "Anything marked MODULE:ATTRIBUTE can be your own; its module may lie in the working folder."
+OWN = "take a bundled name or, as MODULE:ATTRIBUTE, your own from a module that is installed or in the working folder."
 
 
 class Preset(NamedTuple):
@@ -56,7 +56,7 @@ def parse(
     from configs.references import REFERENCES, UnresolvedError  # imports JAX, before which the environment must be set
 
     if not argv or argv[0] in HELP:
-        print(overview(presets, prog), end="")  # noqa: T201
+        print(overview(presets, prog, REFERENCES), end="")  # noqa: T201
         raise SystemExit(0 if argv else 2)
     name, *rest = argv
     if name not in presets:
@@ -78,8 +78,9 @@ def parse(
     return name, *parsed
 
 
-def overview(presets: Mapping[str, Preset], prog: str) -> str:
+def overview(presets: Mapping[str, Preset], prog: str, references: fields.References) -> str:
     """The presets with their descriptions: what `--help` prints without a preset."""
+    flags = sorted({flag for preset in presets.values() for flag in fields.named(preset.settings, references)})
     width = max(map(len, presets))
     lines = [f"  {name:{width}}  {preset.description}" for name, preset in presets.items()]
     return "\n".join(
@@ -90,6 +91,7 @@ def overview(presets: Mapping[str, Preset], prog: str) -> str:
             *lines,
             "",
             f"{prog} PRESET --help lists the fields with the preset's values.",
+            *([f"{', '.join(flags)} {OWN}"] if flags else []),
             "",
         ]
     )
@@ -138,9 +140,9 @@ def _parse_with_tyro(
         frozen=True,
     )
     choices = {path: "|".join(types) for path, types in fields.choices(settings, references).items()}
-    choices |= dict.fromkeys(fields.groups(settings, references), PLACEHOLDER)
-    notes = [f"--{path} {words} chooses another." for path, words in choices.items()]
-    notes += [OWN] if fields.groups(settings, references) else []
+    notes = [f"--{path} {words} chooses another type." for path, words in choices.items()]
+    named = fields.named(settings, references)
+    notes += [f"{', '.join(named)} {OWN}"] if named else []
     errors = io.StringIO()
     try:
         with _unwrapped(argv), contextlib.redirect_stderr(errors), _named(references):

@@ -50,6 +50,12 @@ def groups(settings: Any, references: References) -> dict[str, Resolve]:
     return found
 
 
+def named(settings: Any, references: References) -> list[str]:
+    """`--optimizer` and so on: the flags whose value is a name, of something bundled or of a user's own."""
+    values = [path for path, value in _walk(settings, references) if isinstance(value, tuple(references.values))]
+    return [f"--{path}" for path in [*groups(settings, references), *values]]
+
+
 def choose(settings: Any, argv: Sequence[str], references: References = NO_REFERENCES) -> tuple[Any, list[str]]:
     """Carries out every `--field TYPE` and `--field module:attribute`; returns the new settings and the other words.
 

@@ -102,6 +102,28 @@ def test_the_stored_run_goes_on_by_its_command(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, state.average, exported)
 
 
+@pytest.mark.parametrize("argv", [["--help"], ["laptop", "--help"]])
+def test_the_help_says_that_ones_own_can_be_meta_trained(argv, capsys):
+    with pytest.raises(SystemExit):
+        parse(meta_training.PRESETS, argv, prog="velo", options=meta_train_command.Options())
+    text = " ".join(capsys.readouterr().out.split())
+    for flag in ("--optimizer", "--mixture", "--validation.suite"):
+        assert flag in text
+    assert "take a bundled name or, as MODULE:ATTRIBUTE, your own from a module" in text
+
+
+def test_another_optimizer_perturbs_all_of_its_theta_unless_it_is_told_otherwise():
+    """The parts that a preset names are those of VeLO."""
+    for words, parts in (
+        (["laptop", "--optimizer", "Celo"], ()),
+        (["laptop", "--optimizer", "Celo", "--estimator.parts", "bank"], ("bank",)),
+        (["laptop", "--optimizer", "VeLO"], meta_training.PRESETS["laptop"].settings.estimator.parts),
+    ):
+        _, settings, _ = parse(meta_training.PRESETS, words, prog="velo", options=meta_train_command.Options())
+        assert type(settings.optimizer).__name__ == words[2]
+        assert settings.estimator.parts == parts
+
+
 @pytest.mark.parametrize(
     ("presets", "options"),
     [(meta_training.PRESETS, meta_train_command.Options()), (evaluation.PRESETS, evaluate_command.Options())],
