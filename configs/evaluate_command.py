@@ -97,24 +97,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     import velo
     from configs import references
     from configs.evaluation import DEFAULT, PRESETS
-    from evaluation import comparison, manifest
+    from evaluation import Contender, baselines, run, saved_evaluation
     from evaluation.report import writer
-    from evaluation.run import evaluate
     from meta_train.run_log import read_metrics
     from tasks.data.missing import MissingDataError
 
     def command() -> None:
         preset, settings, options = parse(PRESETS, expand(argv, DEFAULT), prog=PROG, options=Options())
         if options.report is not None:
-            writer.write(options.report, mistaken(manifest.read, options.report))
+            writer.write(options.report, mistaken(saved_evaluation.load, options.report))
             return
         if options.compare is not None:
-            found = mistaken(comparison.merge, *options.compare)
-            writer.write(options.out or output_folder.new("compare"), found)
+            merged = mistaken(saved_evaluation.merge, *options.compare)
+            writer.write(options.out or output_folder.new("compare"), merged)
             return
+        evaluation = mistaken(settings.resolve)
+        taken = [(name, "a baseline") for name in baselines.names()]
+        taken += [(contender.name, "another optimizer") for contender in evaluation.contenders]
         paths = dict(zip(names(options.weights), options.weights, strict=True))
-        for name in paths.keys() & {word.partition("@")[0] for word in settings.optimizers}:
-            raise CommandLineError(f"{paths[name]} would be reported as {name!r}, the name of a baseline: rename it")
+        for name, kind in taken:
+            if name in paths:
+                raise CommandLineError(f"{paths[name]} would be reported as {name!r}, the name of {kind}: rename it")
         architectures = [references.architecture(name) for name in options.architecture]
         optimizers = {name: references.load_weights(path, architectures) for name, path in paths.items()}
         if options.untrained:
@@ -122,9 +125,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             optimizers |= {f"{name} untrained": (opt, opt.init(key)) for name, (opt, _) in optimizers.items()}
         records = {name: velo.weights_info(path).record for name, path in paths.items()}
         curve = [(line["step"], line["loss"]) for path in paths.values() for line in read_metrics(path.parent)]
-        out = options.out or _folder(f"evaluate-{preset}", lambda folder: manifest.is_unfinished(folder, settings))
+        learned = [Contender(name, *weights) for name, weights in optimizers.items()]
+        evaluation = dataclasses.replace(evaluation, contenders=(*learned, *evaluation.contenders))
+        out = options.out or _folder(
+            f"evaluate-{preset}", lambda folder: saved_evaluation.is_unfinished(folder, evaluation)
+        )
         out.mkdir(parents=True, exist_ok=True)  # a folder that can't be written to is refused before hours of work
-        evaluate(settings, optimizers, out, notes=notes(records), meta_training=curve if len(paths) == 1 else ())
+        run(evaluation, out, notes=notes(records), meta_training=curve if len(paths) == 1 else ())
 
     def mistaken(function, *arguments):
         try:

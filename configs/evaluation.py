@@ -1,7 +1,7 @@
 """Presets of evaluation."""
 
 from configs.command_line import Preset
-from evaluation.settings import Evaluation
+from configs.evaluation_names import NamedEvaluation
 
 DEFAULT = "standard"
 """The preset of a command without one."""
@@ -9,19 +9,19 @@ DEFAULT = "standard"
 PRESETS = {
     "demo": Preset(
         "Minutes on two cores: the demo suite against tuned baselines, two seeds.",
-        Evaluation(suite="demo", num_seeds=2, stretch=2),
+        NamedEvaluation(suite="demo", num_seeds=2, stretch=2),
     ),
     "laptop": Preset(
         "Tens of minutes on two cores: the demo suite with five seeds.",
-        Evaluation(suite="demo", num_seeds=5, num_tuning_seeds=2),
+        NamedEvaluation(suite="demo", num_seeds=5, num_tuning_seeds=2),
     ),
     DEFAULT: Preset(
         "The default without a name: three seeds, adam at 15 rates; choose --optimizers and --suite.",
-        Evaluation(),
+        NamedEvaluation(),
     ),
     "holdout": Preset(
         "Hours on two cores: the strongest baselines on holdout_small, three seeds.",
-        Evaluation(
+        NamedEvaluation(
             suite="holdout_small",
             optimizers=(
                 "adam",
@@ -35,7 +35,7 @@ PRESETS = {
     ),
     "crowded_valley": Preset(
         "2007.01547 on its quadratic: fourteen optimizers untuned, ten seeds; @25, @50 or @75 tunes one.",
-        Evaluation(
+        NamedEvaluation(
             suite="crowded_valley",
             optimizers=tuple(
                 f"{name}@1"

@@ -59,7 +59,7 @@ def _cluster(number: int) -> Preset:
     return Preset(f"Weeks on a Ray cluster of 512 cores or more: VeLO's phase {number}{before}.", settings)
 
 
-_LAPTOP_PARTS = ("bank", "hypernetwork/controls", "hypernetwork/log_step")
+_LAPTOP_PARTS = ("bank", "hypernetwork/controls", "hypernetwork/elementwise", "hypernetwork/log_step")
 """A ninth of theta: the layers that read the LSTM and the statistics. With a hundred pairs an outer step, perturbing
 the LSTM's own weights as well would drown the gradient of these layers in noise."""
 
@@ -101,6 +101,23 @@ PRESETS = {
             ),
             validation=Validation(every=50),
             execution=Execution(checkpoint_every=5),
+        ),
+        _adapt,
+    ),
+    "accelerator": Preset(
+        "Minutes on one GPU: thousands of lanes in one process.",
+        MetaTraining(
+            num_steps=60,
+            num_workers=8,
+            mixture=get_mixture("accelerator"),
+            family_pool=16,
+            optimizer=VeLO(lstm_size=16, num_mixtures=4),
+            estimator=FullES(num_pairs=128, sigma=0.2, parts=_LAPTOP_PARTS),
+            episodes=Episodes(segment_steps=50, min_steps=150, max_steps=700, objective=FinalLoss()),
+            outer=OptaxChain(
+                ("clip_by_global_norm(3.0)", "adamw(warmup_cosine_decay_schedule(0.0, 0.05, 5, 60), b2=0.95)")
+            ),
+            execution=Execution(executor="local", compile_threads=16, checkpoint_every=5),
         ),
         _adapt,
     ),

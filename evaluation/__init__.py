@@ -1,1 +1,37 @@
-"""Compares optimizers on fixed tasks: curves on disk, tuned baselines, scores, a report."""
+"""Compares optimizers on fixed tasks: curves on disk, tuned baselines, scores, a report.
+
+    from evaluation import Contender, Evaluation, LogGrid, baselines, run
+
+`run(Evaluation(contenders=..., tasks=...), folder)` does all of it; `velo-evaluate` does the same from a terminal.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evaluation import baselines
+    from evaluation.entry_point import run
+    from evaluation.settings import Contender, Evaluation
+    from evaluation.tuning import LogGrid, OneShot, OptunaSearch, RandomSearch
+
+MODULES = {
+    "Contender": "evaluation.settings",
+    "Evaluation": "evaluation.settings",
+    "LogGrid": "evaluation.tuning",
+    "OneShot": "evaluation.tuning",
+    "OptunaSearch": "evaluation.tuning",
+    "RandomSearch": "evaluation.tuning",
+    "run": "evaluation.entry_point",
+}
+"""Where each name is. Modules are imported when a name is asked for: commands set the environment before JAX loads."""
+
+__all__ = ["Contender", "Evaluation", "LogGrid", "OneShot", "OptunaSearch", "RandomSearch", "baselines", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for."""
+    if name == "baselines":
+        return importlib.import_module("evaluation.baselines")
+    if name in MODULES:
+        return getattr(importlib.import_module(MODULES[name]), name)
+    raise AttributeError(f"module 'evaluation' has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""Divides an evaluation among Ray workers: each fills the shared folder with curves, the caller then finds them there.
+"""Divides an evaluation among Ray workers, which store the curves where the caller then finds them.
 
-The workers have to see the folder of the caller: one machine, or a shared file system. Since every curve is written
-once under its key, it doesn't matter who runs what, and a lost worker costs its unfinished curves only.
+The workers have to see the caller's folder: one machine, or a shared file system. Every curve is stored once under its
+key, so it doesn't matter which worker computes it, and a lost worker costs its unfinished curves only.
 """
 
 import logging
@@ -12,20 +12,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evaluation import plan
-from evaluation.plan import Optimizers
-from evaluation.settings import Evaluation
-from evaluation.store import Store
-from evaluation.sweep import Sweep
+from evaluation.curve_store import CurveStore
+from evaluation.resumable_sweep import Sweep
+from evaluation.settings import Contender, Evaluation, Procedure
+from tasks.fixed import FixedTask
 
 
-def fill(settings: Evaluation, optimizers: Optimizers, folder: Path, console: Console) -> None:
-    """Runs every optimizer on every task, `settings.num_workers` at a time.
+def fill(evaluation: Evaluation, folder: Path, console: Console) -> None:
+    """Runs every contender on every task, `evaluation.num_workers` pairs at a time, and stores the curves in `folder`.
 
-    On the cluster that RAY_ADDRESS names, or on one of its own on this machine.
+    On the cluster that the environment variable RAY_ADDRESS names, or on one of its own on this machine. What crosses
+    to a worker are the values themselves; classes and functions of the user's own modules are imported there.
 
     Raises:
-        ValueError: in one line, without Ray.
+        ValueError: in one line, if Ray isn't installed.
     """
     try:
         import ray
@@ -34,7 +34,7 @@ def fill(settings: Evaluation, optimizers: Optimizers, folder: Path, console: Co
     started = not ray.is_initialized()
     if started:
         address = os.environ.get("RAY_ADDRESS", "local")
-        # Modules of the user's own lie wherever the caller found them.
+        # Workers import the user's own modules from where the caller found them.
         path = os.pathsep.join(str(Path(entry or ".").resolve()) for entry in sys.path)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         with warnings.catch_warnings():
@@ -42,7 +42,7 @@ def fill(settings: Evaluation, optimizers: Optimizers, folder: Path, console: Co
             warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
             ray.init(
                 address=address,
-                num_cpus=settings.num_workers if address == "local" else None,
+                num_cpus=evaluation.num_workers if address == "local" else None,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -50,10 +50,10 @@ def fill(settings: Evaluation, optimizers: Optimizers, folder: Path, console: Co
             )
     try:
         remote = ray.remote(num_cpus=1, max_retries=2)(_fill_one)
-        pairs = plan.pairs(settings, optimizers)
+        procedure, reference = evaluation.procedure, evaluation.reference
         waiting = {
-            remote.remote(settings, dict(optimizers), folder.resolve(), index): f"{task.name}: {contender.name}"
-            for index, (task, contender) in enumerate(pairs)
+            remote.remote(procedure, reference, folder.resolve(), task, contender): f"{task.name}: {contender.name}"
+            for task, contender in evaluation.pairs
         }
         while waiting:
             (done,), _ = ray.wait(list(waiting))
@@ -65,7 +65,6 @@ def fill(settings: Evaluation, optimizers: Optimizers, folder: Path, console: Co
             ray.shutdown()
 
 
-def _fill_one(settings: Evaluation, optimizers: Optimizers, folder: Path, index: int) -> None:
-    """The worker makes the plan again: baselines hold functions, which don't travel."""
-    task, contender = plan.pairs(settings, optimizers)[index]
-    Sweep(settings, Store(folder)).entry(task, contender)
+def _fill_one(procedure: Procedure, reference: str, folder: Path, task: FixedTask, contender: Contender) -> None:
+    """In a worker: all curves of a contender on a task."""
+    Sweep(procedure, reference, CurveStore(folder)).entry(task, contender)

@@ -1,34 +1,89 @@
-"""Everything that determines an evaluation, apart from weights that are given beside it."""
+"""What an evaluation compares, as values: contenders, tasks, and the procedure of the comparison.
+
+    from evaluation import Contender, Evaluation, baselines, run
+    from tasks.fixed import DEMO
+
+    adam = Contender("adam", baselines.get("adam"))
+    run(Evaluation(contenders=(mine, adam), tasks=DEMO, num_seeds=2), "runs/mine")
+
+Names that users type become such values in `configs.evaluation_names`, once. This package takes and passes values; they
+can be pickled, classes and functions by reference.
+"""
 
 import dataclasses
+from typing import Any
 
-from evaluation import specification, suites
+from evaluation import baselines
+from evaluation.baselines import Baseline
+from evaluation.tuning import LogGrid, Tuner
+from tasks.fixed import FixedTask
+from velo.learned_optimizer import LearnedOptimizer, Theta
 
+Optimizer = Baseline | LearnedOptimizer
+"""The static half of an optimizer, hashed by value."""
 MAX_SEEDS = 10_000
 """Reporting seeds lie below, tuning seeds at and above this number, so that no run is both."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """One comparison: which tasks, which optimizers, how often."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Contender:
+    """An optimizer under the name that the report gives it."""
 
-    suite: str = "demo"
-    """A suite of `tasks.fixed`, names of tasks with commas between, or `module:attribute` for tasks of your own."""
-    optimizers: tuple[str, ...] = ("adam", "adam_cosine", "prodigy_cosine")
-    """What is compared: `NAME`, `NAME@TRIALS`, `NAME:WEIGHTS_FILE`, `module:function` (docs/evaluation.md). Tuned
-    `adam`, the reference, joins if it is left out."""
+    name: str
+    optimizer: Optimizer
+    theta: Theta = None
+    """Meta-parameters of a learned optimizer; None for a baseline."""
+    tuner: Tuner = LogGrid()
+    """How a baseline's hyperparameters are chosen; unused for a learned optimizer."""
+
+    def __post_init__(self):
+        if not self.name:
+            raise ValueError("Contender: name must not be empty")
+
+    def __reduce__(self):
+        """Baselines of the catalogue are pickled by name: their factories may be closures, which pickle refuses."""
+        return Contender, (self.name, _picklable(self.optimizer), self.theta, self.tuner)
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether its optimizer is learned."""
+        return isinstance(self.optimizer, LearnedOptimizer)
+
+    @property
+    def label(self) -> str:
+        """What stored curves call it: the same however a baseline is tuned."""
+        return self.optimizer.name if isinstance(self.optimizer, Baseline) else self.name
+
+
+class _CatalogueBaseline:
+    """Pickles as the call `baselines.get(name)`."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __reduce__(self):
+        return baselines.get, (self.name,)
+
+
+def _picklable(optimizer: Optimizer) -> Any:
+    """`optimizer`, or what is unpickled as an equal one of the catalogue."""
+    if isinstance(optimizer, Baseline) and optimizer.name in baselines.names():
+        return _CatalogueBaseline(optimizer.name) if baselines.get(optimizer.name) == optimizer else optimizer
+    return optimizer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Procedure:
+    """How contenders are compared on a task: how often and how long they run, and what is measured."""
+
     num_seeds: int = 3
     """Runs that are reported, each with its own task draw, initial parameters and data order."""
     num_tuning_seeds: int = 1
     """Further runs, apart from the reported ones, on which a baseline's hyperparameters are chosen."""
-    num_rates: int = 15
-    """Log-spaced learning rates that a baseline without a budget of its own may try."""
     stretch: int = 4
     """How many times longer the reference also runs, so that speed-ups up to this number are measured."""
     num_stretched: int = 1
     """Settings of the reference, the best on the tuning seeds, that run longer."""
-    steps_scale: float = 1.0
-    """Factor on the number of steps of every task."""
     num_checkpoints: int = 10
     """Evenly spaced points of a run at which the validation loss is taken, the last step included."""
     num_valid_batches: int = 16
@@ -36,15 +91,12 @@ class Evaluation:
     num_lanes: int = 0
     """Runs trained together in one program: changes the speed alone. 0: one on a CPU, sixteen on an accelerator."""
     num_workers: int = 0
-    """Ray workers among which tasks and optimizers are divided; they write into the same folder. 0: no Ray."""
+    """Ray workers among which tasks and contenders are divided; they write into the same folder. 0: no Ray."""
 
     def __post_init__(self):
-        if len(set(self.optimizers)) != len(self.optimizers):
-            raise ValueError(f"Evaluation: optimizers must differ from each other, got {', '.join(self.optimizers)}")
         for name, low, high in (
             ("num_seeds", 1, MAX_SEEDS),
             ("num_tuning_seeds", 1, MAX_SEEDS),
-            ("num_rates", 2, 1000),
             ("stretch", 1, 100),
             ("num_stretched", 1, 1000),
             ("num_checkpoints", 1, 1000),
@@ -54,19 +106,62 @@ class Evaluation:
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"Evaluation: {name} must be in [{low}, {high}], got {getattr(self, name)}")
-        if not 0 < self.steps_scale <= 1000:
-            raise ValueError(f"Evaluation: steps_scale must be in (0, 1000], got {self.steps_scale}")
-        suites.resolve(self.suite)
-        specification.contenders(self.optimizers, num_rates=self.num_rates)
 
     @property
     def seeds(self) -> list[int]:
+        """The reporting seeds."""
         return list(range(self.num_seeds))
 
     @property
     def tuning_seeds(self) -> list[int]:
+        """The seeds on which hyperparameters are chosen, none of them a reporting seed."""
         return list(range(MAX_SEEDS, MAX_SEEDS + self.num_tuning_seeds))
 
-    def scale_steps(self, num_steps: int) -> int:
-        """A task's number of steps in this evaluation, at least one."""
-        return max(1, round(self.steps_scale * num_steps))
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation(Procedure):
+    """One comparison: which contenders, on which tasks, by which procedure.
+
+    Raises:
+        ValueError: in one line, on no contenders or tasks, on two of one name, or without the reference.
+    """
+
+    contenders: tuple[Contender, ...]
+    """In the order of the report."""
+    tasks: tuple[FixedTask, ...]
+    """With their numbers of steps."""
+    reference: str = "adam"
+    """Name of the contender that every other is compared with."""
+    suite: str = ""
+    """What the report calls the tasks; their names if empty."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for kind, found in (("contenders", self.contenders), ("tasks", self.tasks)):
+            names = [one.name for one in found]
+            if not names:
+                raise ValueError(f"Evaluation: {kind} must not be empty")
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"Evaluation: {kind} must differ in their names, got two of {name!r}")
+        names = [contender.name for contender in self.contenders]
+        if self.reference not in names:
+            raise ValueError(
+                f"Evaluation: reference must be the name of a contender, one of {', '.join(names)}, "
+                f"got {self.reference!r}"
+            )
+
+    @property
+    def title(self) -> str:
+        """What the report calls the tasks."""
+        return self.suite or ", ".join(task.name for task in self.tasks)
+
+    @property
+    def procedure(self) -> Procedure:
+        """The procedure alone: all that a worker needs beside a contender and a task."""
+        return Procedure(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Procedure)})
+
+    @property
+    def pairs(self) -> list[tuple[FixedTask, Contender]]:
+        """Every contender on every task, task by task."""
+        return [(task, contender) for task in self.tasks for contender in self.contenders]

@@ -1,4 +1,4 @@
-"""Watches how far an optimizer moves each tensor, without changing what it does."""
+"""Records an optimizer's relative step sizes in its state: RMS of the update / RMS of the parameters, per tensor."""
 
 from typing import Any, NamedTuple
 
@@ -7,59 +7,63 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from evaluation.curve import StepSizes
+from evaluation.curves import StepSizes
 
 NUM_POINTS = 60
+"""Greatest number of evenly spaced steps that are recorded."""
 TINY = 1e-12
 
 
-class WatchedState(NamedTuple):
+class RecordedState(NamedTuple):
+    """The state of an optimizer with what was recorded so far."""
+
     inner: Any
     values: jax.Array  # [points, tensors]
-    step: jax.Array
+    count: jax.Array  # of steps taken
 
 
 def interval(num_steps: int) -> int:
-    """Steps from one point to the next."""
+    """Steps from one recorded point to the next."""
     return max(1, -(-num_steps // NUM_POINTS))
 
 
-def watched(tx: optax.GradientTransformation, num_steps: int) -> optax.GradientTransformationExtraArgs:
-    """`tx` with a record of every tensor's relative step size at up to 60 evenly spaced steps."""
+def recorded(tx: optax.GradientTransformation, num_steps: int) -> optax.GradientTransformationExtraArgs:
+    """`tx` with the same updates, whose state also holds its step sizes at up to `NUM_POINTS` steps."""
     tx = optax.with_extra_args_support(tx)
     every = interval(num_steps)
 
     def init(params):
         shape = (-(-num_steps // every), len(jax.tree.leaves(params)))
-        return WatchedState(tx.init(params), jnp.zeros(shape), jnp.zeros((), jnp.int32))
+        return RecordedState(tx.init(params), jnp.zeros(shape), jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
         updates, inner = tx.update(updates, state.inner, params, **extra_args)
         pairs = zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=True)
-        sizes = jnp.stack([_rms(step) / jnp.maximum(_rms(weight), TINY) for step, weight in pairs])
-        # The first of an interval stays: the others write to a place outside, which is dropped.
-        place = jnp.where(state.step % every == 0, state.step // every, state.values.shape[0])
-        values = state.values.at[place].set(sizes, mode="drop")
-        return updates, WatchedState(inner, values, state.step + 1)
+        sizes = jnp.stack([_rms(update) / jnp.maximum(_rms(param), TINY) for update, param in pairs])
+        # The first step of an interval is kept. The others write to an index outside the array, which is dropped.
+        index = jnp.where(state.count % every == 0, state.count // every, state.values.shape[0])
+        values = state.values.at[index].set(sizes, mode="drop")
+        return updates, RecordedState(inner, values, state.count + 1)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _rms(tensor) -> jax.Array:
+    """Root mean square, in float32."""
     return jnp.sqrt(jnp.mean(jnp.square(tensor.astype(jnp.float32))))
 
 
 def state_bytes(opt_state: Any) -> int:
-    """Of the optimizer's state without the record."""
-    kinds = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, WatchedState))
-    own = [node.inner if isinstance(node, WatchedState) else node for node in kinds]
+    """Size of the optimizer's state, without what is recorded in it."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, RecordedState))
+    own = [node.inner if isinstance(node, RecordedState) else node for node in nodes]
     return sum(leaf.nbytes for leaf in jax.tree.leaves(own))
 
 
 def collect(opt_state: Any, params: Any, num_steps: int) -> list[StepSizes] | None:
-    """One record a lane (the leading axis of all leaves); None if nothing was watched."""
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, WatchedState))
-    states = [node for node in nodes if isinstance(node, WatchedState)]
+    """The step sizes of each lane (the leading axis of all leaves); None if none were recorded."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, RecordedState))
+    states = [node for node in nodes if isinstance(node, RecordedState)]
     if not states:
         return None
     names = tuple(

@@ -1,20 +1,24 @@
-"""One's own optimizer beside tuned baselines, with a report. Usage: python own_evaluation.py [FOLDER]"""
+"""One's own optimizer beside tuned baselines, with a report. Usage: python own_evaluation.py [FOLDER]
+
+What needs no tuning, or has been tuned elsewhere, is a `velo.LearnedOptimizer`: here Lion with cosine decay at a fixed
+rate. What is to be tuned is a `Baseline` with a search space: here signed momentum, tried at eight settings.
+"""
 
 import dataclasses
 import sys
-from pathlib import Path
 
 import jax.numpy as jnp
 import optax
 
 import velo
-from evaluation.run import evaluate
-from evaluation.settings import Evaluation
+from evaluation import Contender, Evaluation, LogGrid, RandomSearch, baselines, run
+from evaluation.baselines import Baseline, Decay, LogUniform
+from tasks.fixed import DEMO
 
 
 @dataclasses.dataclass(frozen=True)
 class Lion(velo.LearnedOptimizer):
-    """Any optax optimizer that needs no tuning, or has been tuned elsewhere: here Lion with cosine decay."""
+    """Its one meta-parameter is the rate; `num_steps` gives the schedule its length."""
 
     def init(self, key):
         return {"learning_rate": jnp.float32(1e-3)}
@@ -24,11 +28,33 @@ class Lion(velo.LearnedOptimizer):
         return optax.with_extra_args_support(optax.lion(lambda step: theta["learning_rate"] * decay(step)))
 
 
-def main(folder="runs/own_evaluation", suite="demo", **settings):
+def signed_momentum(hyperparameters, num_steps):
+    """What a `Baseline` asks for: an optax transformation for these hyperparameters and this many steps."""
+    return optax.chain(
+        optax.trace(hyperparameters["momentum"]),
+        optax.scale_by_sign(),
+        optax.scale_by_learning_rate(hyperparameters["learning_rate"]),
+    )
+
+
+SIGNED_MOMENTUM = Baseline(
+    name="signed_momentum",
+    factory=signed_momentum,
+    paper="this example",
+    space=(("learning_rate", LogUniform(1e-4, 1e-1)), ("momentum", Decay(0.5, 0.99))),
+    defaults=(("learning_rate", 1e-3), ("momentum", 0.9)),
+)
+
+
+def main(folder="runs/own_evaluation", tasks=DEMO, **procedure):
     lion = Lion()
-    settings = Evaluation(suite=suite, **settings)
-    return evaluate(settings, {"own_lion": (lion, lion.init(None))}, Path(folder))
+    contenders = (
+        Contender("own_lion", lion, lion.init(None)),
+        Contender("signed_momentum", SIGNED_MOMENTUM, tuner=RandomSearch(8)),
+        Contender("adam", baselines.get("adam"), tuner=LogGrid(5)),  # the reference, which the others are compared with
+    )
+    return run(Evaluation(contenders=contenders, tasks=tasks, **procedure), folder)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:], num_seeds=2, num_rates=5)
+    main(*sys.argv[1:], num_seeds=2)

@@ -1,9 +1,7 @@
 """Host-side sampling of random architectures from weighted families.
 
-A mixture of one's own needs no registration:
-
-    mixture = TaskMixture(((MLPClassifier, 3.0), (MyFamily, 1.0)))  # in my_module.py
-    settings = MetaTraining(mixture=mixture)  # or: velo-meta-train laptop --mixture my_module:mixture
+mixture = TaskMixture(((MLPClassifier, 3.0), (MyFamily, 1.0)))  # in my_module.py
+settings = MetaTraining(mixture=mixture)  # or: velo-meta-train laptop --mixture my_module:mixture
 """
 
 import abc
@@ -211,7 +209,6 @@ class WeightedMixtures(Mixture):
                 raise ValueError(f"WeightedMixtures: weights must be positive, got {weight}")
 
     def capped(self, max_step_seconds: float) -> "WeightedMixtures":
-        """Every part capped."""
         return WeightedMixtures(tuple((part.capped(max_step_seconds), weight) for part, weight in self.parts))
 
     def sample(self, rng: np.random.Generator, place: float | None = None) -> TaskFamily:
@@ -243,6 +240,8 @@ _BROAD = tuple(
 )
 _EMPHASISED = (Autoencoder, SequenceLabeller, TeacherRegression, VariationalAutoencoder)
 _VARIED = tuple((family, 2.0 * weight if family in _EMPHASISED else weight) for family, weight in _BROAD)
+_SLOW_IN_LANES = (ClassicalFunction, ConvClassifier, LearnedOptimizerTraining, Quadratic, ResNetClassifier)
+_SHORT_PROGRAMS = tuple((family, weight) for family, weight in _VARIED if family not in _SLOW_IN_LANES)
 _CHEAP = (MLPClassifier, ConvClassifier, Autoencoder, VariationalAutoencoder, VisionTransformer)
 _COSTLY = (RNNLanguageModel, TransformerLanguageModel, ResNetClassifier, LearnedOptimizerTraining)
 
@@ -277,16 +276,17 @@ MIXTURES: dict[str, TaskMixture | WeightedMixtures] = {
     "broad_downloaded": _BROAD_DOWNLOADED,
     "broad_cluster": dataclasses.replace(_BROAD_DOWNLOADED, augmentation="velo_published", scale=16),
     "varied": TaskMixture(_VARIED, image_datasets=("digits", "textures")),
+    "accelerator": TaskMixture(_SHORT_PROGRAMS, image_datasets=("digits", "textures")),
     "small": TaskMixture(((MLPClassifier, 3.0), (ConvClassifier, 1.0), (MLPLanguageModel, 2.0))),
     "velo_phase_1": _FIRST_PHASE,
     "velo_phase_2": _LATER_PHASES,
     "velo_phase_3": _LATER_PHASES,
     "velo_phase_4": _LATER_PHASES,
 }
-"""Named mixtures. broad, varied (images of two kinds) and small suit a core; broad_cluster has up to ten million
-parameters; velo_phase_* are the families, caps, augmentations and normalisation of VeLO's phases, of which the last
-three differ only in how the optimizer is trained on them. Deviation: the caps hold for the machine for which
-`tasks.cost` is calibrated."""
+"""Mixtures by name. broad, varied (images of two kinds) and small suit a core. accelerator is varied without what
+thousands of lanes make slow, such as convolutions with other weights in each lane. broad_cluster has up to ten million
+parameters. velo_phase_* are the families, caps, augmentations and normalisation of VeLO's phases; the last three differ
+only in how the optimizer is trained on them. Deviation: caps are for the machine `tasks.cost` is calibrated on."""
 
 
 def get_mixture(name: str) -> NamedMixture:

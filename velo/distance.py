@@ -7,8 +7,6 @@ import jax.numpy as jnp
 
 from velo.shapes import Float
 
-DECAY = 0.999**0.5
-
 
 class Distance(NamedTuple):
     """One estimate over all tensors and one for each tensor, the latter only read by the hypernetwork."""
@@ -30,6 +28,7 @@ def init_distance(num_tensors: int, initial: float) -> Distance:
 def update_distance(
     distance: Distance,
     rate: Float[jax.Array, ""],
+    decay: float,
     inner_products: Float[jax.Array, " tensors"],
     sums: Float[jax.Array, " tensors"],
 ) -> Distance:
@@ -37,10 +36,11 @@ def update_distance(
 
     Args:
         rate: gamma_k d_k, the nominal step of this update.
+        decay: beta_3, of the numerator and of the gradient sum.
         inner_products: <g_k, x_0 - x_k> of each tensor.
         sums: |s_{k+1}|_1 of each tensor, the absolute sum of the weighted gradient sum after this update.
     """
-    numerator = DECAY * distance.numerator + distance.estimate * rate * inner_products
+    numerator = decay * distance.numerator + distance.estimate * rate * inner_products
     tiny = 1e-30
     return Distance(
         jnp.maximum(distance.estimate, jnp.sum(numerator) / (jnp.sum(sums) + tiny)),

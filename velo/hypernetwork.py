@@ -17,6 +17,7 @@ class LSTMState(NamedTuple):
 class Controls(NamedTuple):
     mixture: Float[jax.Array, "tensors bank"]
     log_step: Float[jax.Array, " tensors"]
+    elementwise: Float[jax.Array, " tensors"]  # share of Adam's direction in the original coordinates, unclipped
 
 
 def dense(layer: Theta, x: Float[jax.Array, "tensors inputs"]) -> Float[jax.Array, "tensors outputs"]:
@@ -31,10 +32,12 @@ def init_dense(key: PRNGKeyArray, num_inputs: int, num_outputs: int, scale: floa
     return {"w": scale * jax.random.normal(key, (num_inputs, num_outputs)), "b": jnp.zeros(num_outputs)}
 
 
-def init_hypernetwork(key: PRNGKeyArray, num_inputs: int, lstm_size: int, num_mixtures: int) -> Theta:
-    """Random inner layers; the two output layers are zero, so that untrained controls and log steps are zero."""
+def init_hypernetwork(
+    key: PRNGKeyArray, num_inputs: int, lstm_size: int, num_mixtures: int, *, has_basis: bool
+) -> Theta:
+    """Random inner layers; the output layers are zero, so that untrained controls, log steps and shares are zero."""
     key_input, key_pool, key_mix, key_lstm = jax.random.split(key, 4)
-    return {
+    theta = {
         "input": init_dense(key_input, num_inputs, lstm_size),
         "pool": init_dense(key_pool, num_inputs, lstm_size),
         "mix": init_dense(key_mix, lstm_size, lstm_size),
@@ -44,6 +47,9 @@ def init_hypernetwork(key: PRNGKeyArray, num_inputs: int, lstm_size: int, num_mi
         "controls": init_dense(key, lstm_size, num_mixtures, scale=0.0),
         "log_step": init_dense(key, lstm_size + num_inputs, 1, scale=0.0),
     }
+    if has_basis:
+        theta["elementwise"] = init_dense(key, lstm_size + num_inputs, 1, scale=0.0)
+    return theta
 
 
 def init_lstm(theta: Theta, num_tensors: int) -> LSTMState:
@@ -58,8 +64,8 @@ def apply_hypernetwork(
 ) -> tuple[Controls, LSTMState]:
     """One step of the LSTM for every tensor (2211.09760, section on the architecture).
 
-    The tensors see each other through a maximum over all of them. The log step reads the features directly too,
-    so that a plain schedule is a linear function of theta.
+    The tensors see each other through a maximum over all of them. The log step and the share of Adam's
+    direction read the features directly too, so that a plain schedule is a linear function of theta.
     """
     pooled = jnp.max(jax.nn.relu(dense(theta["pool"], inputs)), axis=0, keepdims=True)
     mixed = dense(theta["mix"], jax.nn.relu(dense(theta["input"], inputs))) + pooled
@@ -67,5 +73,7 @@ def apply_hypernetwork(
     update, candidate, forget, output = jnp.split(gates, 4, axis=1)
     cell = jax.nn.sigmoid(forget + 1.0) * state.cell + jax.nn.sigmoid(update) * jnp.tanh(candidate)
     hidden = jax.nn.sigmoid(output) * jnp.tanh(cell)
-    log_step = dense(theta["log_step"], jnp.concatenate([hidden, inputs], axis=1))[:, 0]
-    return Controls(dense(theta["controls"], hidden), log_step), LSTMState(hidden, cell)
+    read = jnp.concatenate([hidden, inputs], axis=1)
+    log_step = dense(theta["log_step"], read)[:, 0]
+    share = dense(theta["elementwise"], read)[:, 0] if "elementwise" in theta else jnp.zeros_like(log_step)
+    return Controls(dense(theta["controls"], hidden), log_step, share), LSTMState(hidden, cell)

@@ -3,18 +3,18 @@
 Each in JAX, block by block, or by the kernel (`velo.kernel`); the tests hold the two together.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo import blocks, distance, kernel, packing, parameter_mlp
+from velo import blocks, kernel, packing, parameter_mlp
 from velo.learned_optimizer import Theta
 from velo.shapes import Float
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
-SECOND_MOMENT_DECAY = 0.999
 EPSILON = 1e-8
 NUM_PARAMETER_FEATURES = 12
 NUM_SUMS = NUM_PARAMETER_FEATURES + 4
@@ -23,6 +23,15 @@ TINY_MOMENT = 1e-36
 """A second moment below it counts as none: the square of its inverse root overflows, and the sums over tensors would
 multiply infinity by zero."""
 MAX_LOG_MAGNITUDE = 3.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Decays:
+    """Of the averages beside the momenta."""
+
+    second_moment: float
+    gradient_sum: float
+    """beta_3 of Prodigy, the root of the above."""
 
 
 class Averages(NamedTuple):
@@ -67,7 +76,7 @@ class Tree(NamedTuple):
 
 
 class Scales(NamedTuple):
-    """What multiplies a step: minus the size, of the nominal direction plus the correction times the MLP's."""
+    """step = -size * (nominal direction + correction * MLP direction)."""
 
     size: Float[jax.Array, " tensors"]
     correction: Float[jax.Array, " tensors"]
@@ -75,7 +84,12 @@ class Scales(NamedTuple):
 
 
 def accumulate(
-    layout: packing.Layout, averages: Averages, tree: Tree, estimate: Float[jax.Array, ""], rate: Float[jax.Array, ""]
+    layout: packing.Layout,
+    decays: Decays,
+    averages: Averages,
+    tree: Tree,
+    estimate: Float[jax.Array, ""],
+    rate: Float[jax.Array, ""],
 ) -> tuple[Averages, Float[jax.Array, "tensors sums"]]:
     """The averages after this gradient, and sums over each tensor.
 
@@ -87,20 +101,20 @@ def accumulate(
         *momenta, second_moment, gradient_sum, initial = arrays[: -2 * num_tensors]
         tree = Tree(list(arrays[-2 * num_tensors : -num_tensors]), list(arrays[-num_tensors:]), initial)
         averages = Averages(tuple(momenta), second_moment, gradient_sum)
-        averages, sums = _accumulate_pages(layout, averages, tree, *scalars)
+        averages, sums = _accumulate_pages(layout, decays, averages, tree, *scalars)
         return [*averages.momenta, averages.second_moment, averages.gradient_sum, sums]
 
     if not kernel.in_use():
-        return _accumulate_pages(layout, averages, tree, estimate, rate)
+        return _accumulate_pages(layout, decays, averages, tree, estimate, rate)
     states = [*averages.momenta, averages.second_moment, averages.gradient_sum]
-    decays = np.array([*MOMENTUM_DECAYS, SECOND_MOMENT_DECAY, distance.DECAY])
+    all_decays = np.array([*MOMENTUM_DECAYS, decays.second_moment, decays.gradient_sum])
     *momenta, second_moment, gradient_sum, sums = kernel.call(
         "velo_accumulate",
         in_jax,
         [jnp.stack([estimate, rate]), *states, tree.initial, *tree.grads, *tree.params],
         in_place={1 + index: index for index in range(len(states))},
-        decays=decays.astype(np.float32),
-        rests=(1.0 - decays).astype(np.float32),
+        decays=all_decays.astype(np.float32),
+        rests=(1.0 - all_decays).astype(np.float32),
         max_gradient=np.float32(MAX_GRADIENT),
     )
     return Averages(tuple(momenta), second_moment, gradient_sum), sums
@@ -154,10 +168,10 @@ def steps(
     )
 
 
-def _accumulate_pages(layout, averages, tree, estimate, rate):
+def _accumulate_pages(layout, decays, averages, tree, estimate, rate):
     def function(averages, read):
         grad, weights = read
-        averages = _accumulate(averages, grad, estimate, rate)
+        averages = _accumulate(decays, averages, grad, estimate, rate)
         return averages, _page_sums(averages, grad, weights, estimate)
 
     read = (layout.pack(tree.grads), (layout.pack(tree.params), tree.initial))
@@ -193,21 +207,22 @@ def _scaled_direction(momentum, root, outputs, correction, nominal) -> Float[jax
     return nominal * momentum * jnp.exp(magnitude) + correction * root * direction
 
 
-def _clean(grad):
-    """A broken entry is no gradient: neither it nor the overflow of its square may reach an average."""
+def clean(grad):
+    """Zeroes non-finite and huge entries: neither they nor the overflow of their squares may reach an average."""
     return jnp.where(jnp.abs(grad) < MAX_GRADIENT, grad, 0.0)
 
 
-def _accumulate(averages: Averages, grad, estimate, rate) -> Averages:
+def _accumulate(decays: Decays, averages: Averages, grad, estimate, rate) -> Averages:
     """Averages after this gradient, each weighted by the distance estimate of its time (2306.06101, algorithm 4)."""
-    weighted = estimate * _clean(grad)
+    weighted = estimate * clean(grad)
+    decay = decays.second_moment
     return Averages(
         momenta=tuple(
-            decay * momentum + (1.0 - decay) * weighted
-            for decay, momentum in zip(MOMENTUM_DECAYS, averages.momenta, strict=True)
+            momentum_decay * momentum + (1.0 - momentum_decay) * weighted
+            for momentum_decay, momentum in zip(MOMENTUM_DECAYS, averages.momenta, strict=True)
         ),
-        second_moment=SECOND_MOMENT_DECAY * averages.second_moment + (1.0 - SECOND_MOMENT_DECAY) * jnp.square(weighted),
-        gradient_sum=distance.DECAY * averages.gradient_sum + rate * weighted,
+        second_moment=decay * averages.second_moment + (1.0 - decay) * jnp.square(weighted),
+        gradient_sum=decays.gradient_sum * averages.gradient_sum + rate * weighted,
     )
 
 
@@ -216,7 +231,7 @@ def _features(averages: Averages, grad, weights, estimate) -> Features:
     weight, initial = weights
     root = jnp.sqrt(averages.second_moment)
     inverse = jnp.where(averages.second_moment > TINY_MOMENT, 1.0 / root, 0.0)
-    weighted = estimate * _clean(grad)
+    weighted = estimate * clean(grad)
     return Features(
         gradient=weighted,
         weight=weight,
@@ -243,6 +258,6 @@ def _page_sums(averages: Averages, grad, weights, estimate) -> Float[jax.Array, 
         columns.weight,
         columns.root,
         jnp.abs(averages.gradient_sum),
-        -_clean(grad) * columns.moved,
+        -clean(grad) * columns.moved,
     ]
     return jnp.stack([jnp.sum(summand, axis=-1) for summand in summands], axis=-1)

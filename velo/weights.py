@@ -25,7 +25,8 @@ except ImportError:  # newer versions of JAX
 
 DEFAULT_WEIGHTS = pathlib.Path(__file__).parent / "data" / "default.velo"
 """Those that come with the package; docs/model_card.md says what they are."""
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1: before VeLO had a basis; its VeLO is elementwise."""
 DESCRIPTION = "velo"  # our entry in the metadata: JSON with the fields of WeightsInfo
 CHECKSUM = "velo_sha256"  # of that entry's text
 
@@ -246,6 +247,8 @@ def _parse_description(metadata: Mapping[str, str]) -> dict[str, Any]:
     for field, kind in expected.items():
         if type(description.get(field)) is not kind:
             raise WeightsError(f"the description has no {field} of type {kind.__name__}")
+    if version == 1 and description["architecture"] == "VeLO":
+        description["configuration"] = {"basis": "elementwise", **description["configuration"]}
     return description
 
 

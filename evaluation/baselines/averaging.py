@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
+from evaluation.baselines.schedule_free_plus import ScheduleFreePlusState
+
 GAMMA = 8
 """Exponent of the polynomial average that DoG (2302.12022) is evaluated with."""
 
@@ -80,6 +82,12 @@ def slow_weights(opt_state: Any, params: Any) -> Any:
 def schedule_free_average(opt_state: Any, params: Any) -> Any:
     """x of schedule-free (2405.15682) from y, where its gradients are taken, and z."""
     return contrib.schedule_free_eval_params(_find(opt_state, contrib.ScheduleFreeState), params)
+
+
+def schedule_free_plus_average(opt_state: Any, params: Any) -> Any:
+    """x of ScheduleFree+."""
+    del params
+    return _find(opt_state, ScheduleFreePlusState).x
 
 
 def _find(opt_state: Any, kind: type) -> Any:

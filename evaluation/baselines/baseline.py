@@ -1,4 +1,19 @@
-"""What a hand-designed optimizer is to an evaluation."""
+"""The interface of baselines: an optax optimizer with what may be tuned about it.
+
+    def signed(hyperparameters, num_steps):
+        return optax.chain(optax.scale_by_sign(), optax.scale_by_learning_rate(hyperparameters["learning_rate"]))
+
+    baseline = Baseline(
+        "signed", signed, "a note on its origin",
+        space=(("learning_rate", LogUniform(1e-5, 1.0)),),
+        defaults=(("learning_rate", 1e-3),),
+    )
+    tx = baseline.bind({"learning_rate": 0.01}, num_steps=1000)  # an optax transformation for one run
+    cosine = baseline.with_schedule("cosine")                    # the same, with a schedule on its learning rate
+
+An evaluation takes it as `Contender("signed", baseline)`, `velo-evaluate` as `--optimizers my_module:baseline`. The
+catalogue holds all baselines that have a name.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -10,33 +25,43 @@ from evaluation.baselines.schedules import SCHEDULES, scheduled
 from evaluation.baselines.spans import Span
 
 Hyperparameters = Mapping[str, Any]
-"""Name -> number, traced or not."""
+"""Name -> scalar, a Python number or traced."""
 RATE = "learning_rate"
 PEAK_RATE = "peak_rate"
-"""The rate without its schedule, for the few factories that need both."""
+"""The learning rate without its schedule, for the few factories that need both."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """An optax optimizer, hashed by value; `factory(hyperparameters, num_steps)` takes traced hyperparameters.
+    """An optax optimizer that takes its hyperparameters at `bind`; a frozen dataclass, hashed by value.
 
-    What the factory gets as "learning_rate" is a number or, under a schedule, a function of the step, as optax's
-    optimizers take either. Methods that need no rate get 1 or the schedule's factor.
+    Raises:
+        ValueError: a hyperparameter of the space has no default, or the schedule is unknown or not taken.
     """
 
     name: str
+    """By which reports and stored curves know it. It has to change when the factory does something else."""
     factory: Callable[[Hyperparameters, int], optax.GradientTransformation]
+    """(hyperparameters, num_steps) -> optax transformation; the hyperparameters may be traced.
+
+    "learning_rate" is a scalar or, under a schedule, a function of the number of steps taken: optax's optimizers take
+    either. It is 1, or the schedule's factor, for a baseline that has no learning rate.
+    """
     paper: str
     """arXiv number or a short reference."""
     space: tuple[tuple[str, Span], ...] = ()
-    """What is tuned; nothing is tuned if empty."""
+    """(hyperparameter, span from which it is drawn): what is tuned. Nothing is tuned if empty."""
     defaults: tuple[tuple[str, float], ...] = ()
-    """Hyperparameters of an untuned run."""
+    """(hyperparameter, value) of an untuned run, for all that the factory takes."""
     schedule: str = "constant"
     """Name in `schedules.SCHEDULES`, or "constant"."""
     takes_schedule: bool = True
+    """Whether its learning rate may be a function of the step."""
     evaluation_params: Callable[[Any, Any], Any] | None = None
-    """(optimizer state, parameters) -> the point to evaluate, where that isn't the point of the gradients."""
+    """(optimizer state, params) -> the params to evaluate, a tree of the same shapes; None for `params` themselves.
+
+    For optimizers that return another point than the one at which they take gradients, such as an average.
+    """
 
     def __post_init__(self):
         missing = sorted(set(dict(self.space)) - set(dict(self.defaults)))
@@ -49,7 +74,14 @@ class Baseline:
             raise ValueError(f"baseline {self.name!r}: unknown schedule {self.schedule!r}; known: {known}")
 
     def bind(self, hyperparameters: Hyperparameters, num_steps: int) -> optax.GradientTransformation:
-        """The optimizer for a run of `num_steps`; hyperparameters that are left out take their defaults.
+        """The optimizer for one run.
+
+        Args:
+            hyperparameters: scalars, which may be traced; those that are left out take their defaults.
+            num_steps: the length of the run, for schedules and warm-ups.
+
+        Returns:
+            An optax transformation for params of any shapes; its `update` may take the loss as `value`.
 
         Raises:
             ValueError: on a hyperparameter that the baseline doesn't have.
@@ -65,5 +97,12 @@ class Baseline:
         return self.factory(values, num_steps)
 
     def with_schedule(self, schedule: str) -> "Baseline":
-        """The same under a schedule, with the schedule's name appended to its own."""
+        """The same baseline under a schedule; `adam` becomes `adam_cosine`.
+
+        Args:
+            schedule: a name in `schedules.SCHEDULES`.
+
+        Raises:
+            ValueError: the schedule is unknown, or the baseline takes none.
+        """
         return dataclasses.replace(self, name=f"{self.name}_{schedule}", schedule=schedule)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from evaluation.baselines import averaging, bounded, distance_over_gradients
+from evaluation.baselines import averaging, bounded, distance_over_gradients, shampoo, soap
 from evaluation.baselines.baseline import PEAK_RATE, RATE, Baseline
-from evaluation.baselines.schedules import SCHEDULES
+from evaluation.baselines.schedule_free_plus import schedule_free_plus
+from evaluation.baselines.schedules import SCHEDULES, WARM_UP
 from evaluation.baselines.spans import Decay, LogUniform
 
 RATES = LogUniform(1e-5, 1.0)
@@ -63,6 +64,20 @@ def _schedule_free_adamw(h, num_steps):
     second_moment = optax.scale_by_rms(decay=h["b2"], eps=1e-8, eps_in_sqrt=False, bias_correction=True)
     return _schedule_free(
         optax.chain(second_moment, optax.add_decayed_weights(h["weight_decay"])), h, num_steps, h["b1"]
+    )
+
+
+def _schedule_free_soap(h, num_steps):
+    """SOAP's direction without its momentum, for which the interpolation stands."""
+    direction = soap.scale_by_soap(b1=0.0, b2=h["b2"])
+    return _schedule_free(optax.chain(direction, optax.add_decayed_weights(h["weight_decay"])), h, num_steps, h["b1"])
+
+
+def _schedule_free_plus(h, num_steps):
+    """With a warm-up over the first tenth and averages from twice as late, which the author's code recommends."""
+    rate = lambda count: h[RATE] * SCHEDULES["warmup"](num_steps)(count)  # noqa: E731
+    return schedule_free_plus(
+        rate, b1=h["b1"], b2=h["b2"], interpolation=h["interpolation"], average_from=round(2 * WARM_UP * num_steps)
     )
 
 
@@ -146,6 +161,11 @@ _TABLE = (
     _baseline("muon", _with(contrib.muon, "beta", "weight_decay", consistent_rms=0.2), "Jordan et al. 2024, 2502.16982",
               _RATE, ("beta", FIRST_DECAYS), _WEIGHT_DECAY,
               defaults={RATE: 3e-3, "beta": 0.95, "weight_decay": 1e-4}),
+    # Kronecker factors of the gradient.
+    _baseline("shampoo", _with(shampoo.shampoo, "b1", "b2", "weight_decay"), "1802.09568, 2309.06497",
+              _RATE, *_MOMENTS, _WEIGHT_DECAY, defaults={**_ADAM, "weight_decay": 1e-4}),
+    _baseline("soap", _with(soap.soap, "b1", "b2", "weight_decay"), "2409.11321", _RATE, *_MOMENTS, _WEIGHT_DECAY,
+              defaults={RATE: 3e-3, "b1": 0.95, "b2": 0.95, "weight_decay": 1e-4}),
     # Curvature, by Hutchinson's estimate on the step's batch.
     _baseline("sophia", _with(contrib.sophia, "b1", "b2", "gamma", "weight_decay"), "2305.14342", _RATE, *_MOMENTS,
               ("gamma", LogUniform(1e-3, 1.0)), _WEIGHT_DECAY,
@@ -168,6 +188,14 @@ _TABLE = (
               "2405.15682", (RATE, LogUniform(1e-4, 10.0)), ("b1", Decay(0.8, 0.99)),
               defaults={RATE: 1.0, "b1": 0.9}, takes_schedule=False,
               evaluation_params=averaging.schedule_free_average),
+    _baseline("schedule_free_soap", _schedule_free_soap, "2405.15682 over 2409.11321", _RATE, ("b1", Decay(0.8, 0.99)),
+              ("b2", SECOND_DECAYS), _WEIGHT_DECAY,
+              defaults={RATE: 3e-3, "b1": 0.9, "b2": 0.95, "weight_decay": 1e-4},
+              takes_schedule=False, evaluation_params=averaging.schedule_free_average),
+    _baseline("schedule_free_plus", _schedule_free_plus, "2605.19095", (RATE, LogUniform(1e-3, 100.0)), *_MOMENTS,
+              ("interpolation", Decay(0.8, 0.99)),
+              defaults={RATE: 1.0, "b1": 0.9, "b2": 0.95, "interpolation": 0.9},
+              takes_schedule=False, evaluation_params=averaging.schedule_free_plus_average),
     # Nothing to tune.
     _baseline("prodigy", _with(contrib.prodigy), "2306.06101"),
     _baseline("dadapt_adamw", _with(contrib.dadapt_adamw), "2301.07733"),

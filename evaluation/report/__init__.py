@@ -1,1 +1,1 @@
-"""What an evaluation shows: a table in the terminal and one HTML page."""
+"""The report of an evaluation: tables in the terminal, an HTML page, Markdown, figures and CSV files."""

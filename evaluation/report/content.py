@@ -1,4 +1,4 @@
-"""Everything that a report shows, computed once: the page, the Markdown and the terminal only set it."""
+"""What a report shows, computed once: page, Markdown and terminal only lay it out."""
 
 import dataclasses
 import functools
@@ -6,68 +6,85 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation import summary
-from evaluation.manifest import Manifest
-from evaluation.report import overview_figures, task_figures
+from evaluation.curves import Results
+from evaluation.report import figures, learning_curves, score_tables
 from evaluation.report.drawing import Drawing, table_csv
-from evaluation.results import Results
-from evaluation.settings import Evaluation
-from evaluation.summary import Row, Summary, Time
+from evaluation.report.score_tables import Row, Summary, Time
+from evaluation.saved_evaluation import SavedEvaluation
+from evaluation.settings import Procedure
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Content:
-    manifest: Manifest
+    """Tables and figures of an evaluation; each is computed when it is first asked for, and kept."""
+
+    saved: SavedEvaluation
 
     @property
     def results(self) -> Results:
-        return self.manifest.results
+        """The curves."""
+        return self.saved.results
 
     @property
-    def settings(self) -> Evaluation:
-        return self.manifest.settings
+    def suite(self) -> str:
+        """What the tasks are called."""
+        return self.saved.suite
+
+    @property
+    def procedure(self) -> Procedure:
+        """How contenders were compared."""
+        return self.saved.procedure
 
     @functools.cached_property
     def rows(self) -> list[Row]:
-        return summary.rows(self.results)
+        """The scores of each optimizer on each task."""
+        return score_tables.rows(self.results)
 
     @functools.cached_property
     def times(self) -> list[Time]:
-        return summary.times(self.results)
+        """The times of each optimizer on each task."""
+        return score_tables.times(self.results)
 
     @functools.cached_property
     def summaries(self) -> list[Summary]:
-        return summary.summaries(self.results, self.rows)
+        """The scores of each optimizer over all tasks."""
+        return score_tables.summaries(self.results, self.rows)
 
     @property
     def num_reference_trials(self) -> int:
+        """How many settings of the reference were tried per task."""
         return next(found.num_trials for found in self.summaries if found.optimizer == self.results.reference)
 
     @functools.cached_property
     def overview(self) -> list[Drawing]:
+        """The three figures over all tasks."""
         return [
-            overview_figures.forest(self.results, self.summaries),
-            overview_figures.profile(self.results),
-            overview_figures.tuning_cost(self.results),
+            figures.forest(self.results, self.summaries),
+            figures.profile(self.results),
+            figures.tuning_cost(self.results),
         ]
 
     @functools.cached_property
     def meta_loss(self) -> Drawing | None:
-        points = self.manifest.meta_training
-        return overview_figures.meta_loss(points) if points else None
+        """The figure of meta-training; None if there is nothing to draw."""
+        points = self.saved.meta_training
+        return figures.meta_loss(points) if points else None
 
     @functools.cached_property
     def curves(self) -> list[Drawing]:
-        return [task_figures.training_curves(self.results, task) for task in self.results.tasks]
+        """The learning curves of each task."""
+        return [learning_curves.training_curves(self.results, task) for task in self.results.tasks]
 
     @functools.cached_property
     def sensitivity(self) -> list[Drawing]:
-        return [task_figures.sensitivity(self.results, task) for task in self.results.tasks]
+        """Final loss against learning rate, for each task."""
+        return [figures.sensitivity(self.results, task) for task in self.results.tasks]
 
     @functools.cached_property
     def step_sizes(self) -> list[Drawing]:
+        """The step sizes of each learned optimizer on each task, where they were recorded."""
         found = [
-            task_figures.step_sizes(self.results, task, optimizer)
+            figures.step_sizes(self.results, task, optimizer)
             for optimizer in self.results.learned
             for task in self.results.tasks
         ]
@@ -75,33 +92,37 @@ class Content:
 
     @functools.cached_property
     def time_profile(self) -> Drawing:
-        return overview_figures.profile(self.results, in_seconds=True)
+        """The performance profiles in seconds."""
+        return figures.profile(self.results, in_seconds=True)
 
     @property
     def drawings(self) -> list[Drawing]:
-        """All of them, in the order of the page."""
+        """All figures of the page, in its order."""
         meta = [self.meta_loss] if self.meta_loss else []
         return [*meta, *self.overview, *self.curves, *self.sensitivity, *self.step_sizes, self.time_profile]
 
     @functools.cached_property
     def files(self) -> list[Drawing]:
-        """Those that are written as files, the training curves of all tasks in one picture among them."""
-        return [overview_figures.all_training_curves(self.results), *self.drawings]
+        """All figures that are written as files: those of the page and the learning curves of all tasks in one."""
+        return [learning_curves.all_training_curves(self.results), *self.drawings]
 
     @property
     def rows_csv(self) -> str:
+        """`rows` as the text of a CSV file."""
         return _dataclasses_csv(self.rows)
 
     @property
     def summaries_csv(self) -> str:
+        """`summaries` as the text of a CSV file."""
         return _dataclasses_csv(self.summaries)
 
     @property
     def times_csv(self) -> str:
+        """`times` as the text of a CSV file."""
         return _dataclasses_csv(self.times)
 
     def speed(self, optimizer: str) -> dict[str, float]:
-        """Medians over tasks of what the clock says, sums of what was spent."""
+        """An optimizer's times over all tasks: medians of ratios to the reference, sums of seconds."""
         mine = [time for time in self.times if time.optimizer == optimizer]
         reference = [time for time in self.times if time.optimizer == self.results.reference]
         pace = [a.milliseconds_per_step / b.milliseconds_per_step for a, b in zip(mine, reference, strict=True)]
@@ -117,7 +138,7 @@ class Content:
 
 
 def _dataclasses_csv(items: Sequence) -> str:
-    """Tuples become columns of their own, where they are of numbers."""
+    """A row for each dataclass; named tuples become a column for each field, hyperparameters become text."""
     columns: list[str] = []
     rows = []
     for item in items:

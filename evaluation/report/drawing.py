@@ -1,4 +1,4 @@
-"""A figure with its data: as SVG for a page, PNG for a paper, CSV for everybody."""
+"""Figures with their data: SVG for a page, PNG for a paper, CSV for everybody; colours and axes that all share."""
 
 import base64
 import csv
@@ -15,14 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from evaluation.results import Results
+from evaluation.curves import Results
 
 LEARNED_COLORS = ("#d55e00", "#e69f00", "#cc79a7", "#8c510a")
 BASELINE_COLORS = ("#0072b2", "#009e73", "#56b4e9", "#7f7f7f", "#6a3d9a", "#b2182b", "#b8860b", "#1b7837")
 REFERENCE_COLOR = "#1a1a1a"
 DASHES = ("6 2", "2 2", "6 2 2 2", "8 3", "3 1")
-SIZE = (4.0, 2.75)  # inches; a panel is 300-400 px wide on a page, so 9 pt are about 11 px
+PANEL_INCHES = (4.0, 2.75)  # a panel is 300-400 px wide on a page, so 9 pt are about 11 px
 MAX_POINTS = 150
+"""Greatest number of points of a line."""
 PNG_DOTS_PER_INCH = 200
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -41,7 +42,7 @@ STYLE: Any = {
 
 @dataclasses.dataclass(frozen=True)
 class Stroke:
-    """How an optimizer is drawn everywhere: the same colour and dashes in every figure and in the legend."""
+    """The line of an optimizer, the same in every figure and in the legend."""
 
     color: str
     dashes: str
@@ -50,16 +51,17 @@ class Stroke:
 
     @property
     def line(self) -> dict:
+        """Keyword arguments of matplotlib's `plot`."""
         pattern = [float(part) for part in self.dashes.split()]
         return {
             "color": self.color,
             "linewidth": self.width,
-            "linestyle": (0, tuple(size / self.width for size in pattern)) if pattern else "solid",
+            "linestyle": (0, tuple(length / self.width for length in pattern)) if pattern else "solid",
         }
 
 
 def strokes(results: Results) -> dict[str, Stroke]:
-    """Learned optimizers warm and thick, the reference black, other baselines cool and dashed."""
+    """For each optimizer: learned ones warm and thick, the reference black, other baselines cool and dashed."""
     result = {}
     num_baselines = 0
     for name in results.optimizers:
@@ -88,15 +90,17 @@ class Drawing:
 
     @property
     def file_name(self) -> str:
+        """`name` as the name of a file, without a suffix."""
         return re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)
 
     @property
     def csv(self) -> str:
+        """The data as the text of a CSV file."""
         return table_csv(self.columns, self.rows)
 
     @property
     def svg(self) -> str:
-        """An element that scales with its container and names itself to screen readers."""
+        """The figure as an `<svg>` element that scales with its container and has a label for screen readers."""
         buffer = io.StringIO()
         with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.name}):  # ids differ between the figures of a page
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -109,7 +113,7 @@ class Drawing:
         return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1).replace("xlink:href", "href")
 
     def save(self, folder: Path) -> None:
-        """NAME.png and NAME.csv in an existing folder."""
+        """Writes NAME.png and NAME.csv into an existing folder."""
         with matplotlib.rc_context({**STYLE, "font.sans-serif": ["DejaVu Sans"]}):
             self.figure.savefig(
                 folder / f"{self.file_name}.png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": None}
@@ -118,7 +122,7 @@ class Drawing:
 
 
 def table_csv(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """Floats with six significant digits."""
+    """The text of a CSV file; floats have six significant digits."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
@@ -128,12 +132,13 @@ def table_csv(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
 
 
 def data_address(text: str, kind: str = "text/csv") -> str:
-    """The text as an address that a browser saves without asking a server."""
+    """The text as a `data:` URL, which a browser saves without asking a server."""
     return f"data:{kind};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
 
 
-def panel(x_label: str, y_label: str, size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, layout="constrained")
+def panel(x_label: str, y_label: str, inches: tuple[float, float] = PANEL_INCHES) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes in the report's style."""
+    figure = Figure(figsize=inches, layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -144,18 +149,19 @@ def panel(x_label: str, y_label: str, size: tuple[float, float] = SIZE) -> tuple
 
 
 def style_axes(axes: Axes) -> None:
+    """The report's style: a light grid, no frame."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e8eaed", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
 def subsample(num_points: int) -> np.ndarray:
-    """At most `MAX_POINTS` places, the first and the last among them."""
+    """At most `MAX_POINTS` evenly spaced indices, the first and the last among them."""
     return np.unique(np.round(np.linspace(0, num_points - 1, MAX_POINTS)).astype(int))
 
 
 def set_loss_limits(axes: Axes, lowest: list[float], highest: list[float]) -> None:
-    """From the best loss to a little above where training starts, logarithmic if all of it is positive."""
+    """Limits from the best loss to a little above where training starts; logarithmic if all of it is positive."""
     low, high = (min(lowest), max(highest)) if lowest else (0.0, 1.0)
     if not np.isfinite(high) or high <= low:
         high = low + max(abs(low), 1e-12)

@@ -1,4 +1,4 @@
-"""The HTML page: one file that needs nothing else, no network included."""
+"""The report as an HTML page: one file with all figures and data in it, which needs no network."""
 
 import importlib.resources
 import math
@@ -7,48 +7,48 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from evaluation import identity
-from evaluation.report import drawing, words
+from evaluation import curve_key
+from evaluation.report import drawing, wording
 from evaluation.report.content import Content
-from evaluation.summary import Row
+from evaluation.report.score_tables import Row
 
 TEMPLATE = "page.html.j2"
 
 
 def render(content: Content) -> str:
-    """The page as text: the same for the same curves."""
+    """The page as text. It is the same for the same curves, except its section on time."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     source = (importlib.resources.files("evaluation.report") / TEMPLATE).read_text(encoding="utf-8")
     results = content.results
-    meta_training = content.manifest.meta_training
+    meta_training = content.saved.meta_training
     return environment.from_string(source).render(
         content=content,
-        settings=content.settings,
+        procedure=content.procedure,
         results=results,
-        words=words,
+        wording=wording,
         findings=[
-            (found.optimizer, words.finding(found, content.rows, results.reference, content.settings.stretch))
+            (found.optimizer, wording.finding(found, content.rows, results.reference, content.procedure.stretch))
             for found in content.summaries
             if found.is_learned
         ],
-        duels=words.duels(results),
-        notes=content.manifest.notes,
-        failures=words.failures(results, content.rows),
-        meta_ends=(words.number(meta_training[0][1]), words.number(meta_training[-1][1])) if meta_training else (),
+        duels=wording.duels(results),
+        notes=content.saved.notes,
+        failures=wording.failures(results, content.rows),
+        meta_ends=(wording.number(meta_training[0][1]), wording.number(meta_training[-1][1])) if meta_training else (),
         strokes=drawing.strokes(results),
         tuned={name for name in results.optimizers if results.entry(results.tasks[0], name).is_tuned},
         groups=[(task, _cells([row for row in content.rows if row.task == task])) for task in results.tasks],
-        sizes=[(task, results.entry(task, results.reference).reported[0].num_steps) for task in results.tasks],
+        task_steps=[(task, results.entry(task, results.reference).reported[0].num_steps) for task in results.tasks],
         svg=lambda figure: Markup(figure.svg),
         address=drawing.data_address,
-        versions=identity.versions(),
+        versions=curve_key.versions(),
     )
 
 
 def _cells(rows: list[Row]) -> list[dict[str, Any]]:
-    """A task's rows with their best losses marked."""
+    """The rows of a task, with its least losses marked."""
     best_train, best_valid = min(row.train_loss for row in rows), min(row.valid_loss for row in rows)
     return [
         {

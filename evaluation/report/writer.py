@@ -1,20 +1,22 @@
-"""Writes an evaluation's report into its folder and prints its tables."""
+"""Writes an evaluation's report into its folder, and prints its tables in the terminal."""
 
 import os
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
-from evaluation.manifest import Manifest
-from evaluation.report import markdown, page, terminal
+from evaluation.report import markdown, page, wording
 from evaluation.report.content import Content
+from evaluation.saved_evaluation import SavedEvaluation
 
 PAGE_NAME = "report.html"
 MARKDOWN_NAME = "report.md"
 FIGURES_FOLDER = "figures"
 
 
-def write(out: Path, manifest: Manifest, console: Console | None = None) -> Path:
+def write(out: Path, saved: SavedEvaluation, console: Console | None = None) -> Path:
     """Prints the tables; returns the page's path.
 
     Writes `report.html` (whole in itself), `report.md` with `figures/*.png`, a CSV file beside each figure, and
@@ -24,10 +26,9 @@ def write(out: Path, manifest: Manifest, console: Console | None = None) -> Path
         OSError: in one line, on a folder that can't be written.
     """
     console = console or Console()
-    content = Content(manifest)
-    reference, settings = manifest.results.reference, manifest.settings
-    console.print(terminal.task_table(content.rows, settings, reference))
-    console.print(terminal.summary_table(content.summaries, settings, reference))
+    content = Content(saved)
+    console.print(_task_table(content))
+    console.print(_summary_table(content))
     out = Path(out)
     texts = {
         PAGE_NAME: page.render(content),
@@ -48,3 +49,53 @@ def write(out: Path, manifest: Manifest, console: Console | None = None) -> Path
         raise OSError(f"can't write the report to {out}: {error.strerror or error}") from None
     console.print(f"report: {out / PAGE_NAME}", soft_wrap=True)
     return out / PAGE_NAME
+
+
+def _task_table(content: Content) -> Table:
+    """A section for each task, a line for each optimizer, learned ones in bold; narrow enough for 80 columns."""
+    rows, reference, procedure = content.rows, content.results.reference, content.procedure
+    seeds = wording.count(procedure.num_seeds, "seed")
+    result = Table(title=f"{content.suite}: final losses, mean of {seeds}", box=box.SIMPLE_HEAD, pad_edge=False)
+    result.add_column("optimizer", overflow="fold", min_width=19)
+    any_diverged = any(row.num_diverged for row in rows)
+    for name in ("rate", "train", "valid", f"/ {reference}", "speed-up", *(["diverged"] if any_diverged else [])):
+        result.add_column(name, justify="right", no_wrap=True)
+    task = None
+    for row in rows:
+        if row.task != task:
+            if task is not None:
+                result.add_section()
+            result.add_row(row.task, style="italic")
+            task = row.task
+        rate = dict(row.hyperparameters).get("learning_rate")
+        cells = [
+            f"  {row.optimizer}",
+            "none" if rate is None else wording.rate(rate),
+            wording.number(row.train_loss),
+            wording.number(row.valid_loss),
+            wording.ratio(row.ratio),
+            wording.envelope_speed_up(row.envelope_speed_up, procedure.stretch),
+            *([str(row.num_diverged) if row.num_diverged else ""] if any_diverged else []),
+        ]
+        result.add_row(*cells, style="bold" if row.is_learned else None)
+    return result
+
+
+def _summary_table(content: Content) -> Table:
+    """A line for each optimizer, over all tasks; narrow enough for 80 columns."""
+    reference, procedure = content.results.reference, content.procedure
+    result = Table(title=f"{content.suite}: against tuned {reference}", box=box.SIMPLE_HEAD, pad_edge=False)
+    result.add_column("optimizer", overflow="fold", min_width=19)
+    for name in ("trials", "final loss", "95 %", "w-t-l", "speed-up"):
+        result.add_column(name, justify="right", no_wrap=True)
+    for found in content.summaries:
+        result.add_row(
+            found.optimizer,
+            str(found.num_trials or "none"),
+            wording.ratio(found.ratio),
+            wording.interval(found.ratio_interval),
+            wording.record(found.record),
+            wording.envelope_speed_up(found.envelope_speed_up, procedure.stretch),
+            style="bold" if found.is_learned else None,
+        )
+    return result

@@ -1,12 +1,33 @@
-"""What a comparison says in numbers: pure functions on arrays of losses, lower is better.
+"""Scores of a comparison: pure functions on arrays of losses, where lower is better.
 
-Throughout, a non-finite loss counts as +inf: a run that diverged ends at inf, and whatever it had reached before
-stays reached. `seeds` axes are paired: index i is the same seed, so the same problem, for every optimizer. No score
-depends on the order of seeds or tasks.
+A non-finite loss counts as +inf. A run that diverged has the final loss inf, but keeps what it reached before. Axes
+called `seeds` are paired: index i is the same seed, and so the same problem, for every optimizer. No score depends on
+the order of seeds or tasks.
+
+- `speed_ups`: speed-ups, times to a target, performance profiles
+- `loss_ratios`: ratios of final losses, probability of improvement, what tuning is worth
+- `significance`: bootstrap intervals, wins and losses, paired tests
+- `smoothed_losses`: what the others build on: smoothing, final loss, divergence
 """
 
-from evaluation.scores.aggregates import interquartile_mean, loss_ratio, probability_of_improvement
-from evaluation.scores.curves import (
+from evaluation.scores.loss_ratios import (
+    best_of,
+    interquartile_mean,
+    loss_ratio,
+    probability_of_improvement,
+    worth_trials,
+)
+from evaluation.scores.significance import (
+    TIE,
+    Interval,
+    Record,
+    bootstrap_interval,
+    compare,
+    holm,
+    paired_p_value,
+    stratified_interval,
+)
+from evaluation.scores.smoothed_losses import (
     diverged,
     final_loss,
     has_unit,
@@ -16,11 +37,16 @@ from evaluation.scores.curves import (
     steps_to,
     window,
 )
-from evaluation.scores.duels import TIE, Record, compare, holm, paired_p_value
-from evaluation.scores.intervals import Interval, bootstrap_interval, stratified_interval
-from evaluation.scores.profiles import MAX_TAU, performance_profile, profile_score, times_to_target
-from evaluation.scores.speed_ups import envelope_speed_up, equal_time_losses, in_seconds, speed_up
-from evaluation.scores.trials import best_of, worth_trials
+from evaluation.scores.speed_ups import (
+    MAX_TAU,
+    envelope_speed_up,
+    equal_time_losses,
+    in_seconds,
+    performance_profile,
+    profile_score,
+    speed_up,
+    times_to_target,
+)
 
 __all__ = [
     "MAX_TAU",

@@ -1,20 +1,26 @@
-"""How much sooner, in steps and in seconds."""
+"""Speed-ups: how much sooner an optimizer reaches a loss than its baseline, in steps and in seconds.
+
+Also times to a target loss and performance profiles, as AlgoPerf scores optimizers (2306.07179).
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.scores.curves import final_loss, lower_envelope, relative, smooth, steps_to, window
+from evaluation.scores.smoothed_losses import diverged, final_loss, lower_envelope, relative, smooth, steps_to, window
 from velo.shapes import Float
+
+MAX_TAU = 4.0
+"""Greatest factor over the fastest optimizer that a performance profile shows."""
 
 
 def speed_up(losses: Float[np.ndarray, "seeds steps"], baseline: Float[np.ndarray, "seeds baseline_steps"]) -> float:
-    """Steps that the baseline needs / steps that the optimizer needs to reach the baseline's final loss.
+    """Steps that the baseline needs / steps that the optimizer needs, both to reach the baseline's final loss.
 
-    Both read off the lower envelope of the mean over seeds of the curves in the baseline's units (`relative`), so that
-    the baseline against itself gives exactly 1. The first time counts, even if a noisy curve doesn't keep that loss.
-    0 means that the optimizer doesn't reach that loss within its run; nan that the baseline itself ends at a
-    non-finite loss.
+    Each number of steps is the first at which the mean over seeds of the relative losses (`relative`) is at the
+    target, even if a noisy curve rises above it later. So the baseline against itself gives exactly 1.
+
+    Returns 0 if the optimizer doesn't reach the target within its run, nan if the baseline's final loss isn't finite.
     """
     curve, reference = relative(losses, baseline).mean(axis=0), relative(baseline, baseline).mean(axis=0)
     target = reference[-1]
@@ -26,27 +32,37 @@ def speed_up(losses: Float[np.ndarray, "seeds steps"], baseline: Float[np.ndarra
 def envelope_speed_up(
     losses: Float[np.ndarray, "seeds steps"], settings: Sequence[Float[np.ndarray, "seeds _"]]
 ) -> float:
-    """Steps that the best of the baseline's settings needs / steps that the optimizer needs to reach its lowest loss.
+    """Steps that the baseline needs / steps that the optimizer needs, both to reach the optimizer's lowest loss.
 
-    The baseline is the lower envelope over all its runs (2211.09760), which may be longer than the optimizer's, and
-    longer than each other: up to the longest, speed-ups above 1 are measured. At every step the envelope is the best
-    setting for that step, which no single one is, so this is hard on the optimizer.
+    The baseline is the lower envelope over several settings of its hyperparameters (2211.09760). Their runs may be
+    longer than the optimizer's, so that speed-ups above 1 can be measured. At every step the envelope is the best
+    setting for that step. No single setting is that good, so this score is hard on the optimizer. All curves are
+    smoothed over the window of the optimizer's run.
 
-    inf means that no setting gets that low within its run, 0 that the optimizer never has a finite smoothed loss. All
-    curves are smoothed over the window of the optimizer's run. Deviation: the paper takes the loss at the end of the
-    run and its whole length; where losses are noisy, every curve dips below its own end long before it.
+    Deviation: the paper takes the loss at the end of the run and the run's whole length. Where losses are noisy, every
+    curve dips below its own end long before it.
+
+    Args:
+        settings: the baseline's losses, an array of [seeds, steps] for each setting.
+
+    Returns:
+        inf if no setting gets that low within its run. 0 if the optimizer has no finite smoothed loss, or if it
+        diverged and its lowest loss is within the first window of steps: it reached nothing but where all start.
     """
     width = window(losses.shape[-1])
     curve = lower_envelope(smooth(losses, width).mean(axis=0))
     target = float(curve[-1])
     if not np.isfinite(target):
         return 0.0
+    num_steps = steps_to(curve, target)
+    if num_steps < width and diverged(losses).any():
+        return 0.0
     envelopes = [lower_envelope(smooth(runs, width).mean(axis=0)) for runs in settings]
-    return min(steps_to(envelope, target) for envelope in envelopes) / steps_to(curve, target)
+    return min(steps_to(envelope, target) for envelope in envelopes) / num_steps
 
 
 def in_seconds(steps_speed_up: float, seconds_per_step: float, baseline_seconds_per_step: float) -> float:
-    """A speed-up in steps as one in time: the optimizer's overhead counts, compilation doesn't."""
+    """Converts a speed-up in steps to one in time. The optimizer's overhead counts, compilation doesn't."""
     return steps_speed_up * baseline_seconds_per_step / seconds_per_step
 
 
@@ -56,11 +72,57 @@ def equal_time_losses(
     seconds_per_step: float,
     baseline_seconds_per_step: float,
 ) -> tuple[Float[np.ndarray, " seeds"], Float[np.ndarray, " seeds"]]:
-    """Final losses of both when the first of them has used up its steps: a slower optimizer is cut short."""
+    """Final losses of optimizer and baseline after equal time: the slower of them is cut short."""
     seconds = min(losses.shape[1] * seconds_per_step, baseline.shape[1] * baseline_seconds_per_step)
 
     def cut(runs, seconds_per_step):
+        """Final losses of runs that stop after `seconds`."""
         num_steps = min(runs.shape[1], max(1, round(seconds / seconds_per_step)))
         return final_loss(runs[:, :num_steps])
 
     return cut(losses, seconds_per_step), cut(baseline, baseline_seconds_per_step)
+
+
+def times_to_target(
+    losses: Float[np.ndarray, "seeds steps"],
+    baseline: Float[np.ndarray, "seeds baseline_steps"],
+    seconds_per_step: float = 1.0,
+) -> float:
+    """Median over seeds of the time until the smoothed loss first reaches the baseline's final loss, paired by seed.
+
+    In steps, or in seconds if `seconds_per_step` is given. A seed that misses the target counts as infinite, and so
+    does one whose baseline diverged.
+    """
+    times = [
+        steps_to(lower_envelope(smooth(run)), target) if np.isfinite(target) else np.inf
+        for run, target in zip(losses, final_loss(baseline), strict=True)
+    ]
+    with np.errstate(invalid="ignore"):  # the middle of two infinities
+        median = np.median(times)
+    return np.inf if np.isnan(median) else float(median) * seconds_per_step
+
+
+def performance_profile(
+    times: Float[np.ndarray, "tasks optimizers"], taus: Float[np.ndarray, " taus"]
+) -> Float[np.ndarray, "optimizers taus"]:
+    """Share of tasks on which an optimizer is at most tau times as slow as the fastest one.
+
+    A time of inf is a miss. On a task that every optimizer misses, none of them scores.
+    """
+    times = np.asarray(times, np.float64)
+    best = times.min(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        ratios = np.where(np.isfinite(times), times / best, np.inf)
+    return (ratios[:, :, None] <= np.asarray(taus)[None, None, :]).mean(axis=0)
+
+
+def profile_score(times: Float[np.ndarray, "tasks optimizers"]) -> Float[np.ndarray, " optimizers"]:
+    """Mean of each performance profile over tau in [1, 4]: 1 if always the fastest, 0 if never within a factor of 4.
+
+    Exact, without a grid of taus: a task with ratio r to the fastest adds (4 - r) / 3 where r < 4.
+    """
+    times = np.asarray(times, np.float64)
+    best = times.min(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        ratios = np.where(np.isfinite(times), times / best, np.inf)
+    return np.clip((MAX_TAU - ratios) / (MAX_TAU - 1.0), 0.0, None).mean(axis=0)

@@ -1,5 +1,6 @@
 """The code on the pages runs, their links lead somewhere, and the site builds without a warning."""
 
+import dataclasses
 import importlib.util
 import os
 import re
@@ -60,6 +61,18 @@ def test_code_on_a_page_runs(page, definitions, monkeypatch, tmp_path):
         for block in blocks(page):
             exec(re.sub(r"(?i)(num_steps ?= ?)\d+", r"\g<1>30", block), namespace)
     assert np.all(np.isfinite(jax.tree.leaves(namespace["params"])[0]))
+
+
+@pytest.mark.slow
+def test_the_evaluation_from_python_runs(monkeypatch, tmp_path):
+    """The page's own task and optimizers, for two steps."""
+    monkeypatch.chdir(tmp_path)
+    definitions, comparison = blocks("docs/evaluation.md")
+    namespace = {"my_learned_optimizer": QUICK[0], "my_theta": QUICK[1]}
+    exec(definitions, namespace)
+    namespace["task"] = dataclasses.replace(namespace["task"], num_steps=2)
+    exec(comparison, namespace)
+    assert "mine" in (tmp_path / "runs" / "mine" / "report.md").read_text()
 
 
 def test_links_of_the_readme_lead_somewhere():

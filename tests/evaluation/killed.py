@@ -1,4 +1,4 @@
-"""A sweep that kills its own process after some curves, as `kill -9` would: a process of its own of `test_run`."""
+"""A sweep that kills its own process after some curves, as `kill -9` would; `test_entry_point` starts it."""
 
 import os
 import signal
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evaluation import run, store
-from tests.evaluation.test_run import SETTINGS, learned
+from evaluation import curve_store, run
+from tests.evaluation.test_entry_point import EVALUATION
 
 NUM_CURVES = 4
 
 
 def main(out: Path) -> None:
-    put, count = store.Store.put, 0
+    put, count = curve_store.CurveStore.put, 0
 
     def counting_put(self, key, curve):
         nonlocal count
@@ -25,8 +25,8 @@ def main(out: Path) -> None:
         count += 1
         return put(self, key, curve)
 
-    store.Store.put = counting_put
-    run.evaluate(SETTINGS, learned(), out, console=Console(quiet=True))
+    curve_store.CurveStore.put = counting_put
+    run(EVALUATION, out, console=Console(quiet=True))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import optax
 
-from evaluation.curve import Cost, Curve
-from evaluation.results import Entry
+from evaluation.curves import Cost, Curve, Entry
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.fixed import FixedTask
 from velo.learned_optimizer import LearnedOptimizer
@@ -24,6 +23,9 @@ class ScaledSGD(LearnedOptimizer):
 
     def bind(self, theta, num_steps):
         return optax.with_extra_args_support(optax.sgd(theta["rate"]))
+
+
+own_lambda = lambda num_steps, learning_rate=0.1: optax.sgd(learning_rate)  # noqa: E731
 
 
 def own_sgd(num_steps, learning_rate=0.1, nesterov=False):

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -6,13 +7,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from evaluation import summary
-from evaluation.curve import StepSizes
-from evaluation.manifest import Manifest
-from evaluation.report import drawing, markdown, overview_figures, page, task_figures, words, writer
+from evaluation.curves import Results, StepSizes
+from evaluation.report import drawing, figures, learning_curves, markdown, page, score_tables, wording, writer
 from evaluation.report.content import Content
-from evaluation.results import Results
-from evaluation.settings import Evaluation
+from evaluation.saved_evaluation import SavedEvaluation
+from evaluation.settings import Procedure
 from tests.evaluation import browser
 from tests.evaluation.runs import entry
 
@@ -34,11 +33,11 @@ def _results(learned_losses, adam_losses, *, name="velo", stretched=()) -> Resul
 
 
 def _content(*losses, **options) -> Content:
-    return Content(Manifest(Evaluation(num_seeds=2), _results(*losses, **options)))
+    return Content(SavedEvaluation("demo", Procedure(num_seeds=2), _results(*losses, **options)))
 
 
 def test_rows_hold_the_scores_of_the_reported_runs():
-    velo, adam = summary.rows(_results(0.5 * PAIR, PAIR, stretched=[np.stack([LONG, LONG])]))
+    velo, adam = score_tables.rows(_results(0.5 * PAIR, PAIR, stretched=[np.stack([LONG, LONG])]))
     assert (velo.ratio, velo.valid_ratio) == pytest.approx((0.5, 0.5))
     assert velo.ratio_interval == pytest.approx((0.5, 0.5))
     assert velo.speed_up > 1
@@ -47,7 +46,7 @@ def test_rows_hold_the_scores_of_the_reported_runs():
     assert (velo.worth_trials, adam.worth_trials) == (np.inf, 1)
     assert (adam.ratio, adam.speed_up, adam.envelope_speed_up) == (1.0, 1.0, 1.0)
     assert adam.at_edge
-    assert words.hyperparameters(adam) == "1e-1 (edge)"
+    assert wording.hyperparameters(adam) == "1e-1 (edge)"
 
 
 def test_the_summary_is_over_all_tasks():
@@ -67,19 +66,19 @@ def test_time_charges_for_overhead():
     slow = results.entries[0]
     for curve in slow.reported:
         object.__setattr__(curve.cost, "seconds", 1.0)  # twice as slow as the reference
-    velo, adam = summary.times(results)
+    velo, adam = score_tables.times(results)
     assert (adam.milliseconds_per_step, velo.milliseconds_per_step) == (12.5, 25.0)
     assert (velo.speed_up, velo.envelope_speed_up) == (0.5, 0.5)
     assert velo.ratio > 1.2
-    assert summary.times_to_target(results, in_seconds=True).tolist() == [[1.0, 0.5]]
+    assert score_tables.times_to_target(results, in_seconds=True).tolist() == [[1.0, 0.5]]
 
 
 def test_the_finding_says_what_the_rows_say():
     content = _content(0.5 * PAIR, PAIR)
-    text = words.finding(content.summaries[0], content.rows, "adam", 4)
+    text = wording.finding(content.summaries[0], content.rows, "adam", 4)
     assert "below tuned adam's final training loss on 1 of 1 task, within 1 % of it on 0, above it on 0" in text
     assert "50.0 % below tuned adam's" in text
-    assert words.duels(content.results) == [("velo", [None, (2, 0, 0)])]
+    assert wording.duels(content.results) == [("velo", [None, (2, 0, 0)])]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_the_finding_says_what_the_rows_say():
 )
 def test_a_report_comes_out_whatever_the_losses(learned, adam):
     content = _content(learned, adam)
-    object.__setattr__(content.manifest, "meta_training", ((0, float("nan")),))
+    object.__setattr__(content.saved, "meta_training", ((0, float("nan")),))
     text = page.render(content)
     assert "</html>" in text
     assert ">nan" not in text.lower()
@@ -105,11 +104,26 @@ def test_failures_are_named():
     content = _content(np.stack([FALLING, np.where(np.arange(40) > 6, np.nan, FALLING)]), PAIR)
     velo, _ = content.rows
     assert velo.num_diverged == 1
-    assert words.number(velo.train_loss) == "diverged"
-    assert words.failures(content.results, content.rows) == [
+    assert wording.number(velo.train_loss) == "diverged"
+    assert wording.failures(content.results, content.rows) == [
         "tiny, velo, seed 1: its loss was no number from step 8.",
         "tiny, adam: the best learning rate, 1e-1, is the last that was tried; a better one may lie outside.",
     ]
+
+
+@pytest.mark.parametrize("end", [np.nan, 1e9])
+def test_an_optimizer_that_diverges_at_once_is_shown_as_diverged(end):
+    """Even beside a reference most of whose trials diverged too."""
+    at_once = np.where(np.arange(40) < 1, FALLING, end)
+    results = _results(np.stack([at_once, at_once]), PAIR)
+    adam = results.entries[1]
+    worse = tuple(dataclasses.replace(curve, train_loss=np.full(40, 1e12, np.float32)) for curve in adam.trials[0])
+    results = dataclasses.replace(
+        results, entries=(results.entries[0], dataclasses.replace(adam, trials=(worse, worse, adam.trials[2])))
+    )
+    velo, _ = score_tables.rows(results)
+    assert (velo.envelope_speed_up, velo.worth_trials, velo.speed_up) == (0.0, 0.0, 0.0)
+    assert wording.envelope_speed_up(velo.envelope_speed_up, 4) == wording.trials(velo.worth_trials, 3) == "diverged"
 
 
 @pytest.mark.parametrize(
@@ -117,24 +131,24 @@ def test_failures_are_named():
     [(0.0, "0.00"), (1.0, "1.00"), (0.06684, "0.0668"), (123.4, "123"), (2e-5, "2.00e-05"), (float("nan"), "-")],
 )
 def test_numbers_have_three_digits(value, text):
-    assert words.number(value) == text
+    assert wording.number(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(1e-3, "1e-3"), (0.00372759, "3.7e-3"), (1.0, "1e0")])
 def test_rates_are_short(value, text):
-    assert words.rate(value) == text
+    assert wording.rate(value) == text
 
 
 def test_every_optimizer_has_its_own_colour_and_a_figure_is_the_same_twice():
     results = _results(PAIR, PAIR)
     colors = [stroke.color for stroke in drawing.strokes(results).values()]
     assert len(set(colors)) == len(colors)
-    assert task_figures.training_curves(results, "tiny").svg == task_figures.training_curves(results, "tiny").svg
-    assert 'aria-label="Training curves on tiny"' in task_figures.training_curves(results, "tiny").svg
+    assert learning_curves.training_curves(results, "tiny").svg == learning_curves.training_curves(results, "tiny").svg
+    assert 'aria-label="Training curves on tiny"' in learning_curves.training_curves(results, "tiny").svg
 
 
 def test_the_figure_of_tuning_costs_is_in_units_of_the_best_trial():
-    rows = overview_figures.tuning_cost(_results(0.5 * PAIR, PAIR)).rows
+    rows = figures.tuning_cost(_results(0.5 * PAIR, PAIR)).rows
     assert rows == [("adam", 1, 1.0), ("adam", 2, 1.0), ("adam", 3, 1.0), ("velo", 1, pytest.approx(0.5))]
 
 
@@ -172,10 +186,9 @@ def written(tmp_path_factory):
     record = StepSizes(("w", "b"), np.array([0, 20]), np.array([[0.1, 0.0], [0.01, 0.02]], np.float32))
     for curve in results.entries[0].reported:
         object.__setattr__(curve, "step_sizes", record)
-    manifest = Manifest(
-        Evaluation(num_seeds=2), results, ("Little can be <said>.",), tuple((step, -step / 10) for step in range(5))
-    )
-    writer.write(out, manifest, Console(quiet=True))
+    points = tuple((step, -step / 10) for step in range(5))
+    saved = SavedEvaluation("demo", Procedure(num_seeds=2), results, ("Little can be <said>.",), points)
+    writer.write(out, saved, Console(quiet=True))
     return out
 
 

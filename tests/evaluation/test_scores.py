@@ -87,6 +87,25 @@ def test_envelope_speed_up_takes_the_best_setting_at_every_step():
     assert scores.envelope_speed_up(np.full((1, 100), np.nan), settings) == 0.0
 
 
+@pytest.mark.parametrize("end", [np.nan, np.inf, 1e9])
+@pytest.mark.parametrize("num_finite", [1, 2, 9])
+def test_an_optimizer_that_diverges_at_once_reaches_nothing_though_all_start_at_the_same_loss(num_finite, end):
+    losses = np.where(np.arange(100) < num_finite, FALLING, end)
+    assert scores.envelope_speed_up(losses[None], [FALLING[None]]) == 0.0
+    one_of_two = np.stack([FALLING, losses])
+    assert scores.envelope_speed_up(one_of_two, [np.stack([FALLING, FALLING])]) == 0.0
+
+
+def test_what_an_optimizer_reached_before_it_diverged_counts():
+    losses = np.where(np.arange(100) < 50, FAST, np.nan)
+    # Its lowest mean of ten is 11, after 50 steps; FALLING has a mean of ten of 11 after 95.
+    assert scores.envelope_speed_up(losses[None], [FALLING[None]]) == pytest.approx(95 / 50)
+
+
+def test_an_optimizer_that_stands_still_is_as_fast_as_any_at_where_it_starts():
+    assert scores.envelope_speed_up(np.full((1, 100), 100.0), [FALLING[None]]) == 1.0
+
+
 def test_loss_ratio_is_a_geometric_mean_over_pairs():
     assert scores.loss_ratio(np.array([2.0, 1.0]), np.array([1.0, 8.0])) == pytest.approx(0.5)
     assert scores.loss_ratio(np.array([2.0, np.inf]), np.array([1.0, 1.0])) == np.inf

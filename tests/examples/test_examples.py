@@ -1,6 +1,8 @@
 """Every example runs at a tiny size and does what it says; those of the frameworks have a file of their own."""
 
+import dataclasses
 import json
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -95,11 +97,13 @@ def test_own_task(load, tmp_path):
     assert "worker_started" in events and "set_aside" not in events
 
 
-def test_own_evaluation(load, tmp_path, monkeypatch):
-    monkeypatch.setitem(fixed.SUITES, "demo", ("mlp_breast_cancer",))
-    settings = {"steps_scale": 0.01, "num_seeds": 1, "num_rates": 2, "optimizers": ("adam",), "num_checkpoints": 1}
-    report = load("own_evaluation").main(tmp_path, **settings)
-    assert "own_lion" in report.read_text()
+def test_own_evaluation(load, tmp_path):
+    short = dataclasses.replace(fixed.TASKS["mlp_breast_cancer"], num_steps=3)
+    module = load("own_evaluation")
+    report = module.main(tmp_path, (short,), num_seeds=1, num_checkpoints=1, stretch=1)
+    text = report.read_text()
+    assert all(name in text for name in ("own_lion", "signed_momentum", "adam"))
+    assert pickle.loads(pickle.dumps(module.SIGNED_MOMENTUM)) == module.SIGNED_MOMENTUM
 
 
 @pytest.mark.slow

@@ -178,7 +178,7 @@ def test_scale_reaches_ten_million_parameters_and_keeps_small_ones():
 
 
 def test_unknown_mixture():
-    with pytest.raises(ValueError, match="unknown mixture 'huge'; known: broad"):
+    with pytest.raises(ValueError, match="unknown mixture 'huge'; known: accelerator, broad"):
         get_mixture("huge")
 
 

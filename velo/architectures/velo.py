@@ -1,22 +1,24 @@
 """VeLO: an LSTM over tensors steers the per-parameter MLP that corrects a parameter-free nominal optimizer.
 
-Source: 2211.09760. Deviations: the MLP corrects a hand-made direction (Prodigy's, 2306.06101, with cosine decay), so
-that an untrained theta is already a good optimizer, where the paper's MLP starts from nothing; the step scale is
-Prodigy's distance estimate instead of the parameters' root mean square, whose compounding growth diverges on long
-runs; the reference's dead mixing layer, discarded LSTM state and loss features frozen at ten steps are not carried
-over.
+Source: 2211.09760. Deviations:
+- The MLP corrects a hand-made direction, so that an untrained theta is already a good optimizer; the paper's MLP starts
+  from nothing. The direction is Adam's in the eigenbases of the gradients' Kronecker factors (SOAP, 2409.11321), under
+  Prodigy's step size (2306.06101) with cosine decay.
+- The step scale is Prodigy's distance estimate instead of the parameters' root mean square, whose compounding growth
+  diverges on long runs.
+- The reference's dead mixing layer, discarded LSTM state and loss features frozen at ten steps are not carried over.
 """
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from velo import distance, features, guard, hypernetwork, packing, parameter_mlp, passes
+from velo import distance, eigenbasis, features, guard, hypernetwork, matrices, packing, parameter_mlp, passes
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int, PRNGKeyArray
 
@@ -45,11 +47,23 @@ INPUTS = (
 )
 """Inputs of the hypernetwork in their order: how many, where they lie usually, how far they spread over steps, tensors
 and tasks of meta-training. Read in units of that spread, each can move the outputs as much as any other."""
-NUM_TENSOR_FEATURES = sum(count for count, _, _ in INPUTS)
+BASIS_INPUTS = (
+    (1, 0.5, 0.5),  # is there a basis
+    (1, -0.4, 0.3),  # effective rank of the left factor
+    (1, -0.3, 0.25),  # of the right factor
+    (1, 0.06, 0.06),  # off the diagonal
+    (1, 0.5, 0.3),  # alignment with Adam's direction in the original coordinates
+    (1, 0.15, 0.2),  # |s|_1 in the original coordinates over that in the eigenbasis
+)
+"""Further inputs of a VeLO in the eigenbasis."""
+BASES = ("kronecker", "elementwise")
+ELEMENTWISE = passes.Decays(second_moment=0.999, gradient_sum=0.999**0.5)
+KRONECKER = passes.Decays(second_moment=0.98, gradient_sum=0.98**0.5)
+"""Shorter: the basis turns under the second moment."""
 
 
 class State(NamedTuple):
-    """What is not in pages is per tensor or global."""
+    """Pages hold a number a parameter, in the coordinates of the basis."""
 
     step: Int[jax.Array, ""]
     averages: passes.Averages
@@ -59,6 +73,7 @@ class State(NamedTuple):
     distance: distance.Distance
     loss_history: features.LossHistory
     lstm: hypernetwork.LSTMState
+    basis: Any = ()  # eigenbasis.State if there is one
 
 
 class Moments(NamedTuple):
@@ -87,9 +102,16 @@ class VeLO(LearnedOptimizer):
     """First estimate of the distance to the solution (Prodigy: 1e-6, which costs short runs their first tenth)."""
     final_rate: float = 0.0
     """Where the nominal cosine decay ends, as a fraction of its start."""
+    basis: str = "kronecker"
+    """Coordinates of the state, the features and the MLP: `kronecker`, the eigenbases of each matrix's Kronecker
+    factors (`velo.eigenbasis`), or `elementwise`, the parameters' own, for less memory and time."""
+    max_side: int = 256
+    """Longest side of a matrix that is turned whole (`velo.matrices`)."""
+    refresh_every: int = 10
+    """Steps between two refreshes of the bases."""
 
     def __post_init__(self):
-        for name in ("lstm_size", "num_mixtures", "mlp_width", "mlp_depth"):
+        for name in ("lstm_size", "num_mixtures", "mlp_width", "mlp_depth", "max_side", "refresh_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"VeLO: {name} must be at least 1, got {getattr(self, name)}")
         if self.nominal < 0:
@@ -98,21 +120,49 @@ class VeLO(LearnedOptimizer):
             raise ValueError(f"VeLO: initial_distance must be positive and finite, got {self.initial_distance}")
         if not 0 <= self.final_rate <= 1:
             raise ValueError(f"VeLO: final_rate must be in [0, 1], got {self.final_rate}")
+        if self.basis not in BASES:
+            raise ValueError(f"VeLO: basis must be one of {', '.join(BASES)}, got {self.basis!r}")
+
+    @property
+    def has_basis(self) -> bool:
+        return self.basis != "elementwise"
+
+    @property
+    def inputs(self) -> tuple[tuple[int, float, float], ...]:
+        """Of the hypernetwork, as `INPUTS`."""
+        return INPUTS + BASIS_INPUTS if self.has_basis else INPUTS
+
+    @property
+    def decays(self) -> passes.Decays:
+        return KRONECKER if self.has_basis else ELEMENTWISE
 
     def init(self, key: PRNGKeyArray) -> Theta:
         key_hypernetwork, key_bank = jax.random.split(key)
         return {
             "hypernetwork": hypernetwork.init_hypernetwork(
-                key_hypernetwork, NUM_TENSOR_FEATURES, self.lstm_size, self.num_mixtures
+                key_hypernetwork,
+                sum(count for count, _, _ in self.inputs),
+                self.lstm_size,
+                self.num_mixtures,
+                has_basis=self.has_basis,
             ),
             "bank": parameter_mlp.init_bank(
                 key_bank, self.num_mixtures, passes.NUM_PARAMETER_FEATURES, self.mlp_width, self.mlp_depth, 2
             ),
         }
 
-    def bind(self, theta: Theta, num_steps: int | Int[jax.Array, ""]) -> optax.GradientTransformationExtraArgs:
+    def bind(
+        self, theta: Theta, num_steps: int | Int[jax.Array, ""], matrix_axes: Any = None
+    ) -> optax.GradientTransformationExtraArgs:
+        """As every learned optimizer's.
+
+        Args:
+            matrix_axes: which axes make a matrix, as `matrices.flatten_axes` takes them; None leaves it to the rules of
+                `velo.matrices`.
+        """
+
         def init(params):
-            return _init_state(theta, params, self.initial_distance)
+            return self._init_state(theta, params, matrix_axes)
 
         def update(updates, state, params=None, *, value=None, **extra_args):
             del extra_args
@@ -120,11 +170,13 @@ class VeLO(LearnedOptimizer):
             if not jax.tree.leaves(params):
                 return updates, state
             with jax.default_matmul_precision("highest"):
-                return self.update_with_controls(theta, num_steps, updates, state, params, jnp.asarray(value))[:2]
+                return self.update_with_controls(
+                    theta, num_steps, updates, state, params, jnp.asarray(value), matrix_axes
+                )[:2]
 
         return optax.GradientTransformationExtraArgs(init, update)
 
-    def update_with_controls(self, theta, num_steps, grads, state, params, loss):
+    def update_with_controls(self, theta, num_steps, grads, state, params, loss, matrix_axes=None):
         """(updates, state, what the hypernetwork chose for each tensor), the last for `velo.diagnostics`.
 
         Two passes over the parameters: averages and their statistics, then, once the LSTM has read these, the steps.
@@ -138,51 +190,105 @@ class VeLO(LearnedOptimizer):
         tree = passes.Tree(_float32(treedef.flatten_up_to(grads)), _float32(leaves), state.initial_params)
         factor, usual = guard.shorten(state.usual, tree.grads)
         weight = factor * estimate  # of the gradient, wherever it is read
-        averages, sums = passes.accumulate(layout, state.averages, tree, weight, rate)
+        averages, basis = state.averages, state.basis
+        plan = self._plan(params, matrix_axes)
+        original_sums = jnp.zeros(len(leaves))
+        if plan.groups:
+            tree, averages, basis, original_sums = self._enter(layout, plan, state, tree, factor, weight, rate)
+        averages, sums = passes.accumulate(layout, self.decays, averages, tree, weight, rate)
+        absolute = jnp.where(plan.turned, original_sums, sums[:, -2])
         new_distance = distance.update_distance(
-            state.distance, rate, inner_products=factor * sums[:, -1], sums=sums[:, -2]
+            state.distance, rate, self.decays.gradient_sum, inner_products=factor * sums[:, -1], sums=absolute
         )
         moments = _moments(layout, sums[:, :-2])
         loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
         run = run_features(fraction, loss_history, num_steps)
         statistics = tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
-        inputs = hypernetwork_inputs(layout, run, statistics)
+        if self.has_basis:
+            of_basis = eigenbasis.statistics(plan, basis)
+            ratio = features.log_ratio(absolute, sums[:, -2])
+            statistics = jnp.concatenate([statistics, of_basis, ratio[:, None]], axis=1)
+        inputs = hypernetwork_inputs(layout, run, statistics, self.inputs)
         controls, lstm = hypernetwork.apply_hypernetwork(theta["hypernetwork"], state.lstm, inputs)
         networks = parameter_mlp.mix_bank(theta["bank"], controls.mixture)
         networks = parameter_mlp.normalize_inputs(networks, moments.squares)
         size = rate * jnp.exp(jnp.clip(controls.log_step, -MAX_LOG_STEP, MAX_LOG_STEP))
+        share = jnp.where(plan.turned, jnp.clip(controls.elementwise, 0.0, 1.0), 0.0)
         correction = jnp.minimum(1.0, jnp.sqrt(moments.squares[:, NUM_UP_TO_MOMENTA]))
-        scales = passes.Scales(size, correction, new_distance.estimate * passes.EPSILON)
+        epsilon = new_distance.estimate * passes.EPSILON
+        scales = passes.Scales((1.0 - share) * size if plan.groups else size, correction, epsilon)
         steps = passes.steps(layout, averages, tree, networks, scales, weight, self.nominal)
+        if plan.groups:
+            bias = adam_correction(state.step, eigenbasis.MOMENTUM_DECAY, eigenbasis.SECOND_MOMENT_DECAY)
+            steps, basis = eigenbasis.leave(plan, basis, steps, share * size * bias, epsilon)
         updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
         state = State(
-            state.step + 1, averages, state.initial_params, state.initial_size, usual, new_distance, loss_history, lstm
+            state.step + 1, averages, tree.initial, state.initial_size, usual, new_distance, loss_history, lstm, basis
         )
         return treedef.unflatten(updates), state, controls
 
     def nominal_rate(self, step, estimate, fraction) -> Float[jax.Array, ""]:
-        """gamma_k d_k with Adam's bias correction and a cosine decay over the run, as in optax.contrib.prodigy."""
-        count = (step + 1).astype(jnp.float32)
-        correction = jnp.sqrt(1.0 - passes.SECOND_MOMENT_DECAY**count) / (1.0 - passes.MOMENTUM_DECAYS[0] ** count)
+        """gamma_k d_k: the distance estimate under a cosine decay over the run.
+
+        Elementwise with Adam's bias correction, as optax.contrib.prodigy; in the eigenbasis without, as Prodigy's
+        authors, which makes the first ten steps shorter, while the estimate and the basis are still crude.
+        """
         cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
-        return estimate * correction * (self.final_rate + (1.0 - self.final_rate) * cosine)
+        decayed = self.final_rate + (1.0 - self.final_rate) * cosine
+        if self.has_basis:
+            return estimate * decayed
+        return estimate * adam_correction(step, passes.MOMENTUM_DECAYS[0], ELEMENTWISE.second_moment) * decayed
+
+    def _plan(self, params, matrix_axes) -> matrices.Plan:
+        leaves = jax.tree.leaves(params)
+        if not self.has_basis:
+            return matrices.Plan((None,) * len(leaves))
+        axes = matrices.flatten_axes(matrix_axes, params)
+        return matrices.plan([jnp.shape(leaf) for leaf in leaves], self.max_side, axes)
+
+    def _enter(self, layout, plan, state, tree, factor, weight, rate):
+        """(tensors, averages and basis in refreshed coordinates, |s|_1 of each tensor in the original ones)."""
+        grads = plan.gather([passes.clean(grad) for grad in tree.grads])
+        rotated = eigenbasis.rotate(plan, state.basis.vectors, grads)
+        factors = eigenbasis.update_factors(plan, state.basis.factors, jax.lax.stop_gradient(rotated), factor)
+        old = state.averages
+        turned = eigenbasis.Turned((*old.momenta, old.gradient_sum, tree.initial), rotated)
+        basis, turned = eigenbasis.refresh(
+            layout, plan, self.refresh_every, state.step, state.basis._replace(factors=factors), turned
+        )
+        *momenta, gradient_sum, initial = turned.pages
+        averages = passes.Averages(tuple(momenta), old.second_moment, gradient_sum)
+        params = eigenbasis.rotate(plan, basis.vectors, plan.gather(tree.params))
+        entered = passes.Tree(plan.store(turned.grads, tree.grads), plan.store(params, tree.params), initial)
+        basis, sums = eigenbasis.accumulate(plan, basis, grads, weight, rate, self.decays.gradient_sum)
+        return entered, averages, basis, sums
+
+    def _init_state(self, theta, params, matrix_axes) -> State:
+        leaves = jax.tree.leaves(params)
+        layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
+        arrays = [jnp.asarray(leaf) for leaf in leaves]
+        plan = self._plan(params, matrix_axes)
+        initial = layout.pack(plan.store(plan.gather(arrays), arrays))
+        squares = layout.sum_by_tensor(jnp.sum(jnp.square(initial), axis=1))
+        return State(
+            step=jnp.zeros((), jnp.int32),
+            averages=passes.Averages(
+                tuple(layout.zeros() for _ in passes.MOMENTUM_DECAYS), layout.zeros(), layout.zeros()
+            ),
+            initial_params=initial,
+            initial_size=jnp.sqrt(squares / _counts(layout)),
+            usual=guard.init_usual(),
+            distance=distance.init_distance(len(leaves), self.initial_distance),
+            loss_history=features.init_loss_history(),
+            lstm=hypernetwork.init_lstm(theta["hypernetwork"], len(leaves)),
+            basis=eigenbasis.init(plan) if self.has_basis else (),
+        )
 
 
-def _init_state(theta, params, initial_distance: float) -> State:
-    leaves = jax.tree.leaves(params)
-    layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
-    initial = layout.pack([jnp.asarray(leaf) for leaf in leaves])
-    squares = layout.sum_by_tensor(jnp.sum(jnp.square(initial), axis=1))
-    return State(
-        step=jnp.zeros((), jnp.int32),
-        averages=passes.Averages(tuple(layout.zeros() for _ in passes.MOMENTUM_DECAYS), layout.zeros(), layout.zeros()),
-        initial_params=initial,
-        initial_size=jnp.sqrt(squares / _counts(layout)),
-        usual=guard.init_usual(),
-        distance=distance.init_distance(len(leaves), initial_distance),
-        loss_history=features.init_loss_history(),
-        lstm=hypernetwork.init_lstm(theta["hypernetwork"], len(leaves)),
-    )
+def adam_correction(step, momentum_decay: float, second_moment_decay: float) -> Float[jax.Array, ""]:
+    """Adam's bias correction of momentum / sqrt(second moment) at a step counted from 0."""
+    count = (step + 1).astype(jnp.float32)
+    return jnp.sqrt(1.0 - second_moment_decay**count) / (1.0 - momentum_decay**count)
 
 
 def _float32(leaves) -> list[jax.Array]:
@@ -228,8 +334,8 @@ def run_features(fraction, loss_history, num_steps) -> Float[jax.Array, " featur
     return jnp.concatenate([features.fraction_features(fraction), features.loss_features(loss_history), length[None]])
 
 
-def hypernetwork_inputs(layout: packing.Layout, run, statistics) -> Float[jax.Array, "tensors inputs"]:
-    """One row a tensor: the run's features, then the tensor's own."""
+def hypernetwork_inputs(layout: packing.Layout, run, statistics, expected) -> Float[jax.Array, "tensors inputs"]:
+    """One row a tensor: the run's features, then the tensor's own; each relative to `expected`, as `INPUTS`."""
     num_tensors = len(layout.shapes)
     fixed = np.concatenate(
         [
@@ -240,6 +346,6 @@ def hypernetwork_inputs(layout: packing.Layout, run, statistics) -> Float[jax.Ar
         axis=1,
     ).astype(np.float32)
     inputs = jnp.concatenate([jnp.broadcast_to(run[None], (num_tensors, len(run))), fixed, statistics], axis=1)
-    counts, usual, spread = zip(*INPUTS, strict=True)
+    counts, usual, spread = zip(*expected, strict=True)
     usual, spread = (np.repeat(column, counts).astype(np.float32)[None] for column in (usual, spread))
     return (inputs - usual) / spread

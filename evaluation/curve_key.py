@@ -1,0 +1,122 @@
+"""The key of a curve: a digest of everything that determines it.
+
+That is: the task and its data, the number of steps, the optimizer, its theta and hyperparameters, the seed, the
+versions of JAX and optax, the backend, and the source code that computes the run. A change to any of them gives another
+key, so that a stored curve is never mistaken for one of today's code.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from evaluation.baselines import Baseline
+from evaluation.settings import Contender
+from evaluation.training import Lane
+from tasks.family import TaskFamily
+from tasks.fixed import FixedTask
+from velo import kernel, prng
+
+FORMAT = 2
+"""Raise it when what a stored curve means changes."""
+DISTRIBUTIONS = ("jax", "jaxlib", "optax", "velo")
+RUN_SOURCES = ("tasks", prng.__name__, "evaluation.training", "evaluation.step_sizes")
+"""Packages and modules whose code takes part in every run: the tasks, the random numbers behind their batches, and
+the loop around them."""
+
+
+def versions() -> dict[str, str]:
+    """Of the distributions that compute a run."""
+    return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
+
+
+@functools.cache
+def _source_digest(*modules: str) -> str:
+    """Of the Python files of modules and packages: a version alone doesn't change while code is worked on."""
+    digest = hashlib.sha256()
+    for name in modules:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None, name
+        assert spec.origin is not None, name
+        origin = Path(spec.origin)
+        files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+        for path in files:
+            digest.update(path.relative_to(origin.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def tree_digest(tree) -> str:
+    """Of the paths, types, shapes and values of a pytree of arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\0".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _data_digest(family: TaskFamily) -> str:
+    """Of the family's training and validation data."""
+    return tree_digest(family.load())
+
+
+def _module(kind: object) -> str:
+    """The module of a class or function, or the one that a factory says is its own (`module`)."""
+    return getattr(kind, "module", None) or getattr(kind, "__module__", None) or ""
+
+
+def _parts(settings: Any) -> Iterator[Any]:
+    """A dataclass and the dataclasses in its fields, at any depth: a wrapper's family, a family's optimizer."""
+    if dataclasses.is_dataclass(settings):
+        yield settings
+        for field in dataclasses.fields(settings):
+            yield from _parts(getattr(settings, field.name))
+
+
+def sources(task: FixedTask, contender: Contender) -> list[str]:
+    """Modules and packages whose code computes the curve: ours, and the user's own task's and optimizer's."""
+    optimizer = contender.optimizer
+    modules = {_module(type(part)) for part in _parts(task.family)}
+    modules.add(_module(optimizer.factory if isinstance(optimizer, Baseline) else type(optimizer)))
+    packages = {name.partition(".")[0] for name in modules}
+    own = {name for name in modules if name.partition(".")[0] not in ("tasks", "velo", "evaluation", "optax", "")}
+    optimizers = "velo" if contender.is_learned else "evaluation.baselines"
+    # A task may hold a learned optimizer: one that is learned by training with it.
+    held = ["velo"] if "velo" in packages and not contender.is_learned else []
+    return [*RUN_SOURCES, optimizers, *held, *sorted(own)]
+
+
+def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_valid_batches: int) -> dict:
+    """The part of a key that all runs of a contender on a task share, as JSON values.
+
+    Neither the name in the report nor the choice of hyperparameters is part of it.
+    """
+    optimizer = contender.optimizer
+    return {
+        "format": FORMAT,
+        "task": task.name,
+        "family": repr(task.family),
+        "data": _data_digest(task.family),
+        "num_steps": task.num_steps,
+        "num_checkpoints": num_checkpoints,
+        "num_valid_batches": num_valid_batches,
+        "rule": optimizer.name if isinstance(optimizer, Baseline) else f"{_module(type(optimizer))} {optimizer!r}",
+        "theta": tree_digest(contender.theta),
+        "versions": versions(),
+        "backend": jax.default_backend() + (" with the kernel" if kernel.in_use() else ""),
+        "source": _source_digest(*sources(task, contender)),
+    }
+
+
+def key(common: dict, lane: Lane) -> str:
+    """The key of one run, 20 hexadecimal digits, from the part that it shares with others."""
+    content = {**common, "hyperparameters": lane.hyperparameters, "seed": lane.seed}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]

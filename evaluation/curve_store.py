@@ -1,0 +1,179 @@
+"""Where curves are stored: a folder of Parquet files, one a curve; `pandas.read_parquet(folder)` reads them all.
+
+A file has a row for every training step, with the columns
+
+- `key`, `task`, `optimizer`, `hyperparameters` (JSON), `seed`, `num_steps`, `versions` (JSON)
+- `step`, from 1
+- `train_loss`, before the step, on its batch
+- `valid_loss`, after the step; null where none was taken
+- `step_sizes`, a list with an entry for each of `tensors` (JSON); null where none were recorded
+- `seconds`, `cpu_seconds`, `compile_seconds`, `state_bytes`, `memory_bytes`, `num_lanes`: see `evaluation.curves.Cost`
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from evaluation.curve_key import versions
+from evaluation.curves import Cost, Curve, StepSizes
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("task", pa.string()),
+        ("optimizer", pa.string()),
+        ("hyperparameters", pa.string()),
+        ("seed", pa.int64()),
+        ("num_steps", pa.int64()),
+        ("step", pa.int64()),
+        ("train_loss", pa.float32()),
+        ("valid_loss", pa.float32()),
+        ("step_sizes", pa.list_(pa.float32())),
+        ("tensors", pa.string()),
+        ("seconds", pa.float64()),
+        ("cpu_seconds", pa.float64()),
+        ("compile_seconds", pa.float64()),
+        ("state_bytes", pa.int64()),
+        ("memory_bytes", pa.int64()),
+        ("num_lanes", pa.int64()),
+        ("versions", pa.string()),
+    ]
+)
+
+
+class CurveStore:
+    """Curves by key, each written once.
+
+    Files whose names start with a dot are temporary or damaged; the store ignores them, and so does pandas.
+    """
+
+    def __init__(self, folder: Path):
+        """Makes the folder.
+
+        Raises:
+            OSError: in one line, if the folder can't be written.
+        """
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise OSError(f"can't write curves to {self.folder}: {error.strerror or error}") from None
+
+    def path(self, key: str, curve: Curve) -> Path:
+        """Where a curve is written. The file's name is for people; the key at its end finds it again."""
+        readable = re.sub(r"[^A-Za-z0-9_]+", "_", f"{curve.task}-{curve.optimizer}".lstrip("_.")).strip("_")
+        return self.folder / f"{readable or 'curve'}-{key}.parquet"
+
+    def find(self, key: str) -> Path | None:
+        """The file of the curve with this key."""
+        return next(self.folder.glob(f"[!.]*-{key}.parquet"), None)
+
+    def get(self, key: str) -> Curve | None:
+        """The curve with this key, or None if it isn't stored.
+
+        A file that can't be read, because it is cut off for example, is renamed to `.damaged-NAME`, logged, and counts
+        as missing.
+        """
+        path = self.find(key)
+        if path is None:
+            return None
+        try:
+            return _from_table(parquet.read_table(path, schema=SCHEMA), key)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            aside = path.with_name(f".damaged-{path.name}")
+            os.replace(path, aside)
+            reason = str(error).splitlines()[0]
+            logger.warning("curve %s is damaged (%s): kept as %s, running it again", path.name, reason, aside.name)
+            return None
+
+    def put(self, key: str, curve: Curve) -> Path:
+        """Writes a curve atomically; does nothing if the key is stored already. Returns the file.
+
+        Raises:
+            OSError: in one line, if the file can't be written.
+        """
+        path = self.find(key)
+        if path is not None:
+            return path
+        path = self.path(key, curve)
+        temporary = path.with_name(f".{path.name}-{os.getpid()}")
+        try:
+            parquet.write_table(_to_table(curve, key), temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(f"can't write {path}: {error.strerror or error}") from None
+        return path
+
+
+def _to_table(curve: Curve, key: str) -> pa.Table:
+    """A row a training step; what doesn't change over the run is repeated in every row."""
+    num_steps = curve.num_steps
+    valid_loss = np.zeros(num_steps, np.float32)
+    valid_loss[curve.valid_steps - 1] = curve.valid_loss
+    missing = np.ones(num_steps, bool)
+    missing[curve.valid_steps - 1] = False
+    step_sizes = curve.step_sizes
+    sizes: list[np.ndarray | None] = [None] * num_steps
+    if step_sizes is not None:
+        for step, values in zip(step_sizes.steps, step_sizes.values, strict=True):
+            sizes[step] = values
+    constants = {
+        "key": key,
+        "task": curve.task,
+        "optimizer": curve.optimizer,
+        "hyperparameters": json.dumps(dict(curve.hyperparameters)),
+        "seed": curve.seed,
+        "num_steps": num_steps,
+        "tensors": json.dumps(step_sizes.tensors if step_sizes else []),
+        "versions": json.dumps(versions(), sort_keys=True),
+        **dataclasses.asdict(curve.cost),
+    }
+    columns = {name: pa.array([value] * num_steps, SCHEMA.field(name).type) for name, value in constants.items()}
+    columns["step"] = pa.array(np.arange(1, num_steps + 1))
+    columns["train_loss"] = pa.array(curve.train_loss)  # NaN stays NaN: only "not taken" is null
+    columns["valid_loss"] = pa.array(valid_loss, mask=missing)
+    columns["step_sizes"] = pa.array(sizes, SCHEMA.field("step_sizes").type)
+    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
+
+
+def _from_table(table: pa.Table, key: str) -> Curve:
+    """The inverse of `_to_table`; a ValueError if the rows aren't those of one whole curve with this key."""
+    if not table.num_rows or table["key"][0].as_py() != key or table["num_steps"][0].as_py() != table.num_rows:
+        raise ValueError("its rows are not those of this curve")
+    first = table.slice(0, 1).to_pylist()[0]
+    valid_loss = table["valid_loss"].combine_chunks()
+    taken = valid_loss.is_valid().to_numpy(zero_copy_only=False)
+    return Curve(
+        task=first["task"],
+        optimizer=first["optimizer"],
+        hyperparameters=tuple(sorted(json.loads(first["hyperparameters"]).items())),
+        seed=first["seed"],
+        train_loss=table["train_loss"].to_numpy(),
+        valid_steps=np.flatnonzero(taken) + 1,
+        valid_loss=valid_loss.to_numpy(zero_copy_only=False)[taken],
+        cost=Cost(**{field.name: first[field.name] for field in dataclasses.fields(Cost)}),
+        step_sizes=_step_sizes(table["step_sizes"].combine_chunks(), tuple(json.loads(first["tensors"]))),
+        key=key,
+    )
+
+
+def _step_sizes(column: pa.ListArray, tensors: tuple[str, ...]) -> StepSizes | None:
+    """The rows that hold step sizes; None if the file names no tensors."""
+    if not tensors:
+        return None
+    taken = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(taken), len(tensors))
+    return StepSizes(tensors, taken, values)

@@ -1,0 +1,95 @@
+"""`evaluation.run`: from contenders and tasks to curves on disk and a report."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from evaluation import ray_workers, saved_evaluation
+from evaluation.curve_store import CurveStore
+from evaluation.curves import Entry, Results
+from evaluation.report import writer
+from evaluation.resumable_sweep import Sweep
+from evaluation.saved_evaluation import CURVES_FOLDER, SavedEvaluation
+from evaluation.settings import Evaluation
+
+
+def run(
+    evaluation: Evaluation,
+    out: Path | str,
+    *,
+    notes: Sequence[str] = (),
+    meta_training: Sequence[tuple[int, float]] = (),
+    console: Console | None = None,
+) -> Path:
+    """Runs every contender on every task; prints the tables; returns the path of the report's page.
+
+    Writes `out/curves/*.parquet`, `out/evaluation.json` and the report (`evaluation.report.writer`). Curves that are in
+    `out/curves` already are not trained again, so an interrupted evaluation goes on where it was, and evaluations
+    into one folder share what they have in common.
+
+    Args:
+        notes: paragraphs for the report on what the contenders can and can't do.
+        meta_training: (outer step, meta-loss) pairs to draw above the results.
+        console: where progress and tables are printed; the terminal by default.
+
+    Raises:
+        ValueError: in one line, if the evaluation asks for Ray or Optuna and it isn't installed.
+        OSError: in one line, on a folder that can't be written.
+    """
+    console = console or Console()
+    out = Path(out)
+    sweep = Sweep(evaluation.procedure, evaluation.reference, CurveStore(out / CURVES_FOLDER))
+    entries: list[Entry] = []
+
+    def saved() -> SavedEvaluation:
+        """Of the entries so far, on disk when it returns."""
+        found = _so_far(evaluation, entries, notes, meta_training)
+        saved_evaluation.save(out, evaluation, found)
+        return found
+
+    if evaluation.num_workers:
+        ray_workers.fill(evaluation, out / CURVES_FOLDER, console)
+    saved()
+    for entry in _entries(sweep, evaluation, console):
+        entries.append(entry)
+        saved()
+    return writer.write(out, saved(), console)
+
+
+def _so_far(
+    evaluation: Evaluation,
+    entries: Sequence[Entry],
+    notes: Sequence[str],
+    meta_training: Sequence[tuple[int, float]],
+) -> SavedEvaluation:
+    """The evaluation with these entries; tasks on which a contender is missing are left out of the results."""
+    num_contenders = len(evaluation.contenders)
+    names = [entry.task for entry in entries]
+    tasks = tuple(task.name for task in evaluation.tasks if names.count(task.name) == num_contenders)
+    results = Results(
+        tasks=tasks,
+        optimizers=tuple(contender.name for contender in evaluation.contenders),
+        reference=evaluation.reference,
+        entries=tuple(entries),
+    )
+    return SavedEvaluation(evaluation.title, evaluation.procedure, results, tuple(notes), tuple(meta_training))
+
+
+def _entries(sweep: Sweep, evaluation: Evaluation, console: Console) -> Iterator[Entry]:
+    """One entry a pair, with a bar that counts training steps."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        total = sum(sweep.num_steps(task, contender) for task, contender in evaluation.pairs)
+        bar = progress.add_task("evaluating", total=total)
+        for task, contender in evaluation.pairs:
+            progress.update(bar, description=f"{task.name}: {contender.name}")
+            begin = time.perf_counter()
+            yield sweep.entry(task, contender, lambda num_steps: progress.advance(bar, num_steps))
+            seconds = time.perf_counter() - begin
+            progress.console.print(f"{task.name}: {contender.name} done in {seconds:.1f} s", style="dim")
+        progress.update(bar, description="all curves on disk")

@@ -1,0 +1,225 @@
+"""An evaluation on disk, beside its curves: saved, loaded for another report, merged with another for a comparison.
+
+`evaluation.json` has the names of tasks and contenders, the procedure, and the keys of all curves. Classes are written
+as `module:attribute`. Loading imports none of them: a report needs the curves alone.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.baselines import Baseline
+from evaluation.curve_store import CurveStore
+from evaluation.curves import Curve, Entry, Results
+from evaluation.settings import Evaluation, Procedure
+
+FILE_NAME = "evaluation.json"
+CURVES_FOLDER = "curves"
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SavedEvaluation:
+    """What a report shows of an evaluation that ran, in whole or in part."""
+
+    suite: str
+    """What the report calls the tasks."""
+    procedure: Procedure
+    results: Results
+    """Of the tasks on which every contender is finished."""
+    notes: tuple[str, ...] = ()
+    """Paragraphs on what the contenders can and can't do."""
+    meta_training: tuple[tuple[int, float], ...] = ()
+    """(outer step, meta-loss) pairs."""
+    is_whole: bool = True
+    """Whether every task is finished."""
+
+
+def save(out: Path, evaluation: Evaluation, saved: SavedEvaluation) -> None:
+    """Writes `out/evaluation.json` atomically.
+
+    Args:
+        evaluation: what was asked for.
+        saved: what there is of it.
+
+    Raises:
+        OSError: in one line, if the file can't be written.
+    """
+    results = saved.results
+    content = {
+        "format": FORMAT,
+        "settings": _description(evaluation),
+        "tasks": [task.name for task in evaluation.tasks],
+        "optimizers": list(results.optimizers),
+        "reference": results.reference,
+        "entries": [_entry_to_json(entry) for entry in results.entries],
+        "notes": list(saved.notes),
+        "meta_training": [list(point) for point in saved.meta_training],
+    }
+    path = Path(out) / FILE_NAME
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f"can't write {path}: {error.strerror or error}") from None
+
+
+def is_unfinished(out: Path, evaluation: Evaluation) -> bool:
+    """Whether a folder holds this evaluation and it was interrupted."""
+    try:
+        content = json.loads((Path(out) / FILE_NAME).read_text(encoding="utf-8"))
+        num_entries = len(content["tasks"]) * len(content["optimizers"])
+        return content["settings"] == _description(evaluation) and len(content["entries"]) < num_entries
+    except (OSError, KeyError, TypeError, json.JSONDecodeError):
+        return False
+
+
+def load(out: Path) -> SavedEvaluation:
+    """The evaluation in a folder.
+
+    Raises:
+        ValueError: in one line, if there is none, or a curve that it names is missing.
+    """
+    path = Path(out) / FILE_NAME
+    if not path.is_file():
+        raise ValueError(f"{out} holds no evaluation: there is no {path}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"{path} has format {content['format']}, this version reads {FORMAT}")
+        settings = content["settings"]
+        procedure = Procedure(**{field.name: settings[field.name] for field in dataclasses.fields(Procedure)})
+        suite = settings["suite"]
+        store = CurveStore(Path(out) / CURVES_FOLDER)
+        entries = [_entry_from_json(entry, store) for entry in content["entries"]]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no record of an evaluation: {error!r}") from None
+    done = {(entry.task, entry.optimizer) for entry in entries}
+    tasks = tuple(
+        task for task in content["tasks"] if all((task, optimizer) in done for optimizer in content["optimizers"])
+    )
+    if not tasks:
+        raise ValueError(f"{out} has no task on which every optimizer is finished")
+    results = Results(
+        tasks=tasks,
+        optimizers=tuple(content["optimizers"]),
+        reference=content["reference"],
+        entries=tuple(entry for entry in entries if entry.task in tasks),
+    )
+    meta_training = tuple((int(step), float(loss)) for step, loss in content["meta_training"])
+    is_whole = len(tasks) == len(content["tasks"])
+    return SavedEvaluation(suite, procedure, results, tuple(content["notes"]), meta_training, is_whole)
+
+
+def merge(first: Path, second: Path) -> SavedEvaluation:
+    """The contenders of two evaluations on the tasks that both have; the reference is the first's.
+
+    A contender whose curves are the same in both appears once. Others that share a name get their folder's name
+    appended.
+
+    Raises:
+        ValueError: in one line, if a folder holds no evaluation, or they share no task, seeds or numbers of steps.
+    """
+    both = [load(path) for path in (first, second)]
+    one, two = (saved.results for saved in both)
+    tasks = tuple(task for task in one.tasks if task in two.tasks)
+    if not tasks:
+        raise ValueError(f"{first} and {second} have no finished task in common")
+    for task in tasks:
+        shapes = [results.entry(task, results.reference).train_loss.shape for results in (one, two)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"{task} has (seeds, steps) {shapes[0]} in {first} and {shapes[1]} in {second}: run both alike"
+            )
+    labels = [Path(path).resolve().name for path in (first, second)]
+    if labels[0] == labels[1]:
+        labels = [f"{label} {number}" for number, label in enumerate(labels, 1)]
+    names: list[str] = []
+    entries: list[Entry] = []
+    reference = one.reference
+    for results, other, label in ((one, two, labels[0]), (two, one, labels[1])):
+        for name in results.optimizers:
+            shared = name in other.optimizers
+            same = shared and all(
+                _keys(one.entry(task, name).reported) == _keys(two.entry(task, name).reported) for task in tasks
+            )
+            if same and results is two:
+                continue
+            new_name = f"{name} ({label})" if shared and not same else name
+            if results is one and name == one.reference:
+                reference = new_name
+            names.append(new_name)
+            entries += [dataclasses.replace(results.entry(task, name), optimizer=new_name) for task in tasks]
+    merged = Results(tasks, tuple(names), reference, tuple(entries))
+    notes = tuple(f"{label}: {note}" for saved, label in zip(both, labels, strict=True) for note in saved.notes)
+    return SavedEvaluation(both[0].suite, both[0].procedure, merged, notes)
+
+
+def _description(evaluation: Evaluation) -> dict[str, Any]:
+    """What was asked for, as JSON values: equal for equal evaluations."""
+    return {
+        "suite": evaluation.title,
+        **dataclasses.asdict(evaluation.procedure),
+        "contenders": [
+            {"name": contender.name, "optimizer": _source(contender.optimizer), "tuner": repr(contender.tuner)}
+            for contender in evaluation.contenders
+        ],
+        "tasks": [
+            {"name": task.name, "family": _source(task.family), "num_steps": task.num_steps}
+            for task in evaluation.tasks
+        ],
+    }
+
+
+def _source(value: Any) -> str:
+    """`module:attribute` of the class; a baseline's name, which is that of its function if it is the user's own."""
+    return value.name if isinstance(value, Baseline) else f"{type(value).__module__}:{type(value).__qualname__}"
+
+
+def _entry_to_json(entry: Entry) -> dict[str, Any]:
+    """An entry with the keys of its curves in place of them."""
+    return {
+        "task": entry.task,
+        "optimizer": entry.optimizer,
+        "is_learned": entry.is_learned,
+        "tuning": entry.tuning,
+        "trials": [_keys(trial) for trial in entry.trials],
+        "chosen": entry.chosen,
+        "reported": _keys(entry.reported),
+        "stretched": [_keys(setting) for setting in entry.stretched],
+    }
+
+
+def _keys(curves: Sequence[Curve]) -> list[str]:
+    """In the order of the curves."""
+    return [curve.key for curve in curves]
+
+
+def _entry_from_json(content: Mapping[str, Any], store: CurveStore) -> Entry:
+    """The inverse of `_entry_to_json`; a ValueError if a curve is missing."""
+
+    def curves(keys: Sequence[str]) -> tuple[Curve, ...]:
+        return tuple(_curve(key, store) for key in keys)
+
+    return Entry(
+        task=content["task"],
+        optimizer=content["optimizer"],
+        is_learned=content["is_learned"],
+        tuning=content["tuning"],
+        trials=tuple(curves(keys) for keys in content["trials"]),
+        chosen=content["chosen"],
+        reported=curves(content["reported"]),
+        stretched=tuple(curves(keys) for keys in content["stretched"]),
+    )
+
+
+def _curve(key: str, store: CurveStore) -> Curve:
+    """A curve that has to be there."""
+    curve = store.get(key)
+    if curve is None:
+        raise ValueError(f"the curve {key} is missing from {store.folder}")
+    return curve

@@ -1,0 +1,312 @@
+"""The coordinates that VeLO works in: the eigenbases of the Kronecker factors of each matrix's gradients.
+
+For the gradient G of a matrix (`velo.matrices` says which tensors are matrices) and C = Q_L^T G Q_R:
+
+    A_L <- .9 A_L + .1 C C^T,   A_R <- .9 A_R + .1 C^T C
+    every few steps: U = qr(A) (eigh at the first step), Q <- Q U, A <- U^T A U, and every average turned along
+
+Adam's direction in these coordinates is SOAP (2409.11321). There the factors live in the original coordinates and
+Q <- qr(A Q), which is the same: A Q = Q (Q^T A Q). Beside it stand Adam's averages in the original coordinates: for
+the distance estimate, and for the direction that the hypernetwork can fall back to.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from velo import features
+from velo.conditional import when
+from velo.matrices import Group, Plan
+from velo.packing import Layout
+from velo.shapes import Array, Bool, Float, Int
+
+FACTOR_DECAY = 0.9
+MOMENTUM_DECAY = 0.9
+SECOND_MOMENT_DECAY = 0.999
+"""Of the averages in the original coordinates."""
+NUM_STATISTICS = 5
+TINY = 1e-30
+
+Matrices = Float[Array, "matrices rows columns"]
+Stacks = tuple[Float[Array, "bases side side"], ...]
+"""One array for each size of a side."""
+
+
+class Original(NamedTuple):
+    """Averages of a group's gradients in the original coordinates, weighted as those of `passes.Averages`."""
+
+    momentum: Matrices
+    second_moment: Matrices
+    gradient_sum: Matrices
+
+
+class State(NamedTuple):
+    vectors: Stacks  # Q: a coordinate a column
+    factors: Stacks  # A, in the coordinates of Q
+    originals: tuple[Original, ...]  # a group each
+    alignment: Float[Array, " tensors"]  # cosine of the latest step and Adam's in the original coordinates
+
+
+class Turned(NamedTuple):
+    """What lives in the eigenbasis and turns with it."""
+
+    pages: tuple[Float[Array, "pages width"], ...]
+    grads: list[Matrices]
+
+
+def init(plan: Plan) -> State:
+    """Bases of unit vectors, nothing averaged."""
+
+    def zeros(group: Group) -> Original:
+        seen = plan.views[group.tensors[0]]
+        assert seen is not None
+        shape = (sum(group.counts), seen.rows, seen.columns)
+        return Original(jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(shape))
+
+    return State(
+        vectors=tuple(jnp.tile(jnp.eye(size, dtype=jnp.float32)[None], (count, 1, 1)) for count, size in plan.stacks),
+        factors=tuple(jnp.zeros((count, size, size)) for count, size in plan.stacks),
+        originals=tuple(zeros(group) for group in plan.groups),
+        alignment=jnp.zeros(len(plan.views)),
+    )
+
+
+def rotate(plan: Plan, bases: Stacks, matrices: list[Matrices]) -> list[Matrices]:
+    """Q_L^T X Q_R for every matrix X, of bases Q or turns U."""
+    return [_multiply(group, bases, x, transposed=True) for group, x in zip(plan.groups, matrices, strict=True)]
+
+
+def rotate_back(plan: Plan, bases: Stacks, matrices: list[Matrices]) -> list[Matrices]:
+    """Q_L X Q_R^T, the inverse of `rotate`."""
+    return [_multiply(group, bases, x, transposed=False) for group, x in zip(plan.groups, matrices, strict=True)]
+
+
+def _multiply(group: Group, bases: Stacks, x: Matrices, *, transposed: bool) -> Matrices:
+    left, right = (_bases(bases, side) for side in group.sides)
+    if left is not None:
+        x = jnp.einsum("kia,kij->kaj" if transposed else "kai,kij->kaj", left, x)
+    if right is not None:
+        x = jnp.einsum("kij,kja->kia" if transposed else "kij,kaj->kia", x, right)
+    return x
+
+
+def _bases(stacks: Stacks, side) -> Array | None:
+    return None if side is None else stacks[side.index][side.start : side.start + side.count]
+
+
+def update_factors(plan: Plan, factors: Stacks, grads: list[Matrices], weight: Float[Array, ""]) -> Stacks:
+    """The factors after rotated gradients, each times `weight`; a factor that overflows starts anew."""
+    products: list[list[Array]] = [[] for _ in factors]
+    for group, x in zip(plan.groups, grads, strict=True):
+        x = weight * x
+        for side, equation in zip(group.sides, ("kij,klj->kil", "kij,kil->kjl"), strict=True):
+            if side is not None:
+                products[side.index].append(jnp.einsum(equation, x, x))
+    updated = []
+    for old, new in zip(factors, products, strict=True):
+        mean = FACTOR_DECAY * old + (1.0 - FACTOR_DECAY) * jnp.concatenate(new)
+        updated.append(jnp.where(jnp.isfinite(mean), mean, 0.0))
+    return tuple(updated)
+
+
+def refresh(
+    layout: Layout, plan: Plan, every: int, step: Int[Array, ""], state: State, turned: Turned
+) -> tuple[State, Turned]:
+    """Every `every` steps, from the first on, brings the bases closer to the eigenvectors and turns all along."""
+    vectors, factors, turned = _refresh(layout, plan, every, step, state.vectors, state.factors, turned)
+    return state._replace(vectors=vectors, factors=factors), turned
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _refresh(layout: Layout, plan: Plan, every: int, step, vectors: Stacks, factors: Stacks, turned: Turned):
+    def function(operands):
+        step, vectors, factors, turned = operands
+        turns = tuple(_turn(step, factor) for factor in factors)
+        turned = _turn_all(layout, plan, turns, turned)
+        factors = tuple(jnp.swapaxes(u, -1, -2) @ a @ u for u, a in zip(turns, factors, strict=True))
+        return step, tuple(_orthonormal(q @ u) for q, u in zip(vectors, turns, strict=True)), factors, turned
+
+    _, vectors, factors, turned = when(step % every == 0, function, (step, vectors, factors, turned))
+    return vectors, factors, turned
+
+
+@_refresh.defjvp
+def _refresh_jvp(layout, plan, every, primals, tangents):
+    """The bases count as constants; what is turned has the derivative of its turning."""
+    _, vectors, _, turned_before = primals
+    *_, moved = tangents
+    new_vectors, factors, turned = _refresh(layout, plan, every, *primals)
+    turns = tuple(jnp.swapaxes(old, -1, -2) @ new for old, new in zip(vectors, new_vectors, strict=True))
+    zeros = jax.tree.map(jnp.zeros_like, (new_vectors, factors))
+    _, moved = jax.jvp(functools.partial(_turn_all, layout, plan, turns), (turned_before,), (moved,))
+    return (new_vectors, factors, turned), (*zeros, moved)
+
+
+def _turn_all(layout: Layout, plan: Plan, turns: Stacks, turned: Turned) -> Turned:
+    def turn_pages(pages):
+        leaves = layout.unpack(pages)
+        return layout.pack(plan.store(rotate(plan, turns, plan.load(leaves)), leaves))
+
+    return Turned(tuple(turn_pages(pages) for pages in turned.pages), rotate(plan, turns, turned.grads))
+
+
+def _turn(step: Int[Array, ""], factor: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
+    """Eigenvectors of the first factor; later one step of the power method, which keeps coordinates apart."""
+
+    def first(operands):
+        factor, _ = operands
+        return factor, jax.lax.platform_dependent(factor, cpu=jax.vmap(_eigenvectors), default=_batched_eigenvectors)
+
+    def later(operands):
+        factor, _ = operands
+        return factor, _qr(factor)
+
+    units = jnp.broadcast_to(jnp.eye(factor.shape[-1], dtype=factor.dtype), factor.shape)
+    _, turn = when(step == 0, first, (factor, units))
+    _, turn = when(step > 0, later, (factor, turn))
+    usable = jnp.all(jnp.isfinite(turn), axis=(-1, -2), keepdims=True)
+    return jnp.where(usable, turn, units)
+
+
+def _qr(matrices: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
+    """The orthogonal factor with a non-negative diagonal of the other one, so that no coordinate changes its sign."""
+    q, r = jax.lax.platform_dependent(matrices, cpu=_lapack, default=_householder)
+    diagonal = jnp.diagonal(r, axis1=-2, axis2=-1)
+    return q * jnp.where(diagonal < 0, -1.0, 1.0)[..., None, :]
+
+
+# LAPACK gets one matrix a call: a batch is divided among the threads of the pool that the call itself runs in, and two
+# such calls can wait for each other for ever (jaxlib 0.10).
+
+
+@jax.custom_batching.sequential_vmap
+def _eigenvectors(matrix: Float[Array, "side side"]) -> Float[Array, "side side"]:
+    return jnp.linalg.eigh(matrix)[1][:, ::-1]
+
+
+def _batched_eigenvectors(matrices: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
+    return jnp.linalg.eigh(matrices)[1][..., ::-1]
+
+
+@jax.custom_batching.sequential_vmap
+def _one_qr(matrix: Float[Array, "side side"]) -> tuple[Array, Array]:
+    q, r = jnp.linalg.qr(matrix)
+    return q, r
+
+
+def _lapack(matrices: Float[Array, "bases side side"]) -> tuple[Array, Array]:
+    return jax.vmap(_one_qr)(matrices)
+
+
+def _householder(matrices: Float[Array, "bases side side"]) -> tuple[Array, Array]:
+    """QR in matrix-vector products, all bases side by side: LAPACK's form of it runs one after the other on a GPU."""
+    size = matrices.shape[-1]
+    rows = jnp.arange(size)
+
+    def column(index, carry):
+        q, r = carry
+        x = jnp.where(rows >= index, jax.lax.dynamic_index_in_dim(r, index, -1, keepdims=False), 0.0)
+        norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
+        pivot = jax.lax.dynamic_index_in_dim(x, index, -1)
+        v = x + jnp.where(rows == index, jnp.where(pivot < 0, -norm, norm), 0.0)
+        square = jnp.sum(v * v, axis=-1)[..., None, None]
+        scale = jnp.where(square > TINY, 2.0 / jnp.where(square > TINY, square, 1.0), 0.0)
+        r = r - scale * v[..., :, None] * jnp.einsum("ki,kij->kj", v, r)[..., None, :]
+        q = q - scale * jnp.einsum("kij,kj->ki", q, v)[..., :, None] * v[..., None, :]
+        return q, r
+
+    largest = jnp.max(jnp.abs(matrices), axis=(-1, -2), keepdims=True)
+    units = jnp.broadcast_to(jnp.eye(size, dtype=matrices.dtype), matrices.shape)
+    return jax.lax.fori_loop(0, size, column, (units, matrices / jnp.where(largest > 0, largest, 1.0)))
+
+
+def _orthonormal(q: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
+    """One step of Newton-Schulz: rounding of many turns must not add up."""
+    return 1.5 * q - 0.5 * q @ (jnp.swapaxes(q, -1, -2) @ q)
+
+
+def accumulate(
+    plan: Plan, state: State, grads: list[Matrices], weight: Float[Array, ""], rate: Float[Array, ""], sum_decay: float
+) -> tuple[State, Float[Array, " tensors"]]:
+    """The averages in the original coordinates after these gradients, and |s|_1 of each tensor there."""
+
+    def one(old: Original, grad: Matrices) -> Original:
+        weighted = weight * grad
+        return Original(
+            MOMENTUM_DECAY * old.momentum + (1.0 - MOMENTUM_DECAY) * weighted,
+            SECOND_MOMENT_DECAY * old.second_moment + (1.0 - SECOND_MOMENT_DECAY) * jnp.square(weighted),
+            sum_decay * old.gradient_sum + rate * weighted,
+        )
+
+    originals = tuple(one(old, grad) for old, grad in zip(state.originals, grads, strict=True))
+    sums = [jnp.sum(jnp.abs(new.gradient_sum), axis=(1, 2)) for new in originals]
+    return state._replace(originals=originals), plan.by_tensor(sums)
+
+
+def statistics(plan: Plan, state: State) -> Float[Array, "tensors statistics"]:
+    """What a basis can tell about itself; zeros for tensors without one.
+
+    Is there one; the logarithms of the left and the right factor's effective rank, the squared trace over the sum of
+    squared eigenvalues, as a share of the side; the share of the factors' squares off the diagonal, which the next
+    refresh will work on; the alignment of the latest step with Adam's in the original coordinates.
+    """
+    shares = []
+    for factor in state.factors:
+        diagonal = jnp.diagonal(factor, axis1=-2, axis2=-1)
+        squares = jnp.sum(jnp.square(diagonal), axis=-1)
+        rank = features.log_ratio(jnp.square(jnp.sum(diagonal, axis=-1)), squares * factor.shape[-1])
+        all_squares = jnp.sum(jnp.square(factor), axis=(-1, -2))
+        shares.append((rank, 1.0 - squares / (all_squares + TINY)))
+    columns: list[list[Array]] = [[], [], []]
+    for group in plan.groups:
+        count = sum(group.counts)
+        off = jnp.zeros(count)
+        for number, side in enumerate(group.sides):
+            rank = jnp.zeros(count)
+            if side is not None:
+                rank, own = (column[side.start : side.start + side.count] for column in shares[side.index])
+                off = off + own / sum(other is not None for other in group.sides)
+            columns[number].append(rank / _per_matrix(plan, group))
+        columns[2].append(off / _per_matrix(plan, group))
+    means = [plan.by_tensor(column) for column in columns]
+    return jnp.stack([jnp.asarray(plan.turned, jnp.float32), *means, state.alignment], axis=1)
+
+
+def _per_matrix(plan: Plan, group: Group) -> Array:
+    """How many matrices the tensor of each matrix has."""
+    counts = [float(count) for count in group.counts for _ in range(count)]
+    return jnp.asarray(counts, jnp.float32)
+
+
+def leave(
+    plan: Plan,
+    state: State,
+    steps: list[Array],
+    size: Float[Array, " tensors"],
+    epsilon: Float[Array, ""],
+) -> tuple[list[Array], State]:
+    """(steps in the original coordinates, state): those of the eigenbasis, minus `size` times Adam's direction.
+
+    Args:
+        steps: a leaf each, as `Plan.store` lays them out.
+        size: of the step along Adam's direction in the original coordinates; its bias correction included.
+        epsilon: beside the root of the second moment.
+    """
+    rotated = rotate_back(plan, state.vectors, plan.load(steps))
+    sums: list[list[Array]] = [[], [], []]
+    mixed = []
+    for x, old, share in zip(rotated, state.originals, plan.to_matrices(size), strict=True):
+        direction = old.momentum / (jnp.sqrt(old.second_moment) + epsilon)
+        for column, (a, b) in zip(sums, ((x, direction), (x, x), (direction, direction)), strict=True):
+            column.append(jnp.sum(a * b, axis=(1, 2)))
+        mixed.append(x - share * direction)
+    product, own, other = (plan.by_tensor(column) for column in sums)
+    alignment = -product * _inverse_root(own) * _inverse_root(other)
+    return plan.scatter(mixed, steps), state._replace(alignment=alignment)
+
+
+def _inverse_root(square: Float[Array, " n"]) -> Float[Array, " n"]:
+    is_positive: Bool[Array, " n"] = square > TINY
+    return jnp.where(is_positive, jax.lax.rsqrt(jnp.where(is_positive, square, 1.0)), 0.0)

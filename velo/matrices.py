@@ -1,0 +1,257 @@
+"""Which tensors are matrices, and which of their sides the eigenbasis turns; static.
+
+| tensor | read as |
+|---|---|
+| scalar, vector | left alone |
+| matrix | itself |
+| more axes | two groups of neighbouring axes, split where the matrix is closest to a square (the later split of two alike): \
+a convolution's (3, 3, 16, 32) as 144 x 32, attention's (64, 4, 16) as 64 x 64, its (4, 16, 64) as 64 x 64 |
+| with `MatrixAxes` | as they say; axes in neither group count matrices, such as those of stacked layers |
+
+| side | turned |
+|---|---|
+| 1 | no |
+| over `MAX_ASPECT` times the other side | no: an embedding's or a vocabulary's is turned on its small side alone |
+| at most `max_side` | whole |
+| longer, with a divisor in [max_side / 4, max_side] | in blocks of the largest such divisor, at most `MAX_BLOCKS` |
+| longer otherwise | no |
+
+A tensor none of whose sides is turned is left alone.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from velo.shapes import Array, Float
+
+MAX_ASPECT = 8
+MAX_BLOCKS = 16
+
+
+class MatrixAxes(NamedTuple):
+    """The axes of one tensor that make up the rows and the columns of its matrices; the others count matrices.
+
+    A dense kernel stacked over layers, (layers, inputs, outputs), has `MatrixAxes((1,), (2,))`; two groups without an
+    axis, `MatrixAxes((), ())`, leave a tensor alone. As `optax.contrib.MuonDimensionNumbers`.
+    """
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """How one tensor is read as `count` matrices of `rows` x `columns`."""
+
+    shape: tuple[int, ...]
+    permutation: tuple[int, ...]
+    batch: int
+    blocks: tuple[int, int]
+    rows: int
+    columns: int
+    turned: tuple[bool, bool]
+    """Left and right side."""
+
+    @property
+    def count(self) -> int:
+        return self.batch * self.blocks[0] * self.blocks[1]
+
+    def split(self, leaf: Array) -> Float[Array, "count rows columns"]:
+        above, beside = self.blocks
+        blocks = leaf.transpose(self.permutation).reshape(self.batch, above, self.rows, beside, self.columns)
+        return blocks.transpose(0, 1, 3, 2, 4).reshape(self.count, self.rows, self.columns)
+
+    def join(self, matrices: Float[Array, "count rows columns"]) -> Array:
+        above, beside = self.blocks
+        blocks = matrices.reshape(self.batch, above, beside, self.rows, self.columns).transpose(0, 1, 3, 2, 4)
+        permuted = blocks.reshape([self.shape[axis] for axis in self.permutation])
+        return permuted.transpose(np.argsort(self.permutation))
+
+
+def view(shape: tuple[int, ...], max_side: int, axes: MatrixAxes | None = None) -> View | None:
+    """The tensor's view, or None if it is left alone.
+
+    Raises:
+        ValueError: `axes` names an axis that the tensor doesn't have, or one twice.
+    """
+    rows, columns = _axes(shape, axes)
+    if not rows or not columns or math.prod(shape) == 0:
+        return None
+    batch = tuple(axis for axis in range(len(shape)) if axis not in (*rows, *columns))
+    sides = [math.prod(shape[axis] for axis in group) for group in (rows, columns)]
+    blocks = [_block(side, other, max_side) for side, other in (sides, sides[::-1])]
+    if blocks == [0, 0]:
+        return None
+    counts = [side // block if block else 1 for side, block in zip(sides, blocks, strict=True)]
+    return View(
+        shape,
+        (*batch, *rows, *columns),
+        math.prod(shape[axis] for axis in batch),
+        (counts[0], counts[1]),
+        sides[0] // counts[0],
+        sides[1] // counts[1],
+        (bool(blocks[0]), bool(blocks[1])),
+    )
+
+
+def _axes(shape: tuple[int, ...], axes: MatrixAxes | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    rank = len(shape)
+    if axes is None:
+        if rank < 2:
+            return (), ()
+        sides = [(math.prod(shape[:place]), math.prod(shape[place:])) for place in range(1, rank)]
+        aspects = [max(pair) / max(1, min(pair)) for pair in sides]
+        place = 1 + max(index for index, aspect in enumerate(aspects) if aspect == min(aspects))
+        return tuple(range(place)), tuple(range(place, rank))
+    named = [axis + rank if axis < 0 else axis for axis in (*axes.rows, *axes.columns)]
+    if len(set(named)) < len(named) or not all(0 <= axis < rank for axis in named):
+        raise ValueError(f"matrix_axes: each axis must be one of {rank} and named once, got {axes} for shape {shape}")
+    return tuple(named[: len(axes.rows)]), tuple(named[len(axes.rows) :])
+
+
+def _block(side: int, other: int, max_side: int) -> int:
+    """Size of the blocks that a side is turned in, 0 if it isn't."""
+    if side == 1 or side > MAX_ASPECT * other or side > MAX_BLOCKS * max_side:
+        return 0
+    fitting = [size for size in range(max(2, max_side // 4), max_side + 1) if side % size == 0]
+    return side if side <= max_side else max(fitting, default=0)
+
+
+class Stack(NamedTuple):
+    """Where one side of a group's matrices has its bases: entries `start` to `start + count` of a stack."""
+
+    index: int
+    start: int
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Matrices of one shape with the same sides turned; their work is one batched operation."""
+
+    tensors: tuple[int, ...]
+    counts: tuple[int, ...]
+    sides: tuple[Stack | None, Stack | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The matrices of a tree: groups by shape, and stacks of bases by size, so that one program serves each."""
+
+    views: tuple[View | None, ...]
+
+    @functools.cached_property
+    def turned(self) -> np.ndarray:
+        """True for tensors that have a view."""
+        return np.array([view is not None for view in self.views], bool)
+
+    @functools.cached_property
+    def _layout(self) -> tuple[tuple[Group, ...], tuple[tuple[int, int], ...]]:
+        members: dict[tuple, list[int]] = {}
+        for index, seen in enumerate(self.views):
+            if seen is not None:
+                members.setdefault((seen.rows, seen.columns, seen.turned), []).append(index)
+        sizes = sorted({size for key in members for size, turned in zip(key[:2], key[2], strict=True) if turned})
+        filled = dict.fromkeys(sizes, 0)
+        groups = []
+        for (rows, columns, turned), tensors in members.items():
+            counts = tuple(self._view(index).count for index in tensors)
+            sides: list[Stack | None] = []
+            for size, is_turned in zip((rows, columns), turned, strict=True):
+                if not is_turned:
+                    sides.append(None)
+                    continue
+                sides.append(Stack(sizes.index(size), filled[size], sum(counts)))
+                filled[size] += sum(counts)
+            groups.append(Group(tuple(tensors), counts, (sides[0], sides[1])))
+        return tuple(groups), tuple((filled[size], size) for size in sizes)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return self._layout[0]
+
+    @property
+    def stacks(self) -> tuple[tuple[int, int], ...]:
+        """(number of bases, size) of each stack."""
+        return self._layout[1]
+
+    def _view(self, tensor: int) -> View:
+        found = self.views[tensor]
+        assert found is not None
+        return found
+
+    def gather(self, leaves: Sequence[Array]) -> list[Float[Array, "matrices rows columns"]]:
+        """The matrices of each group; of leaves in their own shapes."""
+        return [
+            jnp.concatenate([self._view(index).split(leaves[index]) for index in group.tensors])
+            for group in self.groups
+        ]
+
+    def scatter(self, matrices: Sequence[Array], leaves: Sequence[Array]) -> list[Array]:
+        """`leaves`, those that have a view replaced by their matrices in the tensors' own axes."""
+        return self._replace(matrices, leaves, lambda view, piece: view.join(piece))
+
+    def store(self, matrices: Sequence[Array], leaves: Sequence[Array]) -> list[Array]:
+        """`leaves`, those that have a view replaced by their matrices one after the other, in the tensors' shapes."""
+        return self._replace(matrices, leaves, lambda view, piece: piece.reshape(view.shape))
+
+    def _replace(self, matrices, leaves, shape_back):
+        leaves = list(leaves)
+        for group, stacked in zip(self.groups, matrices, strict=True):
+            start = 0
+            for index, count in zip(group.tensors, group.counts, strict=True):
+                leaves[index] = shape_back(self._view(index), stacked[start : start + count])
+                start += count
+        return leaves
+
+    def load(self, leaves: Sequence[Array]) -> list[Float[Array, "matrices rows columns"]]:
+        """The inverse of `store`."""
+        return [
+            jnp.concatenate(
+                [
+                    leaves[index].reshape(self._view(index).count, self._view(index).rows, self._view(index).columns)
+                    for index in group.tensors
+                ]
+            )
+            for group in self.groups
+        ]
+
+    def by_tensor(self, per_matrix: Sequence[Float[Array, " matrices"]]) -> Float[Array, " tensors"]:
+        """Sums over the matrices of each tensor; zero for those left alone."""
+        if not self.groups:
+            return jnp.zeros(len(self.views))
+        owners = np.concatenate([np.repeat(group.tensors, group.counts) for group in self.groups])
+        membership = (owners[None] == np.arange(len(self.views))[:, None]).astype(np.float32)
+        return membership @ jnp.concatenate(per_matrix)
+
+    def to_matrices(self, per_tensor: Float[Array, " tensors"]) -> list[Float[Array, "matrices 1 1"]]:
+        """A number a tensor, beside each of its matrices."""
+        return [per_tensor[np.repeat(group.tensors, group.counts)][:, None, None] for group in self.groups]
+
+
+def plan(shapes: Sequence[tuple[int, ...]], max_side: int, axes: Sequence[MatrixAxes | None]) -> Plan:
+    return Plan(tuple(view(shape, max_side, own) for shape, own in zip(shapes, axes, strict=True)))
+
+
+def flatten_axes(tree, params) -> list[MatrixAxes | None]:
+    """One entry for each tensor of `params`.
+
+    Args:
+        tree: None, a function from the parameters to a tree, or a tree: like the parameters or a prefix of them, with
+            `MatrixAxes` or None at its leaves.
+    """
+    chosen = tree(params) if callable(tree) else tree
+    axes: list[MatrixAxes | None] = []
+
+    def spread(own, below):
+        axes.extend([own] * len(jax.tree.leaves(below)))
+
+    jax.tree.map(spread, chosen, params, is_leaf=lambda node: node is None or isinstance(node, MatrixAxes))
+    return axes
