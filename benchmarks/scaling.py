@@ -30,7 +30,8 @@ import update_step  # noqa: E402
 
 from configs.meta_training import PRESETS  # noqa: E402
 from meta_train.estimators.pes import PES  # noqa: E402
-from meta_train.ray_executor import RayExecutor, RayWorker  # noqa: E402
+from meta_train.ray_executor import RayExecutor  # noqa: E402
+from meta_train.ray_worker import RayWorker  # noqa: E402
 from meta_train.task_problem import Episodes, TaskProblem  # noqa: E402
 
 WARM_UP_STEPS = 3

@@ -1,1 +1,1 @@
-"""The top of the house: presets, and the commands that run them."""
+"""Presets, and the commands that run them."""

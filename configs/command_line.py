@@ -1,4 +1,4 @@
-"""`PRESET [--field value ...]` into settings that have checked themselves, or one line that says what is wrong."""
+"""Parses `PRESET [--field value ...]` into checked settings, or refuses it with one line that says what is wrong."""
 
 import contextlib
 import dataclasses
@@ -7,7 +7,7 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 import tyro
@@ -17,15 +17,21 @@ from configs import fields
 Options = TypeVar("Options")
 
 HELP = ("-h", "--help")
+PLACEHOLDER = "NAME|MODULE:ATTRIBUTE"
+OWN = "take a bundled name or, as MODULE:ATTRIBUTE, your own from a module that is installed or in the working folder."
 
 
 class Preset(NamedTuple):
+    """Settings with a name and a sentence about them."""
+
     description: str
     settings: Any  # a frozen dataclass
+    adapt: Callable[[Any], Any] = lambda settings: settings
+    """Makes the settings fit after `--field TYPE` or `--field module:attribute`; what the user says further wins."""
 
 
 class CommandLineError(ValueError):
-    """What the user typed can't be carried out; the message is one line."""
+    """The command line is mistaken; the message is one line."""
 
 
 def parse(
@@ -33,33 +39,48 @@ def parse(
 ) -> tuple[str, Any, Options]:
     """The preset's name, its settings with the overrides of `argv`, and the options of the run.
 
-    Every field of the settings and of the settings inside them can be overridden by its dotted name; where a field
-    may be of one of several types, `--field TYPE` takes another type than the preset does. `options` is a frozen
-    dataclass of whatever is no part of the settings, such as the output folder.
+    Every field of the settings, and of the settings inside them, can be overridden by its dotted name. If a field may
+    have one of several types, `--field TYPE` chooses one. If it is an optimizer, a mixture or a suite, its value is a
+    bundled name or `module:attribute` (`configs.references`).
+
+    Args:
+        presets: by name.
+        argv: the words that were typed.
+        prog: name of the command, for its help.
+        options: a frozen dataclass of what is no part of the settings, such as the output folder.
 
     Raises:
-        CommandLineError: an unknown preset or field, an ill-typed value, or one that the settings refuse.
+        CommandLineError: a preset, field or name is unknown, or a value is of the wrong type or refused.
         SystemExit: help was asked for and printed.
     """
+    from configs.references import REFERENCES, UnresolvedError  # imports JAX, before which the environment must be set
+
     if not argv or argv[0] in HELP:
-        print(overview(presets, prog), end="")  # noqa: T201
+        print(overview(presets, prog, REFERENCES), end="")  # noqa: T201
         raise SystemExit(0 if argv else 2)
     name, *rest = argv
     if name not in presets:
         _refuse_preset(name, presets)
     try:
-        settings, rest = fields.choose_types(presets[name].settings, rest)
-    except ValueError as error:
+        settings, others = fields.choose(presets[name].settings, rest, REFERENCES)
+    except (ValueError, UnresolvedError) as error:
         raise CommandLineError(str(error)) from None
-    known = [*fields.flags(settings), *fields.flags(options)]
-    for word in rest:
+    if len(others) < len(rest):
+        settings = presets[name].adapt(settings)
+    known = [*fields.flags(settings, REFERENCES), *fields.flags(options)]
+    for word in others:
         if word.startswith("--") and word not in HELP and _flag(word) not in known:
             raise CommandLineError(f"unknown field {_flag(word)}; did you mean {_nearest_flag(_flag(word), known)}?")
-    settings, options = _parse_with_tyro(settings, options, rest, f"{prog} {name}", presets[name].description)
-    return name, settings, options
+    try:
+        parsed = _parse_with_tyro(settings, options, others, f"{prog} {name}", presets[name].description, REFERENCES)
+    except UnresolvedError as error:
+        raise CommandLineError(str(error)) from None
+    return name, *parsed
 
 
-def overview(presets: Mapping[str, Preset], prog: str) -> str:
+def overview(presets: Mapping[str, Preset], prog: str, references: fields.References) -> str:
+    """The presets with their descriptions: what `--help` prints without a preset."""
+    flags = sorted({flag for preset in presets.values() for flag in fields.named(preset.settings, references)})
     width = max(map(len, presets))
     lines = [f"  {name:{width}}  {preset.description}" for name, preset in presets.items()]
     return "\n".join(
@@ -70,6 +91,7 @@ def overview(presets: Mapping[str, Preset], prog: str) -> str:
             *lines,
             "",
             f"{prog} PRESET --help lists the fields with the preset's values.",
+            *([f"{', '.join(flags)} {OWN}"] if flags else []),
             "",
         ]
     )
@@ -89,7 +111,7 @@ def _flag(word: str) -> str:
 
 
 def _nearest_flag(flag: str, known: Sequence[str]) -> str:
-    """By the whole dotted name or by its last part, whichever is closer: users forget prefixes."""
+    """The most similar flag, by its whole dotted name or by its last part: users forget prefixes."""
 
     def similarity(candidate: str) -> float:
         ends = candidate.rpartition(".")[2].removeprefix("--"), flag.rpartition(".")[2].removeprefix("--")
@@ -98,7 +120,9 @@ def _nearest_flag(flag: str, known: Sequence[str]) -> str:
     return max(known, key=similarity)
 
 
-def _parse_with_tyro(settings, options, argv: Sequence[str], prog: str, description: str):
+def _parse_with_tyro(
+    settings, options, argv: Sequence[str], prog: str, description: str, references: fields.References
+) -> tuple[Any, Any]:
     command = dataclasses.make_dataclass(
         "Command",
         [
@@ -115,14 +139,17 @@ def _parse_with_tyro(settings, options, argv: Sequence[str], prog: str, descript
         ],
         frozen=True,
     )
-    choices = [f"--{path} {'|'.join(types)} chooses another type." for path, types in fields.choices(settings).items()]
+    choices = {path: "|".join(types) for path, types in fields.choices(settings, references).items()}
+    notes = [f"--{path} {words} chooses another type." for path, words in choices.items()]
+    named = fields.named(settings, references)
+    notes += [f"{', '.join(named)} {OWN}"] if named else []
     errors = io.StringIO()
     try:
-        with _unwrapped(argv), contextlib.redirect_stderr(errors):
+        with _unwrapped(argv), contextlib.redirect_stderr(errors), _named(references):
             parsed: Any = tyro.cli(
                 command,
                 prog=prog,
-                description=" ".join([description, *choices]),
+                description=" ".join([description, *notes]),
                 args=list(argv),
                 config=(tyro.conf.AvoidSubcommands,),
             )
@@ -135,9 +162,29 @@ def _parse_with_tyro(settings, options, argv: Sequence[str], prog: str, descript
     return parsed.settings, parsed.options
 
 
+def _named(references: fields.References) -> tyro.constructors.ConstructorRegistry:
+    """Lets tyro parse values that are named as a whole."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    def rule(info: tyro.constructors.PrimitiveTypeInfo):
+        resolve = references.values.get(info.type) if isinstance(info.type, type) else None
+        if resolve is None:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=PLACEHOLDER,
+            instance_from_str=lambda words: resolve(words[0]),
+            is_instance=lambda value: isinstance(value, info.type),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    registry.primitive_rule(rule)
+    return registry
+
+
 @contextlib.contextmanager
 def _unwrapped(argv: Sequence[str]) -> Iterator[None]:
-    """tyro explains a mistake in a box as wide as the terminal: in a very wide one the message stays in one piece."""
+    """Makes the terminal very wide for tyro, which prints mistakes in a box: the message then stays on one line."""
     columns = os.environ.get("COLUMNS")
     if not any(word in HELP for word in argv):
         os.environ["COLUMNS"] = "100000"
@@ -150,7 +197,7 @@ def _unwrapped(argv: Sequence[str]) -> Iterator[None]:
 
 
 def _condense(box: str, argv: Sequence[str]) -> str:
-    """The one line of tyro's box that says what is wrong, with what was typed."""
+    """The one line of tyro's box that says what is wrong, and what was typed."""
     _, *lines = [line.strip("│| ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
     lines = list(itertools.dropwhile(_is_rule, lines))
     message = " ".join(itertools.takewhile(lambda line: not _is_rule(line), lines))

@@ -1,4 +1,4 @@
-"""`make demo`: meta-train for some minutes, evaluate the result on tasks it has not seen, write the report."""
+"""`make demo`: meta-trains for some minutes, evaluates the result on held-out tasks, and writes the report."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ PRESET = "demo"
 
 
 def main() -> int:
+    """Runs both commands and returns the exit status of the first that fails."""
     out = output_folder.new(PRESET)
     code = meta_train_command.main([PRESET, "--out", str(out)])
     if code or not _finished(out):
@@ -18,7 +19,7 @@ def main() -> int:
 
 
 def _finished(out: Path) -> bool:
-    """False for a run that was interrupted, which ends well and says how to go on."""
+    """Whether all outer steps are done. A run that is interrupted ends without an error, too."""
     from configs.meta_training import PRESETS  # imports JAX, whose environment stands by now
     from meta_train.run_log import read_metrics
 

@@ -8,11 +8,9 @@ from typing import Any
 
 from tyro.conf import UseAppendAction
 
-from configs import output_folder
+from configs import import_path, output_folder
 from configs.command_line import HELP, CommandLineError, parse
 from configs.exit_code import exit_code
-from meta_train import environment
-from tasks.data.missing import MissingDataError
 
 PROG = "velo-evaluate"
 FEW_OUTER_STEPS = 1000
@@ -22,8 +20,12 @@ SHORT = {"--seeds": "--num-seeds", "--baselines": "--optimizers"}
 
 @dataclasses.dataclass(frozen=True)
 class Options:
+    """Of an evaluation, beside its settings."""
+
     weights: UseAppendAction[tuple[Path, ...]] = ()
     """Weights file of an optimizer to evaluate beside the others; may be given several times."""
+    architecture: UseAppendAction[tuple[str, ...]] = ()
+    """Class, as module:MyOptimizer, of a weights file that holds one of your own; may be given several times."""
     untrained: bool = False
     """Also evaluate each optimizer of --weights with an untrained theta: what meta-training has to beat."""
     out: Path | None = None
@@ -36,7 +38,7 @@ class Options:
 
 
 def notes(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What each optimizer's record says about how far it was meta-trained, and what to expect of it."""
+    """For each optimizer, how long it was meta-trained, and what to expect of it."""
     texts = []
     for name, record in records.items():
         steps = record.get("outer_steps")
@@ -53,7 +55,7 @@ def notes(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def names(paths: Sequence[Path]) -> list[str]:
-    """A short name for each weights file: its own, or its folder's where it is called just `weights`."""
+    """A short name for each weights file: its own, or its folder's if it is called `weights`."""
     chosen: list[str] = []
     for path in paths:
         base = path.resolve().parent.name if path.stem == "weights" else path.stem
@@ -63,7 +65,7 @@ def names(paths: Sequence[Path]) -> list[str]:
 
 
 def expand(argv: Sequence[str], default: str) -> list[str]:
-    """The words with the short forms spelled out: no preset, `--seeds`, `--optimizers a,b`."""
+    """The words of the command line with its short forms expanded: no preset, `--seeds`, `--optimizers a,b`."""
     words: list[str] = []
     if argv and argv[0].startswith("-") and argv[0] not in HELP:
         words.append(default)
@@ -82,18 +84,23 @@ def expand(argv: Sequence[str], default: str) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status: 0, 2 for a user's mistake, 130 for an interrupt."""
     argv = sys.argv[1:] if argv is None else argv
-    environment.apply()
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a user's own module lies where the command is typed
+    if code := exit_code(PROG, import_path.leave_working_folder, mistakes=(import_path.ShadowedError,)):
+        return code
+    from meta_train import environment
 
-    import jax  # the environment has to stand before JAX is imported
+    environment.apply()
+    import_path.append_working_folder()
+    import jax  # the environment must be set before JAX is imported
 
     import velo
+    from configs import references
     from configs.evaluation import DEFAULT, PRESETS
     from evaluation import Contender, baselines, run, saved_evaluation
     from evaluation.report import writer
     from meta_train.run_log import read_metrics
+    from tasks.data.missing import MissingDataError
 
     def command() -> None:
         preset, settings, options = parse(PRESETS, expand(argv, DEFAULT), prog=PROG, options=Options())
@@ -111,7 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, kind in taken:
             if name in paths:
                 raise CommandLineError(f"{paths[name]} would be reported as {name!r}, the name of {kind}: rename it")
-        optimizers = {name: velo.load_weights(path) for name, path in paths.items()}
+        architectures = [references.architecture(name) for name in options.architecture]
+        optimizers = {name: references.load_weights(path, architectures) for name, path in paths.items()}
         if options.untrained:
             key = jax.random.key(0)
             optimizers |= {f"{name} untrained": (opt, opt.init(key)) for name, (opt, _) in optimizers.items()}
@@ -131,11 +139,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ValueError as error:
             raise CommandLineError(str(error)) from None
 
-    return exit_code(PROG, command, mistakes=(CommandLineError, velo.WeightsError, MissingDataError))
+    mistakes = (CommandLineError, references.UnresolvedError, velo.WeightsError, MissingDataError)
+    return exit_code(PROG, command, mistakes=mistakes)
 
 
 def _folder(name: str, is_unfinished) -> Path:
-    """The last folder of this name if it waits to be gone on with, otherwise a new one."""
+    """The last folder of this name if its evaluation is unfinished, otherwise a new one."""
     try:
         latest = output_folder.latest(name)
     except CommandLineError:

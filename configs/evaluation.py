@@ -4,7 +4,7 @@ from configs.command_line import Preset
 from configs.evaluation_names import NamedEvaluation
 
 DEFAULT = "standard"
-"""What is meant where no preset is named."""
+"""The preset of a command without one."""
 
 PRESETS = {
     "demo": Preset(

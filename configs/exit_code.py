@@ -1,4 +1,4 @@
-"""How a command ends: a user's mistake in one line, a mistake of ours with its traceback."""
+"""The exit status of a command: a user's mistake is one line on stderr, an error of ours keeps its traceback."""
 
 import sys
 from collections.abc import Callable

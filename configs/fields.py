@@ -4,31 +4,63 @@ import copy
 import dataclasses
 import difflib
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-
-def flags(settings: Any) -> list[str]:
-    """`--optimizer.lstm-size` for every field of the settings that is not made of fields itself."""
-    return [f"--{path}" for path, value in _walk(settings) if not dataclasses.is_dataclass(value)]
+Resolve = Callable[[str], Any]
 
 
-def choices(settings: Any) -> dict[str, dict[str, type]]:
+class References(typing.NamedTuple):
+    """Types of fields whose values a command line names (`configs.references`)."""
+
+    values: Mapping[type, Resolve] = {}
+    """The value is named as a whole."""
+    groups: Mapping[type, Resolve] = {}
+    """The value is named, and its own fields have dotted names too."""
+
+
+NO_REFERENCES = References()
+
+
+def flags(settings: Any, references: References = NO_REFERENCES) -> list[str]:
+    """`--optimizer.lstm-size` for every field that isn't made of fields itself."""
+    return [f"--{path}" for path, value in _walk(settings, references) if not _is_group(value, references)]
+
+
+def choices(settings: Any, references: References = NO_REFERENCES) -> dict[str, dict[str, type]]:
     """Dotted path -> types by name, for the fields that may hold one of several types of settings."""
     found = {}
-    for path, value in _walk(settings):
-        if dataclasses.is_dataclass(value):
+    for path, value in _walk(settings, references):
+        if _is_group(value, references):
             types = _types(*_parent(settings, path))
             if len(types) > 1:
                 found[path] = types
     return found
 
 
-def choose_types(settings: Any, argv: Sequence[str]) -> tuple[Any, list[str]]:
-    """Carries out every `--field TYPE`; returns the new settings and the words that are left.
+def groups(settings: Any, references: References) -> dict[str, Resolve]:
+    """Dotted path -> what makes a value of a name, for the fields whose type is one of `references.groups`."""
+    found = {}
+    for path, value in _walk(settings, references):
+        if _is_group(value, references):
+            parent, name = _parent(settings, path)
+            resolve = references.groups.get(typing.get_type_hints(type(parent))[name])
+            if resolve is not None:
+                found[path] = resolve
+    return found
 
-    The new value takes from the old one the fields that both have. The settings around it are not checked again: a
-    later word may give them what the new type asks for.
+
+def named(settings: Any, references: References) -> list[str]:
+    """`--optimizer` and so on: the flags whose value is a name, of something bundled or of a user's own."""
+    values = [path for path, value in _walk(settings, references) if isinstance(value, tuple(references.values))]
+    return [f"--{path}" for path in [*groups(settings, references), *values]]
+
+
+def choose(settings: Any, argv: Sequence[str], references: References = NO_REFERENCES) -> tuple[Any, list[str]]:
+    """Carries out every `--field TYPE` and `--field module:attribute`; returns the new settings and the other words.
+
+    A new type takes from the old value the fields that both have; a named value is taken as it is. The settings
+    around it are not checked again: a later word may give them what the new value asks for.
 
     Raises:
         ValueError: there is no such type; the nearest name is in the message.
@@ -38,25 +70,38 @@ def choose_types(settings: Any, argv: Sequence[str]) -> tuple[Any, list[str]]:
     for word in words:
         name, equals, value = word.partition("=")
         path = name.removeprefix("--").replace("_", "-")
-        types = choices(settings).get(path) if name.startswith("--") else None
-        if types is None:
+        types = choices(settings, references).get(path) if name.startswith("--") else None
+        resolve = groups(settings, references).get(path) if name.startswith("--") else None
+        if types is None and resolve is None:
             rest.append(word)
             continue
         wanted = value if equals else next(words, "")
-        if wanted not in types:
-            nearest = difflib.get_close_matches(wanted, types, n=1) or list(types)
-            raise ValueError(f"{name} is one of {', '.join(types)}, got {wanted!r}; did you mean {nearest[0]}?")
-        settings = _replace(settings, path.split("."), types[wanted])
+        if resolve is not None:
+            settings = replaced(settings, path, resolve(wanted))
+        elif types is not None:
+            settings = replaced(settings, path, _converted(name, wanted, types, settings, path))
     return settings, rest
 
 
-def _walk(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def replaced(settings: Any, path: str, value: Any) -> Any:
+    """The settings with another value at a dotted path. They don't check themselves again."""
+    name, _, deeper = path.replace("-", "_").partition(".")
+    changed = copy.copy(settings)
+    object.__setattr__(changed, name, replaced(getattr(settings, name), deeper, value) if deeper else value)
+    return changed
+
+
+def _walk(settings: Any, references: References, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for field in dataclasses.fields(settings):
         path = prefix + field.name.replace("_", "-")
         value = getattr(settings, field.name)
         yield path, value
-        if dataclasses.is_dataclass(value):
-            yield from _walk(value, f"{path}.")
+        if _is_group(value, references):
+            yield from _walk(value, references, f"{path}.")
+
+
+def _is_group(value: Any, references: References) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, tuple(references.values))
 
 
 def _parent(settings: Any, path: str) -> tuple[Any, str]:
@@ -75,19 +120,12 @@ def _types(settings: Any, name: str) -> dict[str, type]:
     }
 
 
-def _replace(settings: Any, names: Sequence[str], wanted: type) -> Any:
-    name, *deeper = names[0].replace("-", "_"), *names[1:]
-    value = getattr(settings, name)
-    if deeper:
-        return _with(settings, name, _replace(value, deeper, wanted))
-    wanted_names = {field.name for field in dataclasses.fields(wanted)}
-    shared = {
-        field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.name in wanted_names
-    }
-    return _with(settings, name, wanted(**shared))
-
-
-def _with(settings: Any, name: str, value: Any) -> Any:
-    changed = copy.copy(settings)
-    object.__setattr__(changed, name, value)
-    return changed
+def _converted(flag: str, wanted: str, types: Mapping[str, type], settings: Any, path: str) -> Any:
+    """A value of the wanted type, with the fields that it shares with the old one."""
+    if wanted not in types:
+        nearest = difflib.get_close_matches(wanted, types, n=1) or list(types)
+        raise ValueError(f"{flag} is one of {', '.join(types)}, got {wanted!r}; did you mean {nearest[0]}?")
+    parent, name = _parent(settings, path)
+    old, names = getattr(parent, name), {field.name for field in dataclasses.fields(types[wanted])}
+    shared = {field.name: getattr(old, field.name) for field in dataclasses.fields(old) if field.name in names}
+    return types[wanted](**shared)

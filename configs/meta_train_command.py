@@ -5,17 +5,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs import output_folder
+from configs import import_path, output_folder
 from configs.command_line import CommandLineError, parse
 from configs.exit_code import exit_code
-from meta_train import environment
-from tasks.data.missing import MissingDataError
 
 PROG = "velo-meta-train"
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
+    """Of a run, beside its settings."""
+
     out: Path | None = None
     """Folder of the run; none takes the first of runs/PRESET, runs/PRESET-2, ... that doesn't exist."""
     resume: bool = False
@@ -27,8 +27,14 @@ class Options:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status: 0, 2 for a user's mistake, 130 for an interrupt."""
     argv = sys.argv[1:] if argv is None else argv
+    if code := exit_code(PROG, import_path.leave_working_folder, mistakes=(import_path.ShadowedError,)):
+        return code
+    from meta_train import environment
+
     environment.apply()
+    import_path.append_working_folder()
     from rich.console import Console
 
     from configs.meta_training import PRESETS  # the environment has to stand before JAX is imported
@@ -36,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from meta_train.checkpoint import CheckpointError
     from meta_train.run import NothingWorksError, run
     from meta_train.run_folder import RunFolderError
+    from tasks.data.missing import MissingDataError
     from velo import WeightsError
 
     def command() -> None:

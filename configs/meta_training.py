@@ -2,12 +2,15 @@
 
 import dataclasses
 
+from configs import fields
 from configs.command_line import Preset
 from meta_train.estimators import FullES
+from meta_train.estimators.antithetic import AntitheticEstimator
 from meta_train.objectives import FinalLoss
 from meta_train.outer_optimizer import OptaxChain, OuterOptimizer
 from meta_train.settings import Execution, MetaTraining, Validation
 from meta_train.task_problem import Episodes
+from tasks.mixture import get_mixture
 from velo.architectures.velo import VeLO
 
 _CLUSTER = MetaTraining(
@@ -18,7 +21,7 @@ _CLUSTER = MetaTraining(
     # Gradients, since drawing the noise of so many parameters again would take the learner longer than an outer step.
     execution=Execution(num_processes=512, send_gradients=True, checkpoint_every=50, keep_checkpoints=10),
 )
-"""What VeLO's four phases share (2211.09760 and its public configurations)."""
+"""Settings that VeLO's four phases share (2211.09760 and its public configurations)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,7 @@ class _Phase:
     max_staleness: int
     family_steps: int
     mixture: str
-    """With its augmentation and its caps on a step's time."""
+    """Its name; the mixture has the phase's augmentation and caps on a step's time."""
 
 
 _PHASES = (
@@ -45,7 +48,7 @@ def _cluster(number: int) -> Preset:
     settings = dataclasses.replace(
         _CLUSTER,
         num_steps=100_000 * phase.accumulate_steps,  # 100,000 updates
-        mixture=phase.mixture,
+        mixture=get_mixture(phase.mixture),
         family_steps=phase.family_steps,
         max_staleness=phase.max_staleness,
         start_weights=f"runs/cluster-{number - 1}/weights.velo" if number > 1 else None,
@@ -57,8 +60,16 @@ def _cluster(number: int) -> Preset:
 
 
 _LAPTOP_PARTS = ("bank", "hypernetwork/controls", "hypernetwork/elementwise", "hypernetwork/log_step")
-"""A ninth of theta: what reads the LSTM and the statistics. With a hundred pairs a step the LSTM's own weights would
-drown this in their noise."""
+"""A ninth of theta: the layers that read the LSTM and the statistics. With a hundred pairs an outer step, perturbing
+the LSTM's own weights as well would drown the gradient of these layers in noise."""
+
+
+def _adapt(settings: MetaTraining) -> MetaTraining:
+    """Perturbs all of theta where another optimizer was chosen: the parts that a preset names are those of VeLO."""
+    if isinstance(settings.optimizer, VeLO) or not isinstance(settings.estimator, AntitheticEstimator):
+        return settings
+    return fields.replaced(settings, "estimator.parts", ())
+
 
 PRESETS = {
     "demo": Preset(
@@ -66,7 +77,7 @@ PRESETS = {
         MetaTraining(
             num_steps=100,
             num_workers=4,
-            mixture="small",
+            mixture=get_mixture("small"),
             family_pool=4,  # each outer step visits all four, so that its meta-loss compares with the others'
             optimizer=VeLO(lstm_size=8, num_mixtures=2),
             estimator=FullES(num_pairs=8, sigma=0.2, standardize=True),
@@ -80,7 +91,7 @@ PRESETS = {
         MetaTraining(
             num_steps=400,
             num_workers=12,
-            mixture="varied",
+            mixture=get_mixture("varied"),
             family_pool=39,  # twice the weights of the mixture
             optimizer=VeLO(lstm_size=16, num_mixtures=4),
             estimator=FullES(num_pairs=8, sigma=0.2, standardize=True, parts=_LAPTOP_PARTS),
@@ -91,13 +102,14 @@ PRESETS = {
             validation=Validation(every=50),
             execution=Execution(checkpoint_every=5),
         ),
+        _adapt,
     ),
     "accelerator": Preset(
         "Minutes on one GPU: thousands of lanes in one process.",
         MetaTraining(
             num_steps=60,
             num_workers=8,
-            mixture="accelerator",
+            mixture=get_mixture("accelerator"),
             family_pool=16,
             optimizer=VeLO(lstm_size=16, num_mixtures=4),
             estimator=FullES(num_pairs=128, sigma=0.2, parts=_LAPTOP_PARTS),
@@ -107,6 +119,7 @@ PRESETS = {
             ),
             execution=Execution(executor="local", compile_threads=16, checkpoint_every=5),
         ),
+        _adapt,
     ),
     **{f"cluster-{number}": _cluster(number) for number in range(1, 5)},
 }

@@ -1,4 +1,4 @@
-"""Where a run writes when it isn't told."""
+"""Default output folders."""
 
 import itertools
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ def new(preset: str) -> Path:
 
 
 def latest(preset: str) -> Path:
-    """The last folder that `new` gave and that was made."""
+    """The last folder of this preset that exists; a CommandLineError if there is none."""
     folders = list(itertools.takewhile(Path.exists, _candidates(preset)))
     if not folders:
         raise CommandLineError(f"there is no {RUNS / preset} to resume; name the run's folder with --out")

@@ -1,4 +1,11 @@
-"""One's own task family: for meta-training, for evaluation, and for `python -m velo train own_task:Sines`."""
+"""One's own task family: trained on, and meta-trained on under Ray. Usage: python own_task.py
+
+In a shell, in the folder of this file:
+
+    python -m velo train own_task:Sines --num-steps 500
+    velo-meta-train demo --mixture own_task:mixture --validation.suite own_task:SUITE --validation.every 10
+    velo-evaluate --suite own_task:SUITE --optimizers velo,adam
+"""
 
 import dataclasses
 from typing import NamedTuple
@@ -8,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import velo
-from tasks import mixture
+from configs import meta_train_command
 from tasks.family import TaskFamily
-from tasks.mixture import FAMILIES, MIXTURES, TaskMixture
+from tasks.fixed import FixedTask
+from tasks.mixture import TaskMixture
 
 
 class SinesDraw(NamedTuple):
@@ -60,13 +68,12 @@ class Sines(TaskFamily):
         return jnp.mean(jnp.square(predicted - jnp.sin(draw.frequency * batch + draw.phase)))
 
 
-def main(num_steps=500, weights="default"):
-    # Under a name it takes part in mixtures; a module that does this and calls `configs.meta_train_command.main()`
-    # is a `velo-meta-train` that knows them.
-    FAMILIES["Sines"] = Sines
-    MIXTURES["sines"] = TaskMixture((("Sines", 1.0),))
-    family = mixture.get_mixture("sines").sample(np.random.default_rng(0))
+mixture = TaskMixture(((Sines, 1.0),))  # with other families and their weights, if you like
+SUITE = (FixedTask("sines", Sines(), 500),)
 
+
+def main(num_steps=500, weights="default", folder="runs/own_task", words=()):
+    family = mixture.sample(np.random.default_rng(0))
     draw = family.draw(jax.random.key(0))
     keys = (jax.random.fold_in(jax.random.key(2), step) for step in range(num_steps))
     fitted = velo.fit(
@@ -77,6 +84,10 @@ def main(num_steps=500, weights="default"):
         weights=weights,
     )
     print(family, fitted.history)
+
+    command = "demo --mixture own_task:mixture --validation.suite own_task:SUITE --validation.every 10"
+    if meta_train_command.main([*command.split(), "--out", str(folder), *words]):
+        raise SystemExit(2)
     return fitted
 
 

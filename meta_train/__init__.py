@@ -1,1 +1,1 @@
-"""Evolution strategies over workers: from an untrained theta to a learned optimizer."""
+"""Meta-training: from an untrained theta to a learned optimizer."""

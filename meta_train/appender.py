@@ -1,19 +1,19 @@
-"""Files that only grow, and that a full disk doesn't damage."""
+"""Files that are only appended to, and that a full disk doesn't damage."""
 
 import threading
 from pathlib import Path
 
 
 class Appender:
-    """Appends to a file; what a full disk refuses is kept and written with the next."""
+    """Appends to a file. What a full disk refuses is kept in memory and written with the next piece."""
 
     def __init__(self, path: Path):
         self._path = path
         self._waiting = b""
-        self._lock = threading.Lock()  # checkpoints are written, and report, beside the run
+        self._lock = threading.Lock()  # a checkpoint is written, and reports, in a thread of its own
 
     def write(self, content: bytes) -> None:
-        """All of it or, for now, nothing."""
+        """Appends all of `content`, or nothing of it for now."""
         with self._lock:
             self._waiting += content
             try:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: theta, its average, the outer optimizer, and where every worker stands."""
+"""Checkpoints of a run: theta, its average, the state of the outer optimizer, and the progress of every worker."""
 
 import hashlib
 import json
@@ -21,14 +21,14 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that can't be read; names it and says what to do."""
+    """A checkpoint can't be read; the message names it and says what to do."""
 
 
 class Checkpoints:
-    """Keeps the last few checkpoints of a folder; a write is atomic and an earlier one is never touched.
+    """The last few checkpoints of a run's folder. A write is atomic and never touches an earlier checkpoint.
 
-    Beside each lies a manifest: the digests of its files, so that damage is found before anything is read into a run,
-    and what is not an array. Writing goes on beside the run, one checkpoint at a time.
+    Each has a manifest with the digests of its files, so that damage is found before anything is read, and with the
+    facts that are no arrays. Checkpoints are written in a thread of their own, one at a time.
     """
 
     def __init__(
@@ -55,16 +55,23 @@ class Checkpoints:
         )
 
     def latest_step(self) -> int | None:
-        """Of the last whole checkpoint: one whose manifest is missing was cut off, or comes from elsewhere."""
+        """The last complete checkpoint's step. One without a manifest was cut off, or comes from elsewhere."""
         steps = sorted(self._manager.all_steps())
         whole = [step for step in steps if self._manifest(step).exists()]
         return (whole or steps or [None])[-1]
 
     def save(self, state: learner.LearnerState, workers: WorkerStates, *, wait: bool = False) -> None:
-        """Starts to write a checkpoint, or passes it over while an earlier one is still being written.
+        """Starts to write a checkpoint, unless an earlier one is still being written.
 
-        With `wait` it is on the disk on return, or an OSError says why not. Without, a failure is reported, and the
-        next checkpoint is the next try: a full disk or a slow store does not stop a run.
+        Without `wait`, a failure is reported and the run continues; the next checkpoint tries again.
+
+        Args:
+            state: of the learner.
+            workers: a snapshot of the executor.
+            wait: return when the checkpoint is on the disk.
+
+        Raises:
+            OSError: with `wait`, it can't be written.
         """
         if self._writing is not None and not wait and not self._writing.done():
             self._report("checkpoint_passed_over", step=int(state.step), reason="the last one is still being written")
@@ -101,7 +108,14 @@ class Checkpoints:
         return None
 
     def restore(self, template: learner.LearnerState) -> tuple[learner.LearnerState, WorkerStates]:
-        """The latest checkpoint; `template` is a freshly initialised state of the same settings."""
+        """The latest checkpoint.
+
+        Args:
+            template: an initial state of the same settings, which has the shapes.
+
+        Raises:
+            CheckpointError: it is damaged or can't be read; nothing has been changed.
+        """
         step = self.latest_step()
         assert step is not None
         where = self._folder / str(step)
@@ -148,7 +162,7 @@ class Checkpoints:
         return self._folder.with_name("manifests") / f"{step}.json"
 
     def close(self) -> None:
-        """Waits for a checkpoint that is being written."""
+        """Waits until the last checkpoint is written."""
         self._thread.shutdown()
         self._manager.close()
 

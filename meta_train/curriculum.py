@@ -1,28 +1,28 @@
-"""What an outer step may sample: how long, how costly, and from which mixture."""
+"""The curriculum: how long and how costly the tasks of an outer step may be, and which mixture they come from."""
 
 import dataclasses
 import math
 
 from meta_train.task_problem import Episodes
-from tasks.mixture import Mixture, get_mixture
+from tasks.mixture import Mixture
 
 
 @dataclasses.dataclass(frozen=True)
 class Curriculum:
-    """Grows geometrically from small to full over the first outer steps; the defaults change nothing."""
+    """Limits that grow geometrically over the first outer steps. The defaults set no limit."""
 
     growth_steps: int = 0
-    """Outer steps until lengths and costs are full; 0 for full ones at once."""
+    """Outer steps over which the limits grow; 0 for no growth."""
     first_max_steps: int | None = None
-    """Longest episode at the start; none starts with that of the episodes."""
+    """Longest episode at the first outer step; none for that of `Episodes`."""
     first_step_seconds: float | None = None
-    """Cap on a task's predicted seconds an inner step at the start; none for no curriculum over cost."""
+    """Cap on the predicted seconds of an inner step at the first outer step; none for no cap."""
     last_step_seconds: float | None = None
-    """The same cap when grown; beyond it, it is the mixture's own."""
-    mixtures: tuple[str, ...] = ()
-    """Named mixtures that take over from `MetaTraining.mixture`, one after the other..."""
+    """The cap at `growth_steps`; afterwards only the mixture's own cap holds."""
+    mixtures: tuple[Mixture, ...] = ()
+    """Mixtures that replace `MetaTraining.mixture`, one after the other, at `mixture_starts`."""
     mixture_starts: tuple[int, ...] = ()
-    """...each at its outer step."""
+    """Outer step at which each of `mixtures` begins."""
 
     def __post_init__(self):
         if self.growth_steps < 0:
@@ -40,10 +40,8 @@ class Curriculum:
         if len(self.mixtures) != len(self.mixture_starts) or list(starts) != sorted(set(starts)):
             raise ValueError(
                 "Curriculum: mixtures need as many mixture_starts, positive and growing, got "
-                f"{self.mixtures} and {self.mixture_starts}"
+                f"{[str(mixture) for mixture in self.mixtures]} and {self.mixture_starts}"
             )
-        for name in self.mixtures:
-            get_mixture(name)
 
     def max_steps(self, episodes: Episodes, step: int) -> int:
         """Longest episode at an outer step, in whole segments, never below the shortest."""
@@ -53,13 +51,11 @@ class Curriculum:
         segments = round(grown / episodes.segment_steps)
         return min(max(segments * episodes.segment_steps, episodes.min_steps), episodes.max_steps)
 
-    def mixture(self, first: str, step: int) -> Mixture:
-        """What families are sampled from at an outer step."""
-        names = [
-            first,
-            *(name for name, start in zip(self.mixtures, self.mixture_starts, strict=True) if start <= step),
-        ]
-        mixture = get_mixture(names[-1])
+    def mixture(self, first: Mixture, step: int) -> Mixture:
+        """What families are sampled from at an outer step; `first` until the first of `mixtures` begins."""
+        mixture = first
+        for later, start in zip(self.mixtures, self.mixture_starts, strict=True):
+            mixture = later if start <= step else mixture
         if self.first_step_seconds is None or self.last_step_seconds is None or step >= self.growth_steps:
             return mixture
         cap = _geometric(self.first_step_seconds, self.last_step_seconds, step, self.growth_steps)

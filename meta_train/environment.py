@@ -1,4 +1,4 @@
-"""Process environment of every worker; it has to be set before JAX is imported."""
+"""The environment variables of worker processes. They must be set before JAX is imported."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ VARIABLES = {
 
 
 def worker_environment(gpus_per_process: float = 0.0) -> dict[str, str]:
-    """Variables of a worker: those that the user has set win, so that a GPU's flags can be given."""
+    """Environment variables of a worker. Those that the user has set are kept."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "velo" / "jax"
     defaults = VARIABLES | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     if 0 < gpus_per_process < 1:
@@ -29,12 +29,12 @@ def worker_environment(gpus_per_process: float = 0.0) -> dict[str, str]:
 
 
 def apply() -> None:
-    """Sets the variables in this process, so that it computes the same bits as a worker."""
+    """Sets the variables in this process: it then computes the same bits as a worker."""
     os.environ.update(worker_environment())
 
 
 def keep_off_accelerators() -> None:
-    """For the learner of a run whose workers are elsewhere: it needs no GPU and must not fill one's memory."""
+    """Keeps this process on the CPU. The learner of a Ray run needs no GPU and must not allocate one's memory."""
     import jax  # the environment has to stand before JAX is imported
 
     jax.config.update("jax_platforms", "cpu")

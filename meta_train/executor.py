@@ -1,4 +1,17 @@
-"""How the logical workers' contributions are computed: the interface, and the reference in this process."""
+"""The interface of an executor, which has the workers' contributions computed, and the reference implementation.
+
+    executor = LocalExecutor(settings)
+    try:
+        for step in range(settings.num_steps):
+            contributions, account = executor.compute(state.theta, step)
+            complete = functools.partial(worker.complete, settings, state.theta)
+            state, metrics = learner.update(outer_tx, state, contributions, 0.95, complete)
+        snapshot = executor.snapshot()  # for a checkpoint; any executor of the same settings restores it
+    finally:
+        executor.close()
+
+An executor of one's own sends `worker.attempt` to other processes. `RayExecutor` is the example.
+"""
 
 import abc
 import dataclasses
@@ -15,7 +28,10 @@ from velo.learned_optimizer import Theta
 
 @dataclasses.dataclass
 class Account:
-    """Where the contributions of an outer step went; over a run, dispatched is the sum of the others and in_flight."""
+    """What became of the contributions of an outer step.
+
+    Summed over a run, dispatched = used + stale + lost + poisoned + replayed, + in_flight of the last outer step.
+    """
 
     dispatched: int = 0
     used: int = 0
@@ -29,44 +45,69 @@ class Account:
 
 @dataclasses.dataclass
 class WorkerStates:
-    """Where every logical worker stands, by worker; the states are NumPy arrays."""
+    """The progress of every logical worker: two lists with an entry for each."""
 
     steps: list[int]
-    """Each worker's next step; its own count in an asynchronous run."""
+    """Each worker's next step. In an asynchronous run workers count their own steps."""
     states: list[Any]
-    """Of the estimator; () before a worker's first step and where its task is set aside."""
+    """The estimator's states, trees of NumPy arrays; () before a worker's first step and if its task is set aside."""
     set_aside: dict[str, Any]
+    """Tasks that failed (`SetAside.to_json`)."""
 
 
 class Executor(abc.ABC):
-    """A transport, not a second loop: every implementation calls `worker.attempt` and nothing else."""
+    """Computes contributions, wherever it does so: every implementation calls `worker.attempt` and nothing else.
+
+    In a synchronous run (`max_staleness` 0) all executors give the same contributions to the bit.
+    """
 
     @abc.abstractmethod
     def compute(self, theta: Theta, step: int) -> tuple[list[Contribution], Account]:
-        """The contributions for outer step `step`, in any order.
+        """Waits for the contributions of an outer step.
 
-        In a synchronous run one of every logical worker whose task is not set aside.
+        Args:
+            theta: meta-parameters after `step` outer steps.
+            step: outer steps done so far.
+
+        Returns:
+            (contributions, account). Contributions come in any order: in a synchronous run one of every worker whose
+            task is not set aside, in an asynchronous one the first `num_workers` to arrive.
+
+        Raises:
+            RuntimeError: nothing can be computed any more, for example because no process starts.
         """
 
     @abc.abstractmethod
     def validate(self, theta: Theta, names: Sequence[str]) -> dict[str, float | str]:
-        """Validation losses of tasks of `tasks.fixed`, by name; what went wrong where one failed."""
+        """Validates a theta.
+
+        Args:
+            theta: meta-parameters.
+            names: of tasks of `settings.validation.suite`.
+
+        Returns:
+            For each name the normalised final loss (`validation.validate`), or a message if the task failed.
+        """
 
     @abc.abstractmethod
     def snapshot(self) -> WorkerStates:
-        """What a checkpoint needs to go on from here, of any executor."""
+        """The workers' progress, for a checkpoint. It doesn't depend on the kind of executor."""
 
     @abc.abstractmethod
     def restore(self, snapshot: WorkerStates) -> None:
-        """Goes on from a snapshot of any executor."""
+        """Continues from a snapshot.
+
+        Args:
+            snapshot: of any executor with the same settings.
+        """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Gives processes back; idempotent."""
+        """Ends the processes that it started. May be called twice."""
 
 
 class LocalExecutor(Executor):
-    """All logical workers in this process, one after the other."""
+    """The reference: computes all logical workers in this process, one after the other."""
 
     def __init__(self, settings: MetaTraining, report: Report = lambda kind, **facts: None):
         self._settings = settings
@@ -77,6 +118,7 @@ class LocalExecutor(Executor):
         self._is_compiled = not settings.execution.compile_threads
 
     def compute(self, theta, step):
+        """One worker after the other."""
         if not self._is_compiled:
             self._is_compiled = True
             ahead = worker.estimates_ahead(self._settings, theta, step)
@@ -104,14 +146,17 @@ class LocalExecutor(Executor):
         return range(self._settings.num_workers)
 
     def validate(self, theta, names):
+        """One task after the other."""
         return {name: validation.attempt(self._settings, theta, name) for name in names}
 
     def snapshot(self):
+        """Copies of the lists; the states are NumPy arrays already."""
         return WorkerStates(list(self._steps), list(self._states), self._set_aside.to_json())
 
     def restore(self, snapshot):
+        """Takes over the lists."""
         self._steps, self._states = list(snapshot.steps), list(snapshot.states)
         self._set_aside.restore(snapshot.set_aside)
 
     def close(self):
-        pass
+        """Nothing to end."""

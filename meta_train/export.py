@@ -1,4 +1,4 @@
-"""The weights files of a run: the averaged theta now, and the best so far on the validation tasks."""
+"""The weights files of a run: the current averaged theta, and the best so far on the validation tasks."""
 
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,20 @@ BEST_FILE = "best.velo"
 
 
 def record(settings: MetaTraining, state: learner.LearnerState) -> dict[str, Any]:
-    """How the weights came about; where the work ran changes nothing in them."""
+    """What a weights file says of its meta-training: the settings, but `execution`, which doesn't change the result."""
     described = run_folder.describe(settings)
     return {"outer_steps": state.step, "settings": {k: v for k, v in described.items() if k != "execution"}}
 
 
 def export(settings: MetaTraining, state: learner.LearnerState, out: Path) -> Path:
-    """Writes the averaged theta as a weights file that says how it came about."""
+    """Writes the averaged theta as a weights file with its record."""
     path = out / run_folder.WEIGHTS_FILE
     velo.save_weights(path, settings.optimizer, state.average, record(settings, state))
     return path
 
 
 def best_loss(settings: MetaTraining, out: Path) -> float:
-    """The validation loss of the best weights so far; infinite if there are none, or judged in another way."""
+    """Validation loss of the best weights so far; infinite if there are none, or if the validation has changed."""
     path = out / BEST_FILE
     if not path.exists():
         return float("inf")
@@ -35,7 +35,7 @@ def best_loss(settings: MetaTraining, out: Path) -> float:
 def export_if_best(
     settings: MetaTraining, state: learner.LearnerState, out: Path, loss: float, tasks: dict[str, float]
 ) -> bool:
-    """Writes `best.velo`, with its validation loss in its record, if none so far is as good."""
+    """Writes `best.velo` with its validation loss if it is the best so far; returns whether it is."""
     if not loss < best_loss(settings, out):
         return False
     judged = {"loss": loss, "tasks": tasks, "settings": run_folder.describe(settings.validation)}

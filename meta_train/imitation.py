@@ -1,4 +1,4 @@
-"""A warm start by backpropagation: theta learns the updates of the best of several tuned optimizers."""
+"""A warm start by backpropagation: theta is fitted to the updates of the best of several tuned optimizers."""
 
 import dataclasses
 import functools
@@ -17,7 +17,6 @@ from meta_train.set_aside import Report
 from meta_train.settings import MetaTraining
 from tasks import inner_loop
 from tasks.family import TaskFamily
-from tasks.mixture import get_mixture
 from velo.learned_optimizer import LearnedOptimizer, Theta
 
 NUM_LANES = 4
@@ -43,7 +42,7 @@ TEACHERS: dict[str, tuple[Callable[[Any, int], optax.GradientTransformation], tu
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:
-    """A task and the optimizer to imitate on it; static, one compiled program each."""
+    """A task and the optimizer to imitate on it. Static: each lesson has a compiled program of its own."""
 
     family: TaskFamily
     optimizer: LearnedOptimizer
@@ -53,6 +52,8 @@ class Lesson:
 
 
 class State(NamedTuple):
+    """Where the runs of a lesson stand, one entry for each lane."""
+
     draw: Any
     inner: inner_loop.InnerState  # of the teacher, whose path the student follows
     student: Any
@@ -73,7 +74,7 @@ def _final_losses(family: TaskFamily, teacher: str, num_steps: int, rates, data)
 
 
 def best_teacher(family: TaskFamily, num_steps: int) -> tuple[str, float, float]:
-    """(name, rate, final training loss) of the best optimizer at its best rate; infinite if all diverge."""
+    """(name, rate, final training loss) of the best optimizer at its best rate. The loss is infinite if all diverge."""
     data, _ = family.load()
     found = []
     for name, (_, rates) in TEACHERS.items():
@@ -114,7 +115,7 @@ def distance(ours: Any, theirs: Any) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _segment(lesson: Lesson, theta, state: State, rate, data, key):
-    """(mean distance of the updates over a segment, its gradient, state): what the segment starts from is given."""
+    """(mean distance of the updates over a segment, its gradient, state). The segment's start counts as constant."""
 
     def lane(theta, state: State, key):
         student = _student(lesson, theta, state.draw)
@@ -143,11 +144,11 @@ def _segment(lesson: Lesson, theta, state: State, rate, data, key):
 
 
 def lessons(settings: MetaTraining, report: Report) -> list[tuple[Lesson, float]]:
-    """(lesson, rate) for sampled architectures, without those on which every optimizer diverges or that fail."""
+    """(lesson, rate) for sampled architectures, without those on which every optimizer diverges."""
     imitation = settings.imitation
     found = []
     for index in range(imitation.num_tasks):
-        family = get_mixture(settings.mixture).sample(np.random.default_rng((settings.seed, 3, index)))
+        family = settings.mixture.sample(np.random.default_rng((settings.seed, 3, index)))
         teacher, rate, loss = best_teacher(family, imitation.inner_steps)
         report("imitation_teacher", family=repr(family), teacher=teacher, rate=rate, final_loss=loss)
         if math.isfinite(loss):
@@ -161,7 +162,7 @@ def lessons(settings: MetaTraining, report: Report) -> list[tuple[Lesson, float]
 def follow(
     lessons: list[tuple[Lesson, float]], num_steps: int, learning_rate: float, seed: int, theta: Theta, report: Report
 ) -> tuple[Theta, list[float]]:
-    """Theta after `num_steps` steps of Adam, each on a segment of one lesson in its turn; the distances before each."""
+    """(theta, distances) after `num_steps` steps of Adam. Each step takes a segment of the next lesson in turn."""
     tx = optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(learning_rate))
     opt_state = tx.init(theta)
     states: list[Any] = [None] * len(lessons)
@@ -186,7 +187,7 @@ def follow(
 
 
 def fit(settings: MetaTraining, theta: Theta, console: Console, report: Report) -> Theta:
-    """The theta that has learned the updates of the best of the tuned optimizers on sampled tasks."""
+    """Theta, fitted to the updates of the best of the tuned optimizers on tasks of the mixture."""
     imitation = settings.imitation
     console.print(f"imitation: tuning optimizers on {imitation.num_tasks} tasks")
     taught = lessons(settings, report)

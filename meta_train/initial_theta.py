@@ -1,4 +1,4 @@
-"""The theta that a run starts from: untrained, out of a weights file, or fitted to tuned optimizers."""
+"""The theta that a run starts from: untrained, from a weights file, or fitted to tuned optimizers."""
 
 import jax
 from rich.console import Console
@@ -11,7 +11,7 @@ from velo.learned_optimizer import Theta
 
 
 def template(settings: MetaTraining) -> Theta:
-    """An untrained theta: what every start has the shapes of."""
+    """An untrained theta; every start has its shapes."""
     return settings.optimizer.init(jax.random.fold_in(jax.random.key(settings.seed), 2**31))
 
 
@@ -24,7 +24,9 @@ def load(settings: MetaTraining) -> Theta:
     """
     path = settings.start_weights
     assert path is not None
-    optimizer, theta = velo.load_weights(path)
+    cls = type(settings.optimizer)
+    is_ours = cls in velo.ARCHITECTURES.values()
+    optimizer, theta = velo.load_weights(path, architecture=None if is_ours else cls)
     if optimizer != settings.optimizer:
         raise velo.WeightsError(f"start_weights {path} hold {optimizer}, but the run is to train {settings.optimizer}")
     return theta

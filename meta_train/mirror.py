@@ -1,4 +1,4 @@
-"""A copy of a run's settings and checkpoints at any fsspec URL, from which another machine can go on."""
+"""A copy of a run's settings and checkpoints at an fsspec URL, from which another machine can resume."""
 
 import io
 import posixpath
@@ -12,7 +12,7 @@ from meta_train.set_aside import Report
 
 
 class Mirror:
-    """One object a checkpoint, so that a copy is whole or not there. A store that fails is reported, never fatal.
+    """Each checkpoint is one object, so that a copy is complete or absent. A failing store is reported, not fatal.
 
     Raises a ValueError where the URL's protocol is unknown, or its package isn't installed.
     """
@@ -26,10 +26,11 @@ class Mirror:
             raise ValueError(f"mirror {url}: {error}") from None
 
     def put_settings(self, folder: Path) -> None:
+        """Copies the settings of a run."""
         self._put(SETTINGS_FILE, (folder / SETTINGS_FILE).read_bytes())
 
     def put_checkpoint(self, folder: Path, step: int, keep: int) -> None:
-        """Copies the checkpoint and its manifest, then drops all but the last `keep`."""
+        """Copies a checkpoint with its manifest, then deletes all but the last `keep`."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             archive.add(folder / "checkpoints" / str(step), f"checkpoints/{step}")
@@ -43,7 +44,7 @@ class Mirror:
             self._failed(f"old checkpoints: {error}")
 
     def fetch(self, folder: Path) -> None:
-        """Settings and the last checkpoint into a folder that has none.
+        """Copies the settings and the last checkpoint into a folder that has none.
 
         Raises:
             OSError: the store can't be read.

@@ -1,4 +1,4 @@
-"""What an episode is judged by: functions of its losses, the smaller the better."""
+"""Objectives: the meta-loss of an episode as a function of its losses."""
 
 import dataclasses
 from typing import Any, ClassVar, Literal
@@ -15,43 +15,43 @@ Split = Literal["train", "valid"]
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """A meta-loss is a sum of normalised losses (`TaskFamily.normalize`) along the episode and at its end."""
+    """The meta-loss is a sum of normalised losses (`TaskFamily.normalize`) along the episode, or at its end."""
 
     split: Split = "train"
     """Split of the inner data whose losses count."""
     num_batches: int = 4
-    """Fresh batches that a loss is estimated on where it isn't one of training itself."""
+    """Fresh batches on which a loss is estimated, if it isn't a training loss."""
 
     at_end: ClassVar[bool] = False
-    """Whether the end of an episode counts, by `end`, or its course, by `weights`."""
+    """Whether `end` gives the meta-loss, or `weights` does."""
 
     def __post_init__(self):
         if self.num_batches < 1:
             raise ValueError(f"{type(self).__name__}: num_batches must be at least 1, got {self.num_batches}")
 
     def weights(self, steps: Int[Array, " n"], num_steps: Int[Array, ""]) -> Float[Array, " n"]:
-        """Weights of the losses at inner steps counted from 0; they sum to one, or to zero if the end counts."""
+        """Weights of the losses at the inner steps, counted from 0. They sum to one, or to zero if `at_end`."""
         return jnp.zeros(steps.shape)
 
     def end(
         self, family: TaskFamily, draw: Draw, initial: Params, final: Params, data: Any, key: PRNGKeyArray
     ) -> Float[Array, ""]:
-        """Judges the parameters that an episode started and ended with; `data` is of the split."""
+        """What the initial and final parameters add to the meta-loss; `data` is that of the split."""
         return jnp.zeros(())
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightedCurve(Objective):
-    """The whole curve, its end above all.
+    """The whole curve, with an additional weight on its end.
 
-    Training losses are those of the inner steps. A validation loss is taken once a segment, at its end, and has the
-    weight of the segment.
+    Training losses are those of the inner steps. A validation loss is estimated at the end of each segment and gets the
+    weight of the whole segment.
     """
 
     tail_share: float = 0.5
-    """Share of the last `tail_steps`; the rest weighs step t of T by .5 + t/T, so that the whole curve counts."""
+    """Share of the last `tail_steps`; the rest is spread over all steps t of T in proportion to .5 + t/T."""
     tail_steps: int = 25
-    """Inner steps whose mean stands for the final loss."""
+    """Inner steps over which the final loss is averaged."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -61,6 +61,7 @@ class WeightedCurve(Objective):
             raise ValueError(f"WeightedCurve: tail_steps must be at least 1, got {self.tail_steps}")
 
     def weights(self, steps, num_steps):
+        """The tail's share spread evenly over the last steps, the rest rising along the whole curve."""
         tail = jnp.minimum(self.tail_steps, num_steps)
         in_tail = (steps >= num_steps - tail).astype(jnp.float32)
         whole = (0.5 + (steps + 0.5) / num_steps) / num_steps
@@ -69,19 +70,21 @@ class WeightedCurve(Objective):
 
 @dataclasses.dataclass(frozen=True)
 class MeanLoss(Objective):
-    """The mean of the curve (Celo and its kin, 2501.12670): being quick counts as much as where it ends."""
+    """The mean of the curve (Celo and its kin, 2501.12670): speed counts as much as the final loss."""
 
     def weights(self, steps, num_steps):
+        """The same for every step."""
         return jnp.full(steps.shape, 1.0) / num_steps
 
 
 @dataclasses.dataclass(frozen=True)
 class FinalLoss(Objective):
-    """The loss at the end, estimated again on fresh batches (VeLO, 2211.09760, with 100 of them)."""
+    """The final loss, estimated on fresh batches (VeLO, 2211.09760, with 100 of them)."""
 
     at_end: ClassVar[bool] = True
 
     def end(self, family, draw, initial, final, data, key):
+        """The normalised loss of the final parameters on fresh batches."""
         return family.normalize(inner_loop.mean_loss(family, draw, final, data, key, num_batches=self.num_batches))
 
 
@@ -89,12 +92,14 @@ class FinalLoss(Objective):
 class LossRatio(Objective):
     """The logarithm of the final loss over the initial one, both on the same fresh batches.
 
-    A floor and bounds as in `TaskFamily.normalize`, with the initial loss in place of the reference loss.
+    Floor and bounds are those of `TaskFamily.normalize`, with the initial loss in place of the reference loss.
     """
 
     at_end: ClassVar[bool] = True
 
     def end(self, family, draw, initial, final, data, key):
+        """log(final / initial loss), with the floor and the bounds of `TaskFamily.normalize`."""
+
         def loss(params):
             return inner_loop.mean_loss(family, draw, params, data, key, num_batches=self.num_batches)
 
@@ -117,7 +122,7 @@ def course(
     data: Any,
     key: PRNGKeyArray,
 ) -> Float[Array, ""]:
-    """What a segment adds: its training losses at `steps`, or the validation loss of `params`, those after it."""
+    """What a segment adds to the meta-loss: its training losses, or the validation loss of `params` after it."""
     weights = objective.weights(steps, num_steps)
     if objective.split == "train":
         return jnp.sum(weights * jax.vmap(family.normalize)(losses))

@@ -1,4 +1,4 @@
-"""The optimizers of theta: clipped AdamW, or any chain of optax."""
+"""The outer optimizers, which update theta: clipped AdamW, or any chain of optax."""
 
 import ast
 import dataclasses
@@ -9,12 +9,12 @@ import optax
 
 @dataclasses.dataclass(frozen=True)
 class OuterOptimizer:
-    """Clip, then Adam with decoupled weight decay."""
+    """Clips the gradient, then applies Adam with decoupled weight decay."""
 
     learning_rate: float = 0.03
     """Step of theta, whose entries are of order one."""
     clip: float = 3.0
-    """Bound on the global norm of the gradient; Adam makes a scale common to all steps irrelevant."""
+    """Bound on the global norm of the gradient."""
     b1: float = 0.9
     b2: float = 0.99
     weight_decay: float = 0.0
@@ -35,6 +35,7 @@ class OuterOptimizer:
         _check_shared(self)
 
     def build(self) -> optax.GradientTransformation:
+        """The optax transformation."""
         return _accumulated(
             optax.chain(
                 optax.clip_by_global_norm(self.clip),
@@ -60,6 +61,7 @@ class OptaxChain:
         self.build()
 
     def build(self) -> optax.GradientTransformation:
+        """The optax transformation; a ValueError names a part that can't be built."""
         parts = [_call(text) for text in self.chain]
         for text, part in zip(self.chain, parts, strict=True):
             if not isinstance(part, optax.GradientTransformation):

@@ -1,4 +1,4 @@
-"""What a run will do and cost, predicted without compiling or training anything."""
+"""A prediction of what a run does and costs, without compiling or training anything."""
 
 import dataclasses
 import functools
@@ -22,28 +22,32 @@ NUM_SAMPLES = 12
 
 @dataclasses.dataclass(frozen=True)
 class TaskPlan:
+    """What one task of the run costs."""
+
     family: TaskFamily
     num_params: int
     step_seconds: float
-    """Of one lane's inner step, gradients and learned optimizer, on one core."""
+    """Seconds of one lane's inner step, gradient and learned optimizer, on one core."""
     memory_bytes: int
-    """Of what all lanes carry from step to step."""
+    """Bytes that all lanes carry from step to step."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
+    """What a run does and costs."""
+
     num_meta_parameters: int
     num_lanes: int
     mean_steps: float
     tasks: tuple[TaskPlan, ...]
     core_seconds: float
-    """Of one outer step, over all workers; compilation apart."""
+    """Core-seconds of one outer step, over all workers, without compilation."""
     num_outer_steps: int
     num_cores: float
 
     @property
     def hours(self) -> float:
-        """Of the whole run, with every process busy all the time."""
+        """Hours of the whole run, if every process is busy all the time."""
         return self.core_seconds / self.num_cores * self.num_outer_steps / 3600
 
 
@@ -56,7 +60,7 @@ def mean_steps(settings: MetaTraining) -> float:
 
 
 def plan_task(settings: MetaTraining, family: TaskFamily) -> TaskPlan:
-    """Predicted as `tasks.cost` predicts a task's own step, here with the learned optimizer in the program."""
+    """Predicts as `tasks.cost` does, with the learned optimizer in the program."""
     problem, num_lanes = TaskProblem(family, settings.optimizer, settings.episodes), settings.estimator.num_lanes
     theta = jax.eval_shape(settings.optimizer.init, jax.random.key(0))
     carry = jax.eval_shape(problem.reset, theta, jax.random.key(0), jnp.asarray(1))
@@ -76,7 +80,7 @@ def plan_task(settings: MetaTraining, family: TaskFamily) -> TaskPlan:
 
 
 def plan(settings: MetaTraining, num_samples: int = NUM_SAMPLES) -> Plan:
-    """The plan of a run on the machine whose cores `tasks.cost` was calibrated on."""
+    """The plan of a run. Times are those of the machine that `tasks.cost` was calibrated on."""
     pairs = (
         (index, step * settings.family_steps) for step in range(num_samples) for index in range(settings.num_workers)
     )
@@ -101,7 +105,7 @@ def plan(settings: MetaTraining, num_samples: int = NUM_SAMPLES) -> Plan:
 
 
 def show(settings: MetaTraining, console: Console) -> None:
-    """Prints the plan; on another machine, or on GPUs, its times are off by a constant factor."""
+    """Prints the plan. On another machine, or on GPUs, its times are off by a constant factor."""
     found = plan(settings)
     tasks = Table("task", "parameters", "µs a step and lane", "MB of all lanes")
     for task in found.tasks:

@@ -1,4 +1,4 @@
-"""Worker processes under Ray: started, fed, watched, and replaced when they die or hang. Knows nothing of the work."""
+"""A pool of Ray actors: starts them, watches their calls, and replaces actors that die or hang."""
 
 import os
 import signal
@@ -23,17 +23,20 @@ class Process(NamedTuple):
 
 
 def this_process() -> Process:
+    """Where the calling actor runs."""
     return Process(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), os.getpid())
 
 
 class Killer:
-    """An actor that ends a process of its own node as it starts."""
+    """An actor whose constructor kills another process of its node."""
 
     def __init__(self, number: int):
         os.kill(number, signal.SIGKILL)
 
 
 class Outcome(NamedTuple):
+    """How a call of a worker process ended."""
+
     slot: int
     item: Any  # as it was submitted
     kind: Literal["done", "lost", "hung"]
@@ -42,7 +45,7 @@ class Outcome(NamedTuple):
 
 @dataclass
 class Slot:
-    """The place of one process; `generation` counts the processes that have held it."""
+    """The place of one process in the pool; `generation` counts the processes that it has had."""
 
     handle: Any
     pending: Any  # the reference that is waited for: of the start, or of a call; none if idle
@@ -55,7 +58,7 @@ class Slot:
 
 
 class Pool:
-    """Asks Ray for `size` actors and works with those that run; the others may start later, as nodes join.
+    """Asks Ray for `size` actors and uses those that run; the others may start later, when nodes join.
 
     `start(slot)` makes an actor with a method `process()` that returns `this_process()`.
     """
@@ -76,19 +79,21 @@ class Pool:
         return Slot(handle, handle.process.remote(), generation=generation)
 
     def idle(self) -> list[int]:
+        """Slots whose process runs and has nothing to do."""
         return [index for index, slot in enumerate(self.slots) if slot.ready and slot.pending is None]
 
     @property
     def num_running(self) -> int:
+        """Processes that have started."""
         return sum(slot.ready for slot in self.slots)
 
     def submit(self, index: int, item: Any, reference: Any) -> None:
-        """`reference` is that of a call of the slot's actor; its outcome will be named by `item`."""
+        """Registers a call of the slot's actor: its reference, and `item`, which its outcome will carry."""
         slot = self.slots[index]
         slot.item, slot.pending, slot.started = item, reference, time.monotonic()
 
     def wait(self, timeout: float) -> list[Outcome]:
-        """Outcomes there are after at most `timeout` seconds, none if nothing has ended.
+        """The outcomes that have arrived, after at most `timeout` seconds; none if no call has ended.
 
         Raises:
             RuntimeError: too many processes in a row could not start.
@@ -160,6 +165,7 @@ class Pool:
         self.slots[index] = self._launch(index, slot.generation + 1)
 
     def close(self) -> None:
+        """Kills the processes of the pool."""
         for slot in self.slots:
             ray.kill(slot.handle)
 

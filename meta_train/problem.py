@@ -1,4 +1,4 @@
-"""What an estimator differentiates: episodes advanced in segments. It knows neither tasks nor learned optimizers."""
+"""The interface of a problem, which an estimator differentiates: episodes that are advanced in segments."""
 
 import abc
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ Carry = Any
 
 
 class Segment(NamedTuple):
-    """The meta-loss of an episode is the sum of its segments' losses and of what `Problem.end` adds."""
+    """What a segment returns. An episode's meta-loss is the sum over its segments, plus `Problem.end`."""
 
     loss: Float[Array, ""]
     done: Bool[Array, ""]
@@ -20,9 +20,9 @@ class Segment(NamedTuple):
 
 
 class Problem(abc.ABC):
-    """One lane; estimators vmap it over lanes and over perturbed thetas. Frozen and hashed by value.
+    """One lane. Estimators vmap it over lanes and over perturbed thetas. Frozen, hashed by value.
 
-    `data` is whatever arrays the problem needs; they are arguments, so that they are never compiled in.
+    `data` are the arrays that the problem reads. They are arguments, so that they aren't compiled into the program.
     """
 
     @abc.abstractmethod
@@ -31,22 +31,22 @@ class Problem(abc.ABC):
 
     @abc.abstractmethod
     def reset(self, theta: Theta, key: PRNGKeyArray, num_segments: Int[Array, ""]) -> Carry:
-        """The start of an episode. All its randomness comes from `key`: equal keys, common random numbers."""
+        """Starts an episode. All its randomness comes from `key`: lanes with equal keys have common random numbers."""
 
     @abc.abstractmethod
     def advance(self, theta: Theta, carry: Carry, data: Any) -> tuple[Carry, Segment]:
-        """One segment under `theta`; `done` after the episode's last."""
+        """Advances by one segment under `theta`; `Segment.done` is true after the last of the episode."""
 
     def end(self, carry: Carry, data: Any) -> Float[Array, ""]:
-        """What the end of an episode adds to its meta-loss; `carry` is that after the last segment."""
+        """What the end of an episode adds to its meta-loss; `carry` is the one after the last segment."""
         del carry, data
         return jnp.zeros(())
 
     @property
     def arm_axes(self) -> Any:
-        """`in_axes` of `jax.vmap` for carries that differ in theta alone: None where theta makes no difference.
+        """`in_axes` of `jax.vmap` over carries whose thetas differ: None for leaves that don't depend on theta.
 
-        What doesn't differ, such as keys, is computed and what follows from it drawn once for the arms of a pair.
+        Leaves that are the same in both arms of a pair, such as keys, are then computed once.
         """
         return 0
 

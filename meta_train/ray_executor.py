@@ -1,4 +1,4 @@
-"""Logical workers over Ray actors: the same contributions, wherever they are computed."""
+"""The executor on Ray: idle processes compute the logical workers' next steps."""
 
 import logging
 import math
@@ -12,61 +12,32 @@ import numpy as np
 import ray
 from ray.exceptions import RayError
 
-from meta_train import environment, validation, worker
+from meta_train import environment, ray_worker, worker
 from meta_train.executor import Account, Executor, WorkerStates
 from meta_train.learner import Contribution, Failure
-from meta_train.pool import Outcome, Pool, Process, this_process
-from meta_train.programs import Programs
+from meta_train.pool import Outcome, Pool
+from meta_train.ray_worker import RayWorker
 from meta_train.set_aside import Report, SetAside
 from meta_train.settings import MetaTraining
 from tasks.family import TaskFamily
-from velo import kernel
-from velo.learned_optimizer import Theta
 
 WAIT_SECONDS = 1.0
-"""Longest wait for an outcome before deadlines are looked at."""
+"""Longest wait for an outcome before deadlines are checked."""
 MAX_VALIDATION_ATTEMPTS = 3
 MAX_SKIPPED = 100
 """Tasks that an outer step may pass over, for each worker, before an asynchronous run gives up."""
 PATIENCE_TURNS = 4
-"""Contributions that a worker may be ahead of one whose task the process would have to compile first."""
+"""Turns that a worker whose task is compiled here may be ahead of one whose task isn't."""
 PATIENCE_SECONDS = 60.0
-"""Without any worker process for so long, the log says what is missing."""
-
-
-class RayWorker:
-    """Holds compiled programs and nothing else: its results depend on the arguments only, so any may be asked again."""
-
-    def __init__(self, settings: MetaTraining):
-        kernel.in_use()  # raises where it is demanded and missing: such a node can't take part
-        self._settings = settings
-        self._programs = Programs(settings.estimator)
-
-    def compute(
-        self, theta: Theta, theta_step: int, step: int, index: int, state: Any
-    ) -> tuple[Contribution | Failure, Any]:
-        """`worker.attempt`: two results, so that the state stays in the object store."""
-        return worker.attempt(self._settings, self._programs, theta, theta_step, step, index, state)
-
-    def compute_stateless(self, theta: Theta, theta_step: int, step: int, index: int) -> Contribution | Failure:
-        """`worker.attempt` for estimators without a state."""
-        return worker.attempt(self._settings, self._programs, theta, theta_step, step, index, ())[0]
-
-    def validate(self, theta: Theta, name: str) -> float | str:
-        """`validation.attempt`."""
-        return validation.attempt(self._settings, theta, name)
-
-    def process(self) -> Process:
-        """Where this worker runs; the pool's first call, which shows that the process has started."""
-        return this_process()
+"""After so long without any worker process, the log says which resources are missing."""
 
 
 @dataclass
 class Logical:
-    """A logical worker on the driver. Its state is a reference into the object store, or arrays after a restore.
+    """The driver's view of a logical worker. Its state is a reference into the object store, or arrays after a restore.
 
-    A state that is lost with its node is computed again from the last one that the driver held itself: `base`, and
-    the thetas of the steps since. Replaying gives the same bits.
+    A state that is lost with its node is computed again, to the same bits, from the last one that the driver held
+    (`base`) and the thetas of the steps since.
     """
 
     next: int = 0  # step whose contribution comes next
@@ -81,7 +52,7 @@ class Logical:
 
 
 class RayExecutor(Executor):
-    """Whichever process is idle takes a worker's next step, one whose architecture it has compiled if there is one."""
+    """Gives every idle process a worker's next step, preferably one whose architecture it has compiled."""
 
     worker_class: type = RayWorker
 
@@ -110,11 +81,12 @@ class RayExecutor(Executor):
         )
 
     def _start_worker(self, slot: int) -> Any:
-        """The handle of a new actor for a place of the pool; Ray starts it when there is room."""
+        """The handle of a new actor for a slot of the pool. Ray starts it when there is room."""
         del slot
         execution = self._settings.execution
         options: Any = {"num_cpus": execution.cpus_per_process, "num_gpus": execution.gpus_per_process}
-        return ray.remote(max_restarts=0, max_task_retries=0, **options)(self.worker_class).remote(self._settings)
+        actor = ray.remote(max_restarts=0, max_task_retries=0, **options)(self.worker_class)
+        return actor.remote(ray_worker.pack(self._settings))
 
     def _connect(self) -> None:
         execution = self._settings.execution
@@ -131,11 +103,15 @@ class RayExecutor(Executor):
                 address=execution.address or "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": environment.worker_environment(execution.gpus_per_process)},
+                runtime_env={
+                    "env_vars": environment.worker_environment(execution.gpus_per_process),
+                    "worker_process_setup_hook": ray_worker.SETUP_HOOK,
+                },
                 **here,
             )
 
     def compute(self, theta, step):
+        """Feeds idle processes until the contributions of the outer step are there."""
         self._step, self._theta = step, ray.put(theta)
         if self._synchronous:
             self._lengths = worker.lengths(self._settings, step)
@@ -154,7 +130,7 @@ class RayExecutor(Executor):
         return fresh >= self._settings.num_workers
 
     def _take(self) -> list[Contribution]:
-        """The first that arrived, up to as many as a synchronous step has; what is too old by now is counted."""
+        """The first `num_workers` contributions that arrived. Those that are too old by now are dropped and counted."""
         taken, rest = [], []
         for contribution in self._arrived:
             if self._step - contribution.theta_step > self._settings.max_staleness:
@@ -167,7 +143,7 @@ class RayExecutor(Executor):
         return taken
 
     def _pump(self) -> None:
-        """Gives every idle process something to do and takes in what has ended."""
+        """Gives work to idle processes and handles the outcomes that have arrived."""
         self._dispatch()
         for outcome in self._pool.wait(WAIT_SECONDS):
             self._settle(outcome)
@@ -189,7 +165,7 @@ class RayExecutor(Executor):
             self._submit(slot, index)
 
     def _family(self, index: int, step: int) -> TaskFamily:
-        """`worker.family_of`, remembered: it is asked for often."""
+        """`worker.family_of`, cached for each worker, since it is called often."""
         logical, start = self._workers[index], worker.family_start(self._settings, step)
         if logical.family[0] != start:
             logical.family = start, worker.family_of(self._settings, index, step)
@@ -219,9 +195,10 @@ class RayExecutor(Executor):
     def _choose(self, slot: int, waiting: list[int]) -> int:
         """The logical worker whose step an idle process takes next.
 
-        A process prefers a family that it has compiled, then one that none has, so that each is compiled once unless
-        somebody would be idle. Among equals the longest goes first in a synchronous run, which waits for the last.
-        In an asynchronous one it is the turn of who has had the fewest, but for a little patience with compilation.
+        A process prefers a family that it has compiled, then one that no process has compiled: so each is compiled
+        once, unless a process would be idle. Among equals, a synchronous run takes the longest contribution first,
+        since it waits for the last. An asynchronous run takes the worker with the fewest turns, but lets one whose
+        family is compiled here be `PATIENCE_TURNS` ahead.
         """
         here = self._pool.slots[slot].holds
 
@@ -235,7 +212,7 @@ class RayExecutor(Executor):
         return min(waiting, key=rank)
 
     def _wants_work(self, index: int, logical: Logical) -> bool:
-        """Whether a worker has a step to do; passes over those whose task is set aside."""
+        """Whether a worker has a step to do. Skips steps whose task is set aside."""
         if logical.in_flight:
             return False
         if logical.cursor < logical.next:
@@ -249,7 +226,7 @@ class RayExecutor(Executor):
         return True
 
     def _pass_over(self, logical: Logical) -> None:
-        """On to the next outer step, or where none is waited for to the worker's next task."""
+        """Skips to the worker's next outer step; in an asynchronous run, to its next task."""
         start = worker.family_start(self._settings, logical.next)
         logical.next = logical.next + 1 if self._synchronous else start + self._settings.family_steps
         logical.cursor, logical.state, logical.base, logical.thetas = logical.next, (), (logical.next, ()), []
@@ -288,7 +265,7 @@ class RayExecutor(Executor):
         logical.turns += 1
 
     def _count_attempt(self, index: int, logical: Logical, outcome: Outcome) -> None:
-        """A task that keeps killing processes is set aside; else it is asked for again, its state made sure of."""
+        """Sets a task aside that keeps killing processes. Any other is submitted again, once its state is here."""
         limit = self._settings.execution.max_attempts
         logical.attempts += limit / 2 if outcome.kind == "hung" else 1
         family = self._family(index, logical.cursor)
@@ -300,7 +277,7 @@ class RayExecutor(Executor):
         self._fetch(index, logical)
 
     def _fetch(self, index: int, logical: Logical) -> bool:
-        """Brings a worker's state to the driver; False if it is gone and has to be replayed."""
+        """Fetches a worker's state from the object store; False if it is lost and must be computed again."""
         if not isinstance(logical.state, ray.ObjectRef):
             return True
         try:
@@ -326,6 +303,7 @@ class RayExecutor(Executor):
             )
 
     def validate(self, theta, names):
+        """One task for each idle process; a task that takes several processes with it is given up."""
         theta = ray.put(theta)
         self._validations = dict.fromkeys(names)
         attempts = dict.fromkeys(names, 0)
@@ -343,10 +321,11 @@ class RayExecutor(Executor):
         return {name: loss for name, loss in self._validations.items() if loss is not None}
 
     def process_ids(self) -> list[int]:
-        """Process numbers of the worker processes that run, for an operator who wants to look at one."""
+        """Process identifiers of the worker processes that run."""
         return [slot.process.number for slot in self._pool.slots if slot.ready and slot.process]
 
     def snapshot(self):
+        """Fetches the states from the object store, and computes again those that were lost with a node."""
         while [index for index, logical in enumerate(self._workers) if not self._fetch(index, logical)]:
             while any(logical.cursor < logical.next for logical in self._workers):
                 self._pump()
@@ -360,6 +339,7 @@ class RayExecutor(Executor):
         )
 
     def restore(self, snapshot):
+        """Starts every worker at its step and state."""
         self._workers = [
             Logical(next=step, cursor=step, state=state, base=(step, state))
             for step, state in zip(snapshot.steps, snapshot.states, strict=True)
@@ -367,6 +347,7 @@ class RayExecutor(Executor):
         self._set_aside.restore(snapshot.set_aside)
 
     def close(self):
+        """Ends the processes and leaves the cluster."""
         if ray.is_initialized():
             self._pool.close()
             ray.shutdown()

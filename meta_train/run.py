@@ -1,4 +1,4 @@
-"""One meta-training run from settings to a weights file, resumable at every checkpoint."""
+"""One meta-training run: from settings to a weights file, resumable at every checkpoint."""
 
 import functools
 import math
@@ -21,6 +21,7 @@ from meta_train.mirror import Mirror
 from meta_train.run_log import RunLog
 from meta_train.settings import MetaTraining
 from velo import kernel
+from velo.weights import check_saveable
 
 CHECKPOINTS_FOLDER = "checkpoints"
 MAX_EMPTY_STEPS = 10
@@ -53,6 +54,7 @@ def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Con
         OSError: the last checkpoint or the weights can't be written.
     """
     console = console or Console()
+    check_saveable(settings.optimizer)  # now, and not at the first export
     mirror = settings.execution.mirror
     if resume and mirror and not (out / run_folder.SETTINGS_FILE).exists():
         Mirror(mirror).fetch(out)
@@ -71,7 +73,7 @@ Restored = tuple[learner.LearnerState, WorkerStates]
 
 
 def _restore(settings: MetaTraining, out: Path) -> Restored | None:
-    """The last checkpoint of a folder; none if there is none. Writes nothing, so that a damaged one destroys nothing."""
+    """The last checkpoint of a folder, or none. Writes nothing: a damaged one must not cost the run its log."""
     checkpoints = Checkpoints(out / CHECKPOINTS_FOLDER, settings)
     try:
         if checkpoints.latest_step() is None:

@@ -1,4 +1,4 @@
-"""A run's folder on disk: who may write to it, and whose settings it belongs to."""
+"""A run's folder on disk: which settings it belongs to, and which process may write to it."""
 
 import dataclasses
 import fcntl
@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from meta_train.settings import MetaTraining
+from tasks.fixed import Suite
+from tasks.mixture import NamedMixture
+from velo import configuration
 
 SETTINGS_FILE = "settings.json"
 WEIGHTS_FILE = "weights.velo"
@@ -22,40 +25,64 @@ class RunFolderError(ValueError):
 
 
 def describe(value: Any) -> Any:
-    """Settings as JSON values; a dataclass carries its type, since a union's members may share field names."""
+    """Settings as JSON values. A dataclass carries its type, since several may have the same fields.
+
+    Mixtures and suites with a name are described by it; a mixture without one by its fields.
+
+    Raises:
+        ValueError: a value is neither a dataclass nor a tuple, class or JSON scalar.
+    """
+    if isinstance(value, NamedMixture | Suite):
+        return value.name
+    if isinstance(value, type):
+        return _type_name(value)
     if dataclasses.is_dataclass(value):
         fields = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__} | fields
-    return list(value) if isinstance(value, tuple) else value
+        return {"type": _type_name(type(value))} | fields
+    if isinstance(value, tuple):
+        return [describe(entry) for entry in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise ValueError(f"{value!r} can't be written into {SETTINGS_FILE}: make its class a frozen dataclass")
+
+
+def _type_name(cls: type) -> str:
+    """The bare name of our own types, `module:attribute` of a user's."""
+    ours = cls.__module__.partition(".")[0] in ("meta_train", "tasks", "velo")
+    return cls.__name__ if ours else configuration.reference(cls)
 
 
 def prepare(folder: Path, settings: MetaTraining, *, resume: bool) -> None:
-    """Makes the folder of a new run, or checks that `settings` may resume the run in it."""
-    path = folder / SETTINGS_FILE
+    """Makes the folder of a new run, or checks that `settings` may resume the run in it.
+
+    Raises:
+        RunFolderError: the folder can't hold this run.
+    """
+    path, described = folder / SETTINGS_FILE, describe(settings)
     if resume:
         if not path.exists():
             raise RunFolderError(f"{folder} holds no run to resume: {path} is missing")
-        _check_same(folder, completed(json.loads(path.read_text()), settings), describe(settings))
+        _check_same(folder, completed(json.loads(path.read_text()), settings), described)
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunFolderError(f"{folder} exists already: pass --resume to go on with its run, or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("x") as file:  # of two processes that start at once, one gets the folder
-            file.write(json.dumps(describe(settings), indent=2) + "\n")
+            file.write(json.dumps(described, indent=2) + "\n")
     except FileExistsError:
         raise RunFolderError(f"another process has just started a run in {folder}: pass another --out") from None
 
 
 def completed(stored: dict[str, Any], settings: Any) -> dict[str, Any]:
-    """`stored` as this version would have stored it: fields that are newer have their defaults."""
+    """`stored` as this version would have stored it: fields that were added since get their defaults."""
     name = RENAMED.get(stored.get("type", ""), stored.get("type"))
     result = stored | {"type": name}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if field.name not in stored:
-            same_type = name == type(settings).__name__
-            result[field.name] = describe(field.default) if same_type else None
+            known = name == _type_name(type(settings)) and field.default is not dataclasses.MISSING
+            result[field.name] = describe(field.default) if known else None
         elif dataclasses.is_dataclass(value) and isinstance(stored[field.name], dict):
             result[field.name] = completed(stored[field.name], value)
     return result
@@ -63,7 +90,7 @@ def completed(stored: dict[str, Any], settings: Any) -> dict[str, Any]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; the lock goes with the process, however it ends."""
+    """Locks the folder for this process. The operating system frees the lock when the process ends."""
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What a run leaves behind while it goes: metrics and events as lines of JSON, and the metrics for TensorBoard."""
+"""The log of a run: metrics and events as lines of JSON, and the metrics for TensorBoard."""
 
 import contextlib
 import json
@@ -11,8 +11,8 @@ from meta_train.tensorboard import TensorBoard
 
 
 class RunLog:
-    """`metrics.jsonl` has a line an outer step, `validation.jsonl` one a look at fixed tasks, `events.jsonl` one for
-    whatever else happens, with its time. On a resume, later steps are forgotten; events stay.
+    """Writes `metrics.jsonl` (a line for each outer step), `validation.jsonl` (one for each validation) and
+    `events.jsonl` (anything else, with its time). A resume deletes the lines of later steps; events stay.
     """
 
     def __init__(self, folder: Path, first_step: int):
@@ -22,14 +22,17 @@ class RunLog:
         self._tensorboard = TensorBoard(folder / "tensorboard", first_step)
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
+        """The metrics of an outer step; numbers go to TensorBoard as well."""
         self._metrics.write(_line({"step": step} | metrics))
         self._tensorboard.write(step, {name: x for name, x in metrics.items() if isinstance(x, int | float)})
 
     def validation(self, step: int, loss: float, tasks: dict[str, Any]) -> None:
+        """The mean validation loss after `step` outer steps, and that of each task."""
         self._validations.write(_line({"step": step, "loss": loss, "tasks": tasks}))
         self._tensorboard.write(step, {"validation_loss": loss})
 
     def event(self, kind: str, **facts: Any) -> None:
+        """Anything else that happened, with the time."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._events.write(_line({"time": now, "event": kind} | facts))
 

@@ -1,4 +1,4 @@
-"""Tasks that can't be carried out: named once, logged, and not tried again."""
+"""Tasks that failed: reported once, and not tried again."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ Report = Callable[..., None]
 
 
 class SetAside:
-    """Families by their description; part of a checkpoint, so that a resumed run doesn't try them again."""
+    """Failed families, by their description. It is part of a checkpoint, so a resumed run doesn't try them again."""
 
     def __init__(self, report: Report):
         self._report = report
@@ -26,14 +26,16 @@ class SetAside:
 
     @property
     def reasons(self) -> dict[str, str]:
+        """Why each task is set aside, by the task's description."""
         return dict(self._reasons)
 
     def add(self, family: TaskFamily, reason: str) -> None:
+        """Sets a task aside and reports it."""
         self._reasons[repr(family)] = reason
         self._report("set_aside", family=repr(family), reason=reason)
 
     def judge(self, family: TaskFamily, result: Contribution | Failure) -> None:
-        """Counts what a task's result says about it."""
+        """Sets a task aside if its result is a failure, or not finite for the `MAX_NONFINITE`th time in a row."""
         if isinstance(result, Failure):
             self.add(family, result.message)
         elif is_finite(result):
@@ -45,8 +47,10 @@ class SetAside:
                 self.add(family, f"{count} contributions in a row were not finite")
 
     def to_json(self) -> dict[str, Any]:
+        """For a checkpoint."""
         return {"reasons": self._reasons, "nonfinite": self._nonfinite}
 
     def restore(self, stored: dict[str, Any]) -> None:
+        """From a checkpoint."""
         self._reasons = dict(stored.get("reasons", {}))
         self._nonfinite = dict(stored.get("nonfinite", {}))

@@ -1,4 +1,4 @@
-"""A task family trained by a learned optimizer, as a problem for the estimators."""
+"""The problem that meta-training differentiates: a task family, trained by a learned optimizer."""
 
 import dataclasses
 from typing import Any, NamedTuple, cast
@@ -15,12 +15,12 @@ from velo.learned_optimizer import LearnedOptimizer
 from velo.shapes import Array, Int
 
 FRESH_BATCHES = 2**32 - 1
-"""Folded into an episode's key for losses that training doesn't see."""
+"""Folded into an episode's key for losses on batches that training doesn't use."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Episodes:
-    """How long the inner training runs are."""
+    """Lengths and objective of the inner training runs."""
 
     segment_steps: int = 50
     """Inner steps of a segment."""
@@ -47,12 +47,16 @@ class Episodes:
 
 
 class TaskData(NamedTuple):
+    """The arrays that a problem reads."""
+
     train: Any
     valid: Any
     max_steps: Int[Array, ""]  # longest episode now, which a curriculum may set below that of `Episodes`
 
 
 class Carry(NamedTuple):
+    """An episode between two segments."""
+
     draw: Any
     state: inner_loop.InnerState
     key_data: Array  # of the whole episode; stored unwrapped, so that a carry is plain arrays
@@ -69,15 +73,18 @@ class TaskProblem(Problem):
 
     @property
     def arm_axes(self):
+        """Parameters and optimizer state differ between the arms; the draw, the keys and the length don't."""
         own, shared = cast(Any, 0), cast(Any, None)
         return Carry(draw=shared, state=inner_loop.InnerState(own, own, shared), key_data=shared, num_segments=shared)
 
     @property
     def steps_per_segment(self) -> int:
+        """`Episodes.segment_steps`."""
         return self.episodes.segment_steps
 
     @property
     def max_segments(self) -> int:
+        """Segments of the longest episode."""
         return self.episodes.max_steps // self.episodes.segment_steps
 
     def data(self, max_steps: int | None = None) -> TaskData:
@@ -92,6 +99,7 @@ class TaskProblem(Problem):
         return jnp.round(num_steps / self.episodes.segment_steps).astype(jnp.int32)
 
     def reset(self, theta, key, num_segments):
+        """Draws a task and initialises its parameters and the optimizer."""
         key_draw, key_init, _ = jax.random.split(key, 3)
         draw = self.family.draw(key_draw)
         tx = self.optimizer.bind(theta, num_segments * self.episodes.segment_steps)
@@ -99,6 +107,7 @@ class TaskProblem(Problem):
         return Carry(draw, state, jax.random.key_data(key), num_segments)
 
     def advance(self, theta, carry, data):
+        """Trains for one segment; the loss is what the objective takes from its course."""
         episodes = self.episodes
         num_steps = carry.num_segments * episodes.segment_steps
         tx = self.optimizer.bind(theta, num_steps)
@@ -125,6 +134,7 @@ class TaskProblem(Problem):
         return carry._replace(state=state), segment
 
     def end(self, carry, data):
+        """The objective's judgement of the final parameters, or zero if it takes the course."""
         objective = self.episodes.objective
         if not objective.at_end:
             return jnp.zeros(())

@@ -1,6 +1,6 @@
-"""Scalars for TensorBoard, in its event files: records of protocol buffers.
+"""Scalars for TensorBoard, written as its event files.
 
-Not by tensorboardX's SummaryWriter: a full disk ends its thread, and the queue in front of that then blocks the run.
+tensorboardX's SummaryWriter isn't used: a full disk ends its thread, and its queue then blocks the run.
 """
 
 import os
@@ -21,7 +21,7 @@ from meta_train.appender import Appender
 
 
 class TensorBoard:
-    """A new event file in the folder; what earlier ones say of `first_step` and later is hidden."""
+    """A new event file in the folder. It hides the values of earlier files from `first_step` on."""
 
     def __init__(self, folder: Path, first_step: int):
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,6 +33,7 @@ class TensorBoard:
         )
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Scalars by name, at a step."""
         self._write(*(Event(step=step, summary=summary.scalar(name, value)) for name, value in scalars.items()))
 
     def _write(self, *events: Event) -> None:
@@ -42,6 +43,6 @@ class TensorBoard:
 
 
 def _record(data: bytes) -> bytes:
-    """TFRecord's: length and data, each with its checksum."""
+    """A record of a TFRecord file: length and data, each with its checksum."""
     length = struct.pack("<Q", len(data))
     return b"".join([length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data))])

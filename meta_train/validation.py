@@ -1,4 +1,4 @@
-"""Judging a theta on fixed tasks apart from the mixture, cheaply, while it is trained."""
+"""Validation of a theta during a run: short training runs on fixed tasks that the mixture doesn't contain."""
 
 import functools
 
@@ -7,15 +7,16 @@ import jax.numpy as jnp
 
 from meta_train.settings import MetaTraining
 from tasks import inner_loop
-from tasks.fixed import TASKS, FixedTask, get_suite
+from tasks.fixed import FixedTask
 from velo.learned_optimizer import LearnedOptimizer, Theta
 
 SEED = 2**30
-"""Apart from the seeds of evaluation, which count from 0."""
+"""First seed; evaluation uses others, which count from 0."""
 
 
 def task_names(settings: MetaTraining) -> list[str]:
-    return [task.name for task in get_suite(settings.validation.suite)]
+    """Names of the tasks that a run is validated on."""
+    return [task.name for task in settings.validation.suite.tasks]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -35,8 +36,9 @@ def _losses(task: FixedTask, optimizer: LearnedOptimizer, num_steps: int, num_ba
 
 
 def validate(settings: MetaTraining, theta: Theta, name: str) -> float:
-    """Mean over the seeds of the normalised final validation loss on one fixed task; always the same seeds."""
-    task, validation = TASKS[name], settings.validation
+    """Mean over the seeds of the normalised final validation loss on one fixed task, with the same seeds each time."""
+    validation = settings.validation
+    task = validation.task(name)
     num_steps = max(1, round(task.num_steps * validation.steps_scale))
     seeds = SEED + jnp.arange(validation.num_seeds)
     losses = _losses(
@@ -46,7 +48,7 @@ def validate(settings: MetaTraining, theta: Theta, name: str) -> float:
 
 
 def attempt(settings: MetaTraining, theta: Theta, name: str) -> float | str:
-    """`validate`, or what went wrong where the task can't be carried out here, whose data may be missing."""
+    """`validate`, or the error's message if the task raises, for example because its data are missing here."""
     try:
         return validate(settings, theta, name)
     except Exception as error:

@@ -57,8 +57,9 @@ def describe_all() -> Iterable[str]:
 
 def describe_mixture(mixture: TaskMixture | WeightedMixtures) -> str:
     """Number of families, augmentation, normalisation and caps on a step."""
-    parts = [part for part, _ in mixture.parts] if isinstance(mixture, WeightedMixtures) else [mixture]
-    num_families = len({name for part in parts for name, _ in part.families})
+    weighted = mixture.parts if isinstance(mixture, WeightedMixtures) else ((mixture, 1.0),)
+    parts = [part for part, _ in weighted if isinstance(part, TaskMixture)]
+    num_families = len({family for part in parts for family, _ in part.families})
     caps = sorted(part.max_step_seconds for part in parts if part.max_step_seconds is not None)
     ending = f", a step under {' or '.join(f'{1e3 * cap:g}' for cap in caps)} ms" if caps else ""
     one = parts[0]

@@ -1,4 +1,14 @@
-"""The interface of a task: a static half that is compiled once and a dynamic half that is vmapped."""
+"""The interface of a task family: a static half that is compiled once, and a dynamic half that is vmapped.
+
+    draw = family.draw(key_draw)                # what differs between two tasks of one program
+    params = family.init(draw, key_init)
+    train, valid = family.load()                # arrays, passed as arguments
+    loss = family.loss(draw, params, family.batch(train, key_batch), key_loss)
+
+A family of one's own subclasses `TaskFamily` as a frozen dataclass with `draw`, `init`, `batch`, `loss` and
+`reference_loss`, and a field `dataset`, which is "none" if its data are generated. A mixture samples it by a class
+method `sample(rng, scale)`. `examples/own_task.py` is a whole one.
+"""
 
 import abc
 import functools
@@ -24,56 +34,98 @@ class TaskFamily(abc.ABC):
     """A distribution of training problems that share one compiled program.
 
     Subclasses are frozen dataclasses, hashed by value: every field changes a shape or the traced program. Everything
-    else that varies between tasks (scales, teachers, label noise) is the dynamic half, `draw`.
+    else that varies between tasks (scales, teachers, label noise) is the dynamic half, `draw`. All methods but `load`
+    are traced under `jax.jit` and `jax.vmap`.
     """
 
     dataset: str
-    """Name in `tasks.data`; the arrays come into `batch` as an argument."""
+    """Name of the data set in `tasks.data`; its arrays are arguments of `batch`."""
 
     def load(self) -> tuple[Data, Data]:
-        """(training, validation) arrays of the family's data set, on the device, loaded once a process."""
+        """(training, validation) arrays of the family's data set, on the device, loaded once a process.
+
+        Override it for data of your own.
+
+        Raises:
+            MissingDataError: the data are not on this machine.
+        """
         return data.load(self.dataset)
 
     @abc.abstractmethod
     def draw(self, key: PRNGKeyArray) -> Draw:
-        """The dynamic half of one task: the same tree and shapes for every key."""
+        """The dynamic half of one task.
+
+        Args:
+            key: all randomness of the draw.
+
+        Returns:
+            A pytree of arrays, with the same tree and shapes for every key.
+        """
 
     @abc.abstractmethod
     def init(self, draw: Draw, key: PRNGKeyArray) -> Params:
-        """Initial parameters."""
+        """Initial parameters of the network that is trained.
+
+        Args:
+            draw: of this task.
+            key: all randomness of the initialisation.
+
+        Returns:
+            A pytree of floating-point arrays, with the same tree and shapes for every draw and key.
+        """
 
     @abc.abstractmethod
     def batch(self, data: Data, key: PRNGKeyArray) -> Batch:
         """A random batch: a pure gather from one split of the data.
 
-        The leading axis of every array counts examples (test functions have one).
+        Args:
+            data: one of the two values of `load`.
+            key: which examples are taken.
+
+        Returns:
+            A pytree of arrays, each with a leading axis over examples (test functions have one example).
         """
 
     @abc.abstractmethod
     def loss(self, draw: Draw, params: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, ""]:
-        """Mean loss on the batch; `key` drives whatever is random in it (noise, dropout)."""
+        """Mean loss on a batch, differentiable in `params`.
+
+        Args:
+            draw: of this task.
+            params: of the tree and shapes of `init`.
+            batch: of `batch`.
+            key: whatever is random in the loss, such as noise and dropout.
+        """
 
     @property
     @abc.abstractmethod
     def reference_loss(self) -> float:
-        """The loss of a prediction that ignores its input, for example log(classes): the scale of `normalize`."""
+        """Loss of a prediction that ignores its input, such as log(number of classes): the scale of `normalize`."""
 
     @property
     def loss_bound(self) -> float:
-        """A loss that tells no more than any above it: log 2C for a cross-entropy of C classes."""
+        """Losses above it count as equal: log 2C for a cross-entropy of C classes, by default twice the reference."""
         return 2.0 * self.reference_loss
 
     def wrap_optimizer(self, draw: Draw, tx: optax.GradientTransformation) -> optax.GradientTransformation:
-        """The optimizer as this task lets it see the gradients: itself, unless they change on their way over steps.
+        """The optimizer that trains this task, by default `tx` itself.
 
-        What needs one step only (estimated or normalised gradients) belongs in `loss`, as a custom gradient.
+        Override it to change gradients over several steps, as a delay does. What needs a single step (estimated or
+        normalised gradients) belongs in `loss`, as a custom gradient.
+
+        Args:
+            draw: of this task.
+            tx: the optimizer.
         """
         return tx
 
     def normalize(self, loss: Float[Array, ""]) -> Float[Array, ""]:
-        """Finite and bounded, for meta-training only: the logarithm of the loss over the reference loss.
+        """The loss on a scale that all tasks share, for meta-training only: finite and in [-6, 1.5].
 
-        log((loss + .003 ref) / (1.003 ref)), clipped to [-6, 1.5]; a non-finite loss counts as the upper bound.
+        log((loss + .003 ref) / (1.003 ref)), clipped; a non-finite loss counts as the upper bound.
+
+        Args:
+            loss: scalar, of `loss`.
         """
         reference = self.reference_loss
         low, high = NORMALIZED_RANGE

@@ -40,6 +40,22 @@ class FixedTask:
             raise ValueError(f"FixedTask: num_steps must be at least 1, got {self.num_steps}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """Fixed tasks, and what files and commands call them: a name of `SUITES`, or `module:attribute`."""
+
+    name: str
+    tasks: tuple[FixedTask, ...]
+
+    def __post_init__(self):
+        names = [task.name for task in self.tasks]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"Suite: {self.name} needs one task at least, each of a name of its own, got {names}")
+
+    def __str__(self) -> str:
+        return self.name
+
+
 DEMO = (
     FixedTask("autoencoder_flower_small", Autoencoder(dataset="flower", widths=(64, 16)), 500),
     FixedTask("mlp_breast_cancer", MLPClassifier(dataset="breast_cancer", widths=(64, 64), activation="tanh"), 300),
@@ -179,6 +195,7 @@ SUITES = {
 
 
 def get_suite(name: str) -> list[FixedTask]:
+    """The tasks of a bundled suite; a ValueError names those that there are."""
     if name not in SUITES:
         raise ValueError(f"unknown suite {name!r}; known: {', '.join(sorted(SUITES))}")
     return [TASKS[task] for task in SUITES[name]]

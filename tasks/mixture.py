@@ -1,5 +1,10 @@
-"""Host-side sampling of random architectures from weighted families."""
+"""Host-side sampling of random architectures from weighted families.
 
+mixture = TaskMixture(((MLPClassifier, 3.0), (MyFamily, 1.0)))  # in my_module.py
+settings = MetaTraining(mixture=mixture)  # or: velo-meta-train laptop --mixture my_module:mixture
+"""
+
+import abc
 import dataclasses
 import math
 from typing import Any, cast
@@ -57,6 +62,7 @@ FAMILIES = {
 }
 """Families that know how to sample their architecture."""
 
+Family = type[Any]  # of a `TaskFamily` with a class method sample(rng, scale)
 NORMALIZATIONS = ("linear", "logarithmic")
 MAX_REJECTIONS = 200
 """Samples over the cap before a mixture gives up."""
@@ -64,11 +70,51 @@ MAX_PLACED = 50
 """Of these, those in the place that was asked for: a family that the cap leaves nothing of gives way to others."""
 
 
-@dataclasses.dataclass(frozen=True)
-class TaskMixture:
-    """Families by name with their weights; equal seeds give equal families on every machine."""
+class Mixture(abc.ABC):
+    """What architectures are sampled from. Subclasses are frozen dataclasses, hashed by value, and picklable."""
 
-    families: tuple[tuple[str, float], ...]
+    @abc.abstractmethod
+    def sample(self, rng: np.random.Generator, place: float | None = None) -> TaskFamily:
+        """A random architecture; equal generators give equal families on every machine.
+
+        Args:
+            rng: all randomness of the sample.
+            place: in [0, 1), a place among the families, which lie side by side and are as wide as their weights;
+                none takes a random one.
+
+        Raises:
+            ValueError: nothing can be sampled.
+            MissingDataError: nothing can be sampled without data that are missing here.
+        """
+
+    @abc.abstractmethod
+    def capped(self, max_step_seconds: float) -> "Mixture":
+        """The same mixture without architectures whose predicted time of a step is above `max_step_seconds`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedMixture(Mixture):
+    """A mixture and what files and commands call it: a name of `MIXTURES`, or `module:attribute`."""
+
+    name: str
+    mixture: Mixture
+
+    def __str__(self) -> str:
+        return self.name
+
+    def sample(self, rng: np.random.Generator, place: float | None = None) -> TaskFamily:
+        return self.mixture.sample(rng, place)
+
+    def capped(self, max_step_seconds: float) -> Mixture:
+        """Without the name, which stands for the whole mixture."""
+        return self.mixture.capped(max_step_seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskMixture(Mixture):
+    """Families with their weights."""
+
+    families: tuple[tuple[Family, float], ...]
     augmentation: str = "none"
     """Named probabilities of `tasks.augmentation`."""
     image_datasets: tuple[str, ...] = ("digits",)
@@ -87,11 +133,13 @@ class TaskMixture:
     def __post_init__(self):
         if not self.families:
             raise ValueError("TaskMixture: families must not be empty")
-        for name, weight in self.families:
-            if name not in FAMILIES:
-                raise ValueError(f"TaskMixture: unknown family {name!r}; known: {', '.join(sorted(FAMILIES))}")
+        for family, weight in self.families:
+            if not (isinstance(family, type) and issubclass(family, TaskFamily) and hasattr(family, "sample")):
+                raise ValueError(
+                    f"TaskMixture: families must be classes of TaskFamily with a class method sample, got {family!r}"
+                )
             if not weight > 0:
-                raise ValueError(f"TaskMixture: the weight of {name} must be positive, got {weight}")
+                raise ValueError(f"TaskMixture: the weight of {family.__name__} must be positive, got {weight}")
         if self.augmentation not in AUGMENTATIONS:
             known = ", ".join(sorted(AUGMENTATIONS))
             raise ValueError(f"TaskMixture: unknown augmentation {self.augmentation!r}; known: {known}")
@@ -114,14 +162,9 @@ class TaskMixture:
         return dataclasses.replace(self, max_step_seconds=min(max_step_seconds, own))
 
     def sample(self, rng: np.random.Generator, place: float | None = None) -> TaskFamily:
-        """A random architecture on random data, perhaps augmented.
+        """A random architecture on random data, perhaps augmented, drawn again while it is over the cap.
 
-        Samples over the cap on the step's time are drawn again; a ValueError says so where none passes. Raises a
-        MissingDataError where `skip_missing` leaves nothing to choose from; without it, a missing set is the
-        error of whoever loads it.
-
-        Args:
-            place: in [0, 1), where the families stand side by side as wide as their weights; none takes a random one.
+        Without `skip_missing`, a missing data set is an error where it is loaded.
         """
         for attempt in range(MAX_REJECTIONS):
             family = self._propose(rng, place if attempt < MAX_PLACED else None)
@@ -134,13 +177,14 @@ class TaskMixture:
 
     def _propose(self, rng: np.random.Generator, place: float | None) -> TaskFamily:
         index, _ = _choose([weight for _, weight in self.families], rng, place)
-        family = self._choose_data(FAMILIES[self.families[index][0]].sample(rng, self.scale), rng)
+        family = self._choose_data(self.families[index][0].sample(rng, self.scale), rng)
         family = AUGMENTATIONS[self.augmentation].apply(family, rng)
         return LinearlyNormalized(family) if self.normalization == "linear" else family
 
     def _choose_data(self, family: TaskFamily, rng: np.random.Generator) -> TaskFamily:
         by_kind = {"image": self.image_datasets, "text": self.text_datasets}
-        names = by_kind.get(SOURCES[family.dataset].kind)
+        source = SOURCES.get(family.dataset)
+        names = by_kind.get(source.kind) if source else None
         if names is None:
             return family
         if self.skip_missing:
@@ -151,10 +195,10 @@ class TaskMixture:
 
 
 @dataclasses.dataclass(frozen=True)
-class WeightedMixtures:
+class WeightedMixtures(Mixture):
     """Mixtures, one of which is chosen for every sample."""
 
-    parts: tuple[tuple[TaskMixture, float], ...]
+    parts: tuple[tuple[Mixture, float], ...]
     """With their weights."""
 
     def __post_init__(self):
@@ -165,11 +209,10 @@ class WeightedMixtures:
                 raise ValueError(f"WeightedMixtures: weights must be positive, got {weight}")
 
     def capped(self, max_step_seconds: float) -> "WeightedMixtures":
-        """As `TaskMixture.capped`."""
         return WeightedMixtures(tuple((part.capped(max_step_seconds), weight) for part, weight in self.parts))
 
     def sample(self, rng: np.random.Generator, place: float | None = None) -> TaskFamily:
-        """As `TaskMixture.sample`; the parts stand side by side, and the families within a part."""
+        """A sample of one part; the parts lie side by side, and the families within each part."""
         index, rest = _choose([weight for _, weight in self.parts], rng, place)
         return self.parts[index][0].sample(rng, rest)
 
@@ -184,30 +227,29 @@ def _choose(weights: list[float], rng: np.random.Generator, place: float | None)
     return index, float(np.clip(1.0 - (ends[index] - place) / shares[index], 0.0, 1.0))
 
 
-HELD_OUT_FAMILIES = ("GraphClassifier",)
+HELD_OUT_FAMILIES = (GraphClassifier,)
 """In no default mixture: there is one data set of graphs, and evaluation reports on it."""
-_ANALYTIC_FAMILIES = ("ClassicalFunction", "Quadratic")
+_ANALYTIC_FAMILIES = (ClassicalFunction, Quadratic)
 _IMAGES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "food101", "imagenet16")
 _TEXTS = ("python_help", "lm1b")
 
 _BROAD = tuple(
-    (name, 0.5 if name in _ANALYTIC_FAMILIES else 1.0) for name in sorted(FAMILIES) if name not in HELD_OUT_FAMILIES
+    (family, 0.5 if family in _ANALYTIC_FAMILIES else 1.0)
+    for _, family in sorted(FAMILIES.items())
+    if family not in HELD_OUT_FAMILIES
 )
-_EMPHASISED = ("Autoencoder", "ClickModel", "SequenceLabeller", "TeacherRegression", "VariationalAutoencoder")
-_VARIED = tuple((name, 2.0 * weight if name in _EMPHASISED else weight) for name, weight in _BROAD)
-_SHORT_PROGRAMS = tuple(
-    (name, weight)
-    for name, weight in _VARIED
-    if name not in ("ClassicalFunction", "ConvClassifier", "LearnedOptimizerTraining", "Quadratic", "ResNetClassifier")
-)
-_CHEAP = ("MLPClassifier", "ConvClassifier", "Autoencoder", "VariationalAutoencoder", "VisionTransformer")
-_COSTLY = ("RNNLanguageModel", "TransformerLanguageModel", "ResNetClassifier", "LearnedOptimizerTraining")
+_EMPHASISED = (Autoencoder, ClickModel, SequenceLabeller, TeacherRegression, VariationalAutoencoder)
+_VARIED = tuple((family, 2.0 * weight if family in _EMPHASISED else weight) for family, weight in _BROAD)
+_SLOW_IN_LANES = (ClassicalFunction, ConvClassifier, LearnedOptimizerTraining, Quadratic, ResNetClassifier)
+_SHORT_PROGRAMS = tuple((family, weight) for family, weight in _VARIED if family not in _SLOW_IN_LANES)
+_CHEAP = (MLPClassifier, ConvClassifier, Autoencoder, VariationalAutoencoder, VisionTransformer)
+_COSTLY = (RNNLanguageModel, TransformerLanguageModel, ResNetClassifier, LearnedOptimizerTraining)
 
 
 def _velo_phase(caps: tuple[tuple[float, float], ...]) -> WeightedMixtures:
     """VeLO's families under one of the caps (seconds a step, weight); recurrent ones and the like only above .0001."""
     base = TaskMixture(
-        tuple((name, 1.0) for name in (*_CHEAP, *_COSTLY)),
+        tuple((family, 1.0) for family in (*_CHEAP, *_COSTLY)),
         augmentation="velo_published",
         image_datasets=_IMAGES,
         text_datasets=_TEXTS,
@@ -228,29 +270,31 @@ _BROAD_DOWNLOADED = TaskMixture(
     _BROAD, augmentation="velo", image_datasets=_IMAGES, text_datasets=_TEXTS, skip_missing=True
 )
 
-Mixture = TaskMixture | WeightedMixtures
-
-MIXTURES: dict[str, Mixture] = {
+MIXTURES: dict[str, TaskMixture | WeightedMixtures] = {
     "broad": TaskMixture(_BROAD),
     "broad_augmented": TaskMixture(_BROAD, augmentation="velo"),
     "broad_downloaded": _BROAD_DOWNLOADED,
     "broad_cluster": dataclasses.replace(_BROAD_DOWNLOADED, augmentation="velo_published", scale=16),
     "varied": TaskMixture(_VARIED, image_datasets=("digits", "textures")),
     "accelerator": TaskMixture(_SHORT_PROGRAMS, image_datasets=("digits", "textures")),
-    "small": TaskMixture((("MLPClassifier", 3.0), ("ConvClassifier", 1.0), ("MLPLanguageModel", 2.0))),
+    "small": TaskMixture(((MLPClassifier, 3.0), (ConvClassifier, 1.0), (MLPLanguageModel, 2.0))),
     "velo_phase_1": _FIRST_PHASE,
     "velo_phase_2": _LATER_PHASES,
     "velo_phase_3": _LATER_PHASES,
     "velo_phase_4": _LATER_PHASES,
 }
-"""Named mixtures. broad, varied (images of two kinds) and small suit a core. accelerator leaves out of varied what
-thousands of lanes make slow on a GPU, such as convolutions whose weights differ by lanes. broad_cluster has up to ten
-million parameters. velo_phase_* are the families, caps, augmentations and normalisation of VeLO's phases; the last three
-differ only in how the optimizer is trained on them. Deviation: the caps hold for the machine for which
-`tasks.cost` is calibrated."""
+"""Mixtures by name. broad, varied (images of two kinds) and small suit a core. accelerator is varied without what
+thousands of lanes make slow, such as convolutions with other weights in each lane. broad_cluster has up to ten million
+parameters. velo_phase_* are the families, caps, augmentations and normalisation of VeLO's phases; the last three differ
+only in how the optimizer is trained on them. Deviation: caps are for the machine `tasks.cost` is calibrated on."""
 
 
-def get_mixture(name: str) -> Mixture:
+def get_mixture(name: str) -> NamedMixture:
+    """The mixture of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
     if name not in MIXTURES:
         raise ValueError(f"unknown mixture {name!r}; known: {', '.join(sorted(MIXTURES))}")
-    return MIXTURES[name]
+    return NamedMixture(name, MIXTURES[name])

@@ -1,8 +1,10 @@
 """`python -m velo`: WEIGHTS says what a weights file is, `train TASK` tries weights, `kernel` builds the C++ passes."""
 
 import argparse
+import importlib.util
 import json
 import sys
+from pathlib import Path
 
 from velo import kernel, train_command
 from velo.weights import DEFAULT_WEIGHTS, WeightsInfo, weights_info
@@ -24,6 +26,25 @@ def describe(info: WeightsInfo) -> str:
     return "\n".join(lines)
 
 
+def settle_path() -> None:
+    """Puts the working folder at the end of the path: Python puts it first, where its `tasks` would hide ours.
+
+    Raises:
+        ValueError: another folder of the path hides the package.
+    """
+    home, here = Path(__file__).resolve().parents[1], Path.cwd().resolve()
+    if here != home:
+        sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    spec = importlib.util.find_spec("tasks")
+    if spec is not None and (spec.origin is None or Path(spec.origin).resolve().parents[1] != home):
+        found = spec.origin or next(iter(spec.submodule_search_locations or ()), None)
+        raise ValueError(f"{found} hides the package tasks of this installation, {home / 'tasks'}: rename it")
+    if spec is not None:
+        importlib.import_module("tasks")  # before the working folder is there at all
+    if str(here) not in sys.path:
+        sys.path.append(str(here))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or 2 with a message on standard error where the request can't be met."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -31,7 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments[:1] == ["train"]:
             parser = argparse.ArgumentParser(prog="python -m velo train", description=train_command.__doc__)
             train_command.add_arguments(parser)
-            train_command.run(parser.parse_args(arguments[1:]))
+            options = parser.parse_args(arguments[1:])
+            settle_path()
+            train_command.run(options)
         elif arguments[:1] == ["kernel"]:
             parser = argparse.ArgumentParser(prog="python -m velo kernel", description=kernel.__doc__)
             parser.add_argument("action", nargs="?", choices=["status", "build"], default="status")

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from velo import configuration, tensor_file
-from velo.architectures import ARCHITECTURES
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.legacy import msgpack_file, released
 from velo.tensor_file import WeightsError
@@ -37,7 +36,7 @@ class WeightsInfo:
     """What a weights file says about itself; all of it can be read without building the optimizer."""
 
     architecture: str
-    """Class name, one of `velo.ARCHITECTURES`."""
+    """Class name, one of `velo.ARCHITECTURES`, or `module:attribute` of a class of somebody's own."""
     configuration: Mapping[str, Any]
     """Its dataclass fields."""
     record: Mapping[str, Any]
@@ -68,23 +67,22 @@ def save_weights(
 
     Args:
         path: where to; the suffix is free, `.velo` by custom. The layout is safetensors, which other tools read too.
-        optimizer: one of `velo.ARCHITECTURES`; its configuration is written.
+        optimizer: a frozen dataclass; its fields are written, and the name of its class: the bare name for
+            `velo.ARCHITECTURES`, `module:attribute` for a class of one's own.
         theta: its meta-parameters, of the shapes and dtypes of `optimizer.init`.
         record: how it was meta-trained; anything that JSON can say.
         licence: of the weights, an SPDX name.
 
     Raises:
-        WeightsError: theta does not fit the optimizer, or the record is no JSON.
+        WeightsError: the optimizer can't be saved (`check_saveable`), theta does not fit it, or the record is no JSON.
     """
-    name = type(optimizer).__name__
-    if ARCHITECTURES.get(name) is not type(optimizer):
-        raise WeightsError(f"cannot save a {name}: a file names its architecture, and knows {sorted(ARCHITECTURES)}")
+    check_saveable(optimizer)
     arrays = {path: np.asarray(leaf) for path, leaf in _leaves(theta).items()}
     _check_arrays(arrays, _leaves(_specification(optimizer)), what="theta")
     description = {
         "format_version": FORMAT_VERSION,
         "package_version": f"velo {importlib.metadata.version('velo')}",
-        "architecture": name,
+        "architecture": configuration.architecture_name(type(optimizer)),
         "configuration": dataclasses.asdict(optimizer),  # pyright: ignore[reportArgumentType]
         "record": dict(record or {}),
         "licence": licence,
@@ -99,8 +97,28 @@ def save_weights(
     return _info(description, arrays)
 
 
+def check_saveable(optimizer: LearnedOptimizer) -> None:
+    """Checks that `save_weights` will be able to save this optimizer; before a training run, not after it.
+
+    Raises:
+        WeightsError: it is no frozen dataclass with JSON scalars and tuples of them as fields, its class can't be
+            imported by its reference, or its theta is no tree of float32 arrays with paths that differ.
+    """
+    configuration.check_recordable(optimizer)
+    leaves = _leaves(_specification(optimizer))
+    if not leaves:
+        raise WeightsError(f"the theta of {optimizer} has no arrays")
+    for name, leaf in leaves.items():
+        if leaf.dtype != jnp.float32:
+            raise WeightsError(f"the theta of {optimizer} has to be float32, but {name or 'it'} is {leaf.dtype}")
+
+
 def load_weights(
-    path: str | os.PathLike, *, companion: str | os.PathLike | None = None, **options: Any
+    path: str | os.PathLike,
+    *,
+    architecture: type[LearnedOptimizer] | None = None,
+    companion: str | os.PathLike | None = None,
+    **options: Any,
 ) -> tuple[LearnedOptimizer, Theta]:
     """The optimizer and its theta.
 
@@ -112,18 +130,21 @@ def load_weights(
     Args:
         path: a file of `save_weights`, or a released one: flax msgpack of a theta, of params, gen_id and step, or of
             the older tuple of these, from learned_optimization, celo or celo2; PyLO's safetensors.
+        architecture: the class, where it doesn't come with this package. A file names it, and never has it imported.
         companion: the other file of weights that come in two, PyLO's VeLO_RNN and VeLO_MLP.
         options: fields of the architecture to set otherwise than the file does; its sizes can't be.
 
     Raises:
         FileNotFoundError: there is no such file.
-        WeightsError: the file is damaged or of another kind, an option is unknown, or an array is missing, too many,
-            or of the wrong shape or dtype: each is named, with both shapes.
+        WeightsError: the file is damaged, of another kind or of another architecture, an option is unknown, or an array
+            is missing, too many, or of the wrong shape or dtype: each is named, with both shapes.
     """
     info, arrays = _read(path, companion)
     try:
-        optimizer = configuration.build(ARCHITECTURES, info.architecture, {**info.configuration, **options})
-        _check_depth(optimizer, len(arrays))
+        classes = configuration.classes(info.architecture, architecture)
+        optimizer = configuration.build(classes, info.architecture, {**info.configuration, **options})
+        if architecture is None:
+            _check_depth(optimizer, len(arrays))
         specification = _specification(optimizer)
         leaves = _leaves(specification)
         for name in _inferred(info):
@@ -246,7 +267,7 @@ def _specification(optimizer: LearnedOptimizer) -> Theta:
 
 
 def _check_depth(optimizer: LearnedOptimizer, num_arrays: int) -> None:
-    """Every layer has an array: a depth beyond their number would only cost time, a lot of it."""
+    """Our layers have an array each: a depth beyond their number would only cost time, a lot of it."""
     for name, value in vars(optimizer).items():
         if name.endswith("_depth") and value > num_arrays:
             raise WeightsError(f"{name} is {value}, but there are only {num_arrays} arrays")
@@ -256,7 +277,8 @@ def _leaves(theta: Theta) -> dict[str, Any]:
     """The leaves by their path, `hypernetwork/lstm/w`, in the order of the tree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(theta)
     named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-    assert len(named) == len(leaves), "two leaves of theta have the same path"
+    if len(named) != len(leaves):
+        raise WeightsError("two arrays of theta have the same path in its tree")
     return named
 
 

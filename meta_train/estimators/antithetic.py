@@ -75,6 +75,7 @@ class AntitheticEstimator(GradientEstimator):
         return Lanes(flat[None, None] + self.sigma * signs * noise[None], unravel)
 
     def rebuild(self, theta, key, coefficients):
+        """Draws the noise again and sums it, weighted by the coefficients."""
         return ravel_pytree(theta)[1](coefficients @ self.noise(theta, Keys.split(key).noise))
 
 

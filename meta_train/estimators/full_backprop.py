@@ -25,12 +25,15 @@ class FullBackprop(GradientEstimator):
             raise ValueError(f"FullBackprop: num_lanes must be at least 1, got {self.num_lanes}")
 
     def init(self, problem, theta, data, key):
+        """No state."""
         return ()
 
     def num_segments(self, problem, data, key):
+        """The length of the episodes."""
         return problem.sample_length(data, Keys.split(key).length)
 
     def estimate(self, problem, theta, state, data, key):
+        """Differentiates the mean meta-loss of `num_lanes` episodes of one length."""
         keys = Keys.split(key)
         num_segments = problem.sample_length(data, keys.length)
         lengths = jnp.broadcast_to(num_segments, (self.num_lanes,))

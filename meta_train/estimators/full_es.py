@@ -25,6 +25,7 @@ class FullES(AntitheticEstimator):
             raise ValueError("FullES: sign and standardize exclude each other, got both")
 
     def coefficients(self, losses):
+        """As in the base class, or with the sign of each difference in place of the difference."""
         if not self.sign:
             return super().coefficients(losses)
         differences = losses[0] - losses[1]
@@ -32,12 +33,15 @@ class FullES(AntitheticEstimator):
         return signs / (2.0 * self.sigma * self.num_pairs)
 
     def init(self, problem, theta, data, key):
+        """No state."""
         return ()
 
     def num_segments(self, problem, data, key):
+        """The length of the episodes."""
         return problem.sample_length(data, Keys.split(key).length)
 
     def estimate(self, problem, theta, state, data, key):
+        """Runs `num_pairs` pairs of episodes of one length and compares the arms' meta-losses."""
         keys = Keys.split(key)
         noise = self.noise(theta, keys.noise)
         lanes = self.perturb(theta, noise)

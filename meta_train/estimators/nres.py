@@ -15,5 +15,6 @@ class NRES(SegmentedEstimator):
     holds: ClassVar[bool] = True
 
     def noises(self, new, past, fresh):
+        """One noise for all three: drawn where an episode starts, kept otherwise."""
         held = jnp.where(fresh[:, None], new, past)
         return held, held, held

@@ -75,6 +75,7 @@ class SegmentedEstimator(AntitheticEstimator):
         """
 
     def init(self, problem, theta, data, key):
+        """The episodes before their first segment, unperturbed if they start at random offsets."""
         noise = self.noise(theta, key)
         lanes = self.perturb(theta, jnp.zeros_like(noise))
         carry, fresh = start(problem, lanes, data, key, random_offsets=self.random_offsets)

@@ -41,10 +41,12 @@ class TruncatedBackprop(GradientEstimator):
         return Lanes(jnp.broadcast_to(flat, (1, self.num_lanes, flat.size)), unravel)
 
     def init(self, problem, theta, data, key):
+        """The episodes before their first segment."""
         lanes = self._lanes(*ravel_pytree(theta))
         return State(*start(problem, lanes, data, key, random_offsets=self.random_offsets))
 
     def estimate(self, problem, theta, state, data, key):
+        """Advances every lane by one segment and differentiates its loss."""
         keys = Keys.split(key)
         lengths = sample_lengths(problem, data, keys.length, self.num_lanes)
         flat, unravel = ravel_pytree(theta)

@@ -15,4 +15,5 @@ class TruncatedES(SegmentedEstimator):
     seeded: ClassVar[bool] = True
 
     def noises(self, new, past, fresh):
+        """The new noise is applied and credited; nothing is remembered."""
         return new, new, jnp.zeros_like(past)

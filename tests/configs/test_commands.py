@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from configs.exit_code import exit_code
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     for name, value in os.environ.items():  # whatever a command sets in its environment ends with the test
         monkeypatch.setenv(name, value)
 
@@ -24,7 +26,7 @@ def contents(folder):
 
 
 @pytest.fixture
-def taken():
+def taken(monkeypatch):
     """A folder with somebody's file, a file in the way of a folder, and a run with other settings."""
     Path("taken").mkdir()
     Path("taken/notes.txt").write_text("mine")
@@ -35,7 +37,40 @@ def taken():
     optimizer = velo.VeLO(lstm_size=2, num_mixtures=2)
     velo.save_weights("adam.velo", optimizer, optimizer.init(jax.random.key(0)))
     velo.save_weights("good.velo", optimizer, optimizer.init(jax.random.key(0)))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    Path("my_module.py").write_text(MY_MODULE)
+    Path("broken_module.py").write_text("import nothing_of_this_name")
+    sys.path.append(str(Path.cwd()))
+    importlib.invalidate_caches()
+    mine = importlib.import_module("my_module").Mine()
+    velo.save_weights("own.velo", mine, mine.init(None))
+    sys.path.pop()
+    yield
+    for name in ("my_module", "broken_module"):
+        sys.modules.pop(name, None)
 
+
+MY_MODULE = """
+import dataclasses
+import jax.numpy as jnp
+import optax
+import velo
+from tasks.families.quadratic import Quadratic
+from tasks.mixture import TaskMixture
+
+class Thawed(velo.LearnedOptimizer):
+    def init(self, key):
+        return jnp.zeros(3)
+
+    def bind(self, theta, num_steps):
+        return optax.sgd(theta)
+
+@dataclasses.dataclass(frozen=True)
+class Mine(Thawed):
+    num_knots: int = 3
+
+mixture = TaskMixture(((Quadratic, 1.0),))
+"""
 
 META_TRAIN = [
     (["dmo"], "did you mean 'demo'?"),
@@ -48,6 +83,17 @@ META_TRAIN = [
     (["demo", "--out", "file"], "file exists already"),
     (["demo", "--out", "taken"], "taken exists already"),
     (["demo", "--resume"], "there is no runs/demo to resume"),
+    (["demo", "--optimizer", "VeLOO"], "unknown optimizer 'VeLOO'; did you mean 'VeLO'?"),
+    (["demo", "--optimizer", "nowhere:Mine"], "nowhere:Mine: there is no module nowhere"),
+    (["demo", "--optimizer", "my_module:Mnie"], "my_module:Mnie: my_module has no Mnie; did you mean Mine?"),
+    (["demo", "--optimizer", "my_module:mixture"], "my_module:mixture is no velo.LearnedOptimizer, but a TaskMixture"),
+    (["demo", "--optimizer", "my_module:Thawed"], "Thawed can't be saved: make it a frozen dataclass"),
+    (["demo", "--optimizer", "my_module:Mine", "--optimizer.lstm-size", "3"], "did you mean --optimizer.num-knots?"),
+    (["demo", "--mixture", "my_module:Mine"], "my_module:Mine is no tasks.mixture.Mixture, but a Mine"),
+    (["demo", "--mixture", "broken_module:mixture"], "importing broken_module failed"),
+    (["demo", "--validation.suite", "meta_vlid"], "unknown suite 'meta_vlid'; did you mean 'meta_valid'?"),
+    (["demo", "--validation.suite", "my_module:mixture"], "holds no FixedTasks, but a TaskMixture"),
+    (["demo", "--curriculum.mixtures", "small", "broda"], "unknown mixture 'broda'; did you mean 'broad'?"),
     (["demo", "--resume", "--out", "taken"], "taken holds no run to resume"),
     (["demo", "--resume", "--out", "other"], "other belongs to a run with other settings"),
 ]
@@ -58,6 +104,8 @@ EVALUATE = [
     (["demo", "--weights", "broken.velo"], "broken.velo"),
     (["demo", "--weights", "adam.velo"], "would be reported as 'adam', the name of a baseline"),
     (["demo", "--weights", "good.velo", "--out", "file"], "file"),
+    (["demo", "--weights", "own.velo"], "pass it, velo.load_weights(path, architecture=Mine), or velo-evaluate --arch"),
+    (["demo", "--weights", "own.velo", "--architecture", "my_module:mixture"], "is no class of velo.LearnedOptimizer"),
     (["demo", "--num-seeds", "0", "--weights", "broken.velo"], "num_seeds must be in [1, 10000], got 0"),
     (["demo", "--suite", "demmo", "--weights", "broken.velo"], "did you mean 'demo'?"),
     (["--suite", "nowhere:TASKS"], "there is no module nowhere"),

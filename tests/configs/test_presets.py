@@ -10,12 +10,14 @@ import pytest
 import velo
 from configs import evaluate_command, evaluation, fields, meta_train_command, meta_training
 from configs.command_line import CommandLineError, parse
+from configs.references import REFERENCES
 from meta_train import learner, run_folder
 from meta_train.checkpoint import Checkpoints
 from meta_train.estimators import PES, FullES
 from meta_train.outer_optimizer import OuterOptimizer
 from meta_train.run_log import read_metrics
 from meta_train.task_problem import Episodes
+from tasks.mixture import get_mixture
 
 RUNS = Path(__file__).parents[2] / "docs" / "runs"
 
@@ -33,9 +35,9 @@ def words(value):
 def spelled_out(settings):
     """Every field of the settings as the words of a command line, types first."""
     argv = []
-    for path in fields.choices(settings):
+    for path in fields.choices(settings, REFERENCES):
         argv += [f"--{path}", type(value_at(settings, path)).__name__]
-    for flag in fields.flags(settings):
+    for flag in fields.flags(settings, REFERENCES):
         argv += [flag, *words(value_at(settings, flag.removeprefix("--")))]
     return argv
 
@@ -74,7 +76,7 @@ def test_settings_of_earlier_versions_go_on(tmp_path):
     settings = dataclasses.replace(
         meta_training.PRESETS["laptop"].settings,
         num_workers=6,
-        mixture="broad",
+        mixture=get_mixture("broad"),
         family_pool=30,
         estimator=FullES(num_pairs=16, sigma=0.2, standardize=True),
         episodes=Episodes(segment_steps=50, min_steps=100, max_steps=800),
@@ -100,10 +102,32 @@ def test_the_stored_run_goes_on_by_its_command(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, state.average, exported)
 
 
+@pytest.mark.parametrize("argv", [["--help"], ["laptop", "--help"]])
+def test_the_help_says_that_ones_own_can_be_meta_trained(argv, capsys):
+    with pytest.raises(SystemExit):
+        parse(meta_training.PRESETS, argv, prog="velo", options=meta_train_command.Options())
+    text = " ".join(capsys.readouterr().out.split())
+    for flag in ("--optimizer", "--mixture", "--validation.suite"):
+        assert flag in text
+    assert "take a bundled name or, as MODULE:ATTRIBUTE, your own from a module" in text
+
+
+def test_another_optimizer_perturbs_all_of_its_theta_unless_it_is_told_otherwise():
+    """The parts that a preset names are those of VeLO."""
+    for words, parts in (
+        (["laptop", "--optimizer", "Celo"], ()),
+        (["laptop", "--optimizer", "Celo", "--estimator.parts", "bank"], ("bank",)),
+        (["laptop", "--optimizer", "VeLO"], meta_training.PRESETS["laptop"].settings.estimator.parts),
+    ):
+        _, settings, _ = parse(meta_training.PRESETS, words, prog="velo", options=meta_train_command.Options())
+        assert type(settings.optimizer).__name__ == words[2]
+        assert settings.estimator.parts == parts
+
+
 @pytest.mark.parametrize(
     ("presets", "options"),
     [(meta_training.PRESETS, meta_train_command.Options()), (evaluation.PRESETS, evaluate_command.Options())],
 )
 def test_options_and_settings_share_no_name(presets, options):
     for preset in presets.values():
-        assert not {*fields.flags(preset.settings)} & {*fields.flags(options)}
+        assert not {*fields.flags(preset.settings, REFERENCES)} & {*fields.flags(options)}

@@ -1,6 +1,5 @@
 """Every example runs at a tiny size and does what it says; those of the frameworks have a file of their own."""
 
-import ast
 import dataclasses
 import json
 import pickle
@@ -11,8 +10,8 @@ import numpy as np
 import pytest
 
 import velo
+from meta_train.run_log import read_events, read_metrics, read_validation
 from tasks import fixed
-from tasks.mixture import TaskMixture
 from tests.examples.conftest import EXAMPLES
 from tests.examples.learned_rate import LearnedRate
 from tests.meta_train.settings import TINY_FULL
@@ -67,22 +66,35 @@ def test_eight_devices(load):
     np.testing.assert_allclose(fitted.history.losses, divided.history.losses, rtol=1e-4)
 
 
-def test_own_optimizer(load, capsys, monkeypatch):
+TINY_RUN = ["--num-steps=2", "--num-workers=2", "--family-pool=1", "--estimator.num-pairs=2"]
+TINY_RUN += ["--episodes.segment-steps=5", "--episodes.min-steps=5", "--episodes.max-steps=10"]
+
+
+@pytest.mark.xdist_group("ray")
+@pytest.mark.filterwarnings("ignore")
+def test_own_optimizer(load, tmp_path, capsys):
+    pytest.importorskip("ray")
     module = load("own_optimizer")
-    monkeypatch.setattr(module, "get_mixture", lambda name: TaskMixture((("Quadratic", 1.0),)))
-    optimizer, theta = module.main(num_outer_steps=2, num_families=1, num_pairs=2, num_steps=6, segment_steps=3)
-    assert theta.shape == (5,) and not np.array_equal(theta, optimizer.init(None))
-    assert "outer step 2: meta-loss" in capsys.readouterr().out
-    source = (EXAMPLES / "own_optimizer.py").read_text()
-    (main,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
-    assert main.end_lineno <= 70
+    optimizer, theta = module.main(tmp_path / "run", *TINY_RUN, "--mixture", "own_task:mixture")
+    assert optimizer == module.Schedule()
+    assert not np.array_equal(theta["log_rates"], optimizer.init(None)["log_rates"])
+    assert "learned rates along the run" in capsys.readouterr().out
+    assert velo.weights_info(tmp_path / "run" / "weights.velo").architecture == "own_optimizer:Schedule"
+    assert any(line["event"] == "worker_started" for line in read_events(tmp_path / "run"))
 
 
-def test_own_task(load):
+@pytest.mark.xdist_group("ray")
+@pytest.mark.filterwarnings("ignore")
+def test_own_task(load, tmp_path):
+    pytest.importorskip("ray")
     module = load("own_task")
-    fitted = module.main(num_steps=60, weights=QUICK)
-    del module.FAMILIES["Sines"], module.MIXTURES["sines"]
+    words = [*TINY_RUN, "--optimizer", "own_optimizer:Schedule", "--validation.steps-scale", "0.01"]
+    fitted = module.main(60, QUICK, tmp_path / "run", words)
     assert fitted.history.last_loss < fitted.history.losses[0]
+    assert [line["families"] for line in read_metrics(tmp_path / "run")] == [["Sines", "Sines"]] * 2
+    assert [list(line["tasks"]) for line in read_validation(tmp_path / "run")] == [["sines"]] * 2
+    events = {line["event"] for line in read_events(tmp_path / "run")}
+    assert "worker_started" in events and "set_aside" not in events
 
 
 def test_own_evaluation(load, tmp_path):

@@ -5,12 +5,13 @@ import dataclasses
 from meta_train.estimators import PES, FullES
 from meta_train.settings import Execution, MetaTraining
 from meta_train.task_problem import Episodes
+from tasks.mixture import get_mixture
 from velo.architectures.velo import VeLO
 
 TINY = MetaTraining(
     num_steps=4,
     num_workers=2,
-    mixture="small",
+    mixture=get_mixture("small"),
     family_pool=1,
     family_steps=4,
     optimizer=VeLO(lstm_size=2, num_mixtures=1),

@@ -27,6 +27,7 @@ from meta_train.run import run
 from meta_train.run_log import read_events, read_metrics
 from meta_train.settings import Execution, MetaTraining
 from meta_train.task_problem import Episodes
+from tasks.mixture import get_mixture
 from velo.architectures.velo import VeLO
 
 QUIET = Console(quiet=True)
@@ -36,7 +37,7 @@ MINUTES = float(os.environ.get("VELO_CHAOS_MINUTES", "15"))
 SETTINGS = MetaTraining(
     num_steps=10**6,
     num_workers=4,
-    mixture="small",
+    mixture=get_mixture("small"),
     family_pool=4,
     max_staleness=4,
     optimizer=VeLO(lstm_size=2, num_mixtures=1),

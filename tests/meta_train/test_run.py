@@ -1,5 +1,6 @@
 """Whole runs in this process: resume to the bit, folders that are refused, checkpoints that are damaged."""
 
+import copy
 import dataclasses
 import json
 import resource
@@ -19,6 +20,8 @@ from meta_train.executor import LocalExecutor, WorkerStates
 from meta_train.run import NothingWorksError, run
 from meta_train.run_log import read_events, read_metrics, read_validation
 from meta_train.settings import Validation
+from tasks.families.quadratic import Quadratic
+from tasks.mixture import TaskMixture
 from tests.meta_train.settings import TINY, TINY_FULL, with_execution
 from velo.architectures.velo import VeLO
 
@@ -232,3 +235,51 @@ def test_when_nothing_works_the_run_says_why(tmp_path, monkeypatch):
 def test_an_estimator_of_segments_needs_a_family_for_a_whole_episode():
     with pytest.raises(ValueError, match=r"with PES family_steps must be at least 3, .* got 2"):
         dataclasses.replace(TINY, family_steps=2)
+
+
+def test_an_optimizer_that_can_not_be_saved_is_refused_before_anything_runs(tmp_path):
+    settings = dataclasses.replace(TINY_FULL, optimizer=Unhashable([1]))
+    with pytest.raises(velo.WeightsError, match=r"Unhashable can't be saved, its fields have to be JSON scalars"):
+        run(settings, tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+@dataclasses.dataclass(frozen=True)
+class Unhashable(velo.LearnedOptimizer):
+    rates: list
+
+    def init(self, key):
+        return {"rate": np.float32(0.1)}
+
+    def bind(self, theta, num_steps):
+        raise NotImplementedError
+
+
+def test_own_values_are_described_by_their_classes_and_fields():
+    """A mixture that was given no name is compared by what it holds when its run is resumed."""
+    mixture = TaskMixture(((Quadratic, 1.0), (Own, 2.0)))
+    described = run_folder.describe(dataclasses.replace(TINY, mixture=mixture))
+    assert described["mixture"]["type"] == "TaskMixture"
+    assert described["mixture"]["families"] == [["Quadratic", 1.0], ["tests.meta_train.test_run:Own", 2.0]]
+    assert json.loads(json.dumps(described)) == described
+    assert run_folder.describe(TINY)["mixture"] == "small"
+    assert run_folder.describe(Validation())["suite"] == "meta_valid"
+
+
+class Own(Quadratic):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mixture": "small"}, r"must be a tasks.mixture.Mixture, such as get_mixture\('small'\), got 'small'"),
+        ({"optimizer": "VeLO"}, "optimizer must be a velo.LearnedOptimizer, got 'VeLO'"),
+    ],
+)
+def test_names_are_no_values(fields, message):
+    changed = copy.copy(TINY)
+    for name, value in fields.items():
+        object.__setattr__(changed, name, value)
+    with pytest.raises(ValueError, match=message):
+        changed.__post_init__()

@@ -39,15 +39,15 @@ def test_calibration_recovers_what_made_the_times():
 
 def test_mixture_redraws_what_costs_too_much(monkeypatch):
     monkeypatch.setattr(cost, "predict_step_seconds", lambda family: 1e-6 * num_params(family))
-    mixture = TaskMixture((("Quadratic", 1.0),), max_step_seconds=1e-4)
+    mixture = TaskMixture(((Quadratic, 1.0),), max_step_seconds=1e-4)
     families = [mixture.sample(np.random.default_rng(seed)) for seed in range(30)]
     sizes = {num_params(family) for family in families}
     assert max(sizes) <= 100
     assert len(sizes) == 3
     with pytest.raises(ValueError, match="none of 200 samples takes less than max_step_seconds=1e-09"):
-        TaskMixture((("Quadratic", 1.0),), max_step_seconds=1e-9).sample(np.random.default_rng(0))
+        TaskMixture(((Quadratic, 1.0),), max_step_seconds=1e-9).sample(np.random.default_rng(0))
     with pytest.raises(ValueError, match="max_step_seconds must be positive, got 0"):
-        TaskMixture((("Quadratic", 1.0),), max_step_seconds=0.0)
+        TaskMixture(((Quadratic, 1.0),), max_step_seconds=0.0)
 
 
 def test_measuring_gives_a_plausible_time():

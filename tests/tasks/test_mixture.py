@@ -10,6 +10,11 @@ import pytest
 
 from tasks import fixed, inner_loop, mixture
 from tasks.data.missing import MissingDataError
+from tasks.families.bottleneck_resnet import BottleneckResNet
+from tasks.families.click_model import ClickModel
+from tasks.families.mlp_classifier import MLPClassifier
+from tasks.families.quadratic import Quadratic
+from tasks.families.rnn_language_model import RNNLanguageModel
 from tasks.family import num_params
 from tasks.mixture import FAMILIES, HELD_OUT_FAMILIES, MIXTURES, TaskMixture, WeightedMixtures, get_mixture
 from tasks.wrappers.linearly_normalized import LinearlyNormalized
@@ -87,14 +92,12 @@ def test_a_hundred_samples_learn_in_twenty_steps_of_adam():
 
 def test_broad_draws_every_family_but_those_held_out():
     counts = collections.Counter(type(family).__name__ for family in sample("broad", 500))
-    assert counts.keys() == FAMILIES.keys() - set(HELD_OUT_FAMILIES)
+    assert counts.keys() == FAMILIES.keys() - {family.__name__ for family in HELD_OUT_FAMILIES}
 
 
 def test_places_stand_side_by_side_as_wide_as_the_weights():
-    cheap, other = (TaskMixture(((name, 1.0),)) for name in ("Quadratic", "ClickModel"))
-    mixed = WeightedMixtures(
-        ((TaskMixture((("Quadratic", 1.0), ("ClickModel", 3.0))), 2.0), (cheap, 1.0), (other, 1.0))
-    )
+    cheap, other = (TaskMixture(((family, 1.0),)) for family in (Quadratic, ClickModel))
+    mixed = WeightedMixtures(((TaskMixture(((Quadratic, 1.0), (ClickModel, 3.0))), 2.0), (cheap, 1.0), (other, 1.0)))
     names = [type(mixed.sample(np.random.default_rng(0), (index + 0.5) / 16)).__name__ for index in range(16)]
     assert names == ["Quadratic"] * 2 + ["ClickModel"] * 6 + ["Quadratic"] * 4 + ["ClickModel"] * 4
     ends = [type(mixed.sample(np.random.default_rng(0), place)).__name__ for place in (0.0, 1.0 - 1e-16)]
@@ -105,7 +108,7 @@ def test_a_family_over_the_cap_gives_way_to_the_others(monkeypatch):
     monkeypatch.setattr(
         mixture.cost, "predict_step_seconds", lambda family: 1.0 if type(family).__name__ == "ClickModel" else 1e-6
     )
-    capped = TaskMixture((("ClickModel", 1.0), ("Quadratic", 1.0)), max_step_seconds=1e-3)
+    capped = TaskMixture(((ClickModel, 1.0), (Quadratic, 1.0)), max_step_seconds=1e-3)
     families = [type(capped.sample(np.random.default_rng(seed), 0.1)).__name__ for seed in range(3)]
     assert families == ["Quadratic"] * 3
 
@@ -125,9 +128,10 @@ def test_suites_share_no_task_with_the_mixtures():
     ("families", "augmentation", "message"),
     [
         ((), "none", "must not be empty"),
-        ((("MLP", 1.0),), "none", "unknown family 'MLP'"),
-        ((("Quadratic", 0.0),), "none", "weight of Quadratic must be positive, got 0.0"),
-        ((("Quadratic", 1.0),), "all", "unknown augmentation 'all'"),
+        (((str, 1.0),), "none", "must be classes of TaskFamily .* got <class 'str'>"),
+        (((BottleneckResNet, 1.0),), "none", "with a class method sample, got <class 'tasks.families.bottleneck"),
+        (((Quadratic, 0.0),), "none", "weight of Quadratic must be positive, got 0.0"),
+        (((Quadratic, 1.0),), "all", "unknown augmentation 'all'"),
     ],
 )
 def test_errors_name_the_value(families, augmentation, message):
@@ -137,9 +141,9 @@ def test_errors_name_the_value(families, augmentation, message):
 
 def test_errors_of_scale_normalization_and_weights():
     with pytest.raises(ValueError, match="scale must be at least 1, got 0"):
-        TaskMixture((("Quadratic", 1.0),), scale=0)
+        TaskMixture(((Quadratic, 1.0),), scale=0)
     with pytest.raises(ValueError, match="normalization must be one of linear, logarithmic, got 'log'"):
-        TaskMixture((("Quadratic", 1.0),), normalization="log")
+        TaskMixture(((Quadratic, 1.0),), normalization="log")
     with pytest.raises(ValueError, match="weights must be positive, got -1"):
         WeightedMixtures(((MIXTURES["small"], -1.0),))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="parts must not be empty"):
@@ -174,13 +178,20 @@ def test_scale_reaches_ten_million_parameters_and_keeps_small_ones():
 
 
 def test_unknown_mixture():
-    with pytest.raises(ValueError, match="unknown mixture 'huge'; known: broad"):
+    with pytest.raises(ValueError, match="unknown mixture 'huge'; known: accelerator, broad"):
         get_mixture("huge")
+
+
+def test_a_named_mixture_samples_as_the_mixture_itself_and_loses_its_name_under_a_cap():
+    named = get_mixture("small")
+    assert str(named) == "small" and named.mixture == MIXTURES["small"]
+    assert named.sample(np.random.default_rng(3), 0.4) == MIXTURES["small"].sample(np.random.default_rng(3), 0.4)
+    assert named.capped(1e-3) == MIXTURES["small"].capped(1e-3)
 
 
 def test_mixture_skips_missing_data(monkeypatch):
     monkeypatch.setattr(mixture, "is_here", lambda name: name in ("digits", "flower"))
-    weights = (("MLPClassifier", 1.0), ("RNNLanguageModel", 1.0))
+    weights = ((MLPClassifier, 1.0), (RNNLanguageModel, 1.0))
     some = TaskMixture(weights[:1], image_datasets=("flower", "mnist", "digits"), skip_missing=True)
     datasets = {some.sample(np.random.default_rng(seed)).dataset for seed in range(20)}
     assert datasets == {"flower", "digits"}
@@ -193,4 +204,4 @@ def test_mixture_skips_missing_data(monkeypatch):
 
 def test_data_of_the_wrong_kind_is_refused():
     with pytest.raises(ValueError, match="'digits' is not a data set of kind text; known: lm1b"):
-        TaskMixture((("Quadratic", 1.0),), text_datasets=("digits",))
+        TaskMixture(((Quadratic, 1.0),), text_datasets=("digits",))

@@ -1,8 +1,16 @@
 """Our weights format: what goes in comes out to the bit, and what doesn't fit is named."""
 
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import velo
@@ -105,6 +113,105 @@ def test_the_layout_is_read_by_the_safetensors_package(path):
         np.testing.assert_array_equal(array, arrays[name])
     again, _ = tensor_file.decode(numpy_files.save(theirs, metadata))
     assert tensor_file.digest(again) == tensor_file.digest(arrays)
+
+
+@dataclasses.dataclass(frozen=True)
+class Own(velo.LearnedOptimizer):
+    """Of somebody's own: every kind of field that a file can record, and a theta of one array."""
+
+    width: int = 3
+    rate: float = 1.0
+    kind: Literal["a", "b"] = "a"
+    name: str | None = None
+    sizes: tuple[int, ...] = (4, 5)
+    pair: tuple[int, str] = (1, "x")
+    thick_depth: int = 9
+
+    def init(self, key):
+        return jnp.zeros(self.width)
+
+    def bind(self, theta, num_steps):
+        return optax.with_extra_args_support(optax.sgd(self.rate))
+
+
+class Outer:
+    @dataclasses.dataclass(frozen=True)
+    class Own(Own):
+        pass
+
+
+@pytest.mark.parametrize("own", [Own(), Own(2, 0.5, "b", "n", (), (2, "y"), 100), Outer.Own(4)])
+def test_a_class_of_ones_own_loads_where_it_is_passed(own, tmp_path):
+    theta = jnp.arange(own.width, dtype=jnp.float32)
+    info = velo.save_weights(tmp_path / "own.velo", own, theta)
+    assert info.architecture == f"tests.velo.test_weights:{type(own).__qualname__}"
+    optimizer, loaded = velo.load_weights(tmp_path / "own.velo", architecture=type(own))
+    assert (optimizer, type(optimizer)) == (own, type(own))
+    np.testing.assert_array_equal(loaded, theta)
+
+
+def test_a_class_of_ones_own_is_named_and_never_imported_by_a_file(tmp_path, monkeypatch):
+    velo.save_weights(tmp_path / "own.velo", Own(), jnp.zeros(3))
+    monkeypatch.delitem(sys.modules, Own.__module__)
+    with pytest.raises(velo.WeightsError) as error:
+        velo.load_weights(tmp_path / "own.velo")
+    assert "holds weights of 'tests.velo.test_weights:Own'" in str(error.value)
+    assert "velo.load_weights(path, architecture=Own)" in str(error.value) and "\n" not in str(error.value)
+    assert Own.__module__ not in sys.modules
+
+
+def test_another_class_than_the_files_is_refused(path, tmp_path):
+    velo.save_weights(tmp_path / "own.velo", Own(), jnp.zeros(3))
+    with pytest.raises(velo.WeightsError, match=r"holds weights of 'tests.velo.test_weights:Own', not of Celo"):
+        velo.load_weights(tmp_path / "own.velo", architecture=velo.Celo)
+    with pytest.raises(velo.WeightsError, match=r"holds weights of 'VeLO', not of tests.velo.test_weights:Own"):
+        velo.load_weights(path, architecture=Own)
+    assert velo.load_weights(path, architecture=velo.VeLO)[0] == OPTIMIZER
+    moved = type("Own", (Own,), {"__module__": "elsewhere"})  # the same class, in another module by now
+    assert isinstance(velo.load_weights(tmp_path / "own.velo", architecture=moved)[0], moved)
+
+
+def own(**members):
+    """A class whose theta or fields can't be saved, where its reference leads to it."""
+    cls = dataclasses.dataclass(frozen=True)(type("Changed", (Own,), {"__module__": __name__, **members}))
+    globals()["Changed"] = cls
+    return cls
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: type("Local", (Own,), {})(),
+            r"\w+:Local doesn't lead to it; define it at the top of a module",
+        ),
+        (lambda: type("Plain", (velo.LearnedOptimizer,), {"init": 0, "bind": 0})(), "make it a frozen dataclass"),
+        (lambda: Own(sizes=[1]), "Own can't be saved: its fields build Own"),
+        (lambda: Own(rate=float("nan")), "JSON scalars or tuples of them: Out of range float values"),
+        (lambda: Own(width=None), "width has to be of type int, got 'None'"),
+        (lambda: Own(kind="c"), "kind has to be of type typing.Literal"),
+        (lambda: Own(width=2**17), "width = 131072 is beyond 65536"),
+        (lambda: own(init=lambda self, key: {"a": jnp.zeros(2, jnp.int32)})(), "float32, but a is int32"),
+        (lambda: own(init=lambda self, key: jnp.zeros(2, jnp.bfloat16))(), "float32, but it is bfloat16"),
+        (lambda: own(init=lambda self, key: ())(), "has no arrays"),
+        (lambda: own(init=lambda self, key: {"a": {"b": jnp.zeros(1)}, "a/b": jnp.zeros(1)})(), "the same path"),
+    ],
+)
+def test_what_can_not_be_saved_says_so(make, message, tmp_path):
+    optimizer = make()
+    with pytest.raises(velo.WeightsError, match=message):
+        velo.save_weights(tmp_path / "own.velo", optimizer, jnp.zeros(3))
+    with pytest.raises(velo.WeightsError, match=message):
+        velo.weights.check_saveable(optimizer)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_running_script_is_named_as_others_import_it(tmp_path):
+    script = tmp_path / "my_script.py"
+    script.write_text("import velo\n\nclass Mine(velo.VeLO):\n    pass\n\nprint(velo.configuration.reference(Mine))\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "my_script:Mine\n"
 
 
 def test_the_first_version_of_the_format_stays_loadable():
