@@ -196,11 +196,17 @@ def _qr(matrices: Float[Array, "bases side side"]) -> Float[Array, "bases side s
 
 @jax.custom_batching.sequential_vmap
 def _eigenvectors(matrix: Float[Array, "side side"]) -> Float[Array, "side side"]:
-    return jnp.linalg.eigh(matrix)[1][:, ::-1]
+    return _signed(jnp.linalg.eigh(matrix)[1][:, ::-1])
 
 
 def _batched_eigenvectors(matrices: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
-    return jnp.linalg.eigh(matrices)[1][..., ::-1]
+    return jax.vmap(_signed)(jnp.linalg.eigh(matrices)[1][..., ::-1])
+
+
+def _signed(vectors: Float[Array, "side side"]) -> Float[Array, "side side"]:
+    """With the sign that makes each vector's largest entry positive, on every machine."""
+    largest = jnp.take_along_axis(vectors, jnp.argmax(jnp.abs(vectors), axis=0)[None], axis=0)
+    return vectors * jnp.where(largest < 0, -1.0, 1.0)
 
 
 @jax.custom_batching.sequential_vmap

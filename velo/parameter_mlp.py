@@ -28,7 +28,9 @@ def mix_bank(bank: Theta, controls: Float[jax.Array, "tensors bank"]) -> Theta:
 
 def normalize_inputs(layers: Theta, mean_squares: Float[jax.Array, "tensors inputs"]) -> Theta:
     """Weights that expect raw features: the division by their root mean square is folded into the first layer."""
-    scales = jax.lax.rsqrt(mean_squares + 1e-30)
+    # A feature that is zero everywhere has the derivative zero, not that of a root at zero.
+    is_positive = mean_squares > 0
+    scales = jnp.where(is_positive, jax.lax.rsqrt(jnp.where(is_positive, mean_squares, 1.0) + 1e-30), 1e15)
     first = {"w": layers[0]["w"] * scales[:, None], "b": layers[0]["b"]}
     return [first, *layers[1:]]
 

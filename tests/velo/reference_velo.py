@@ -94,6 +94,7 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     for leaf, grad, tensor, view in zip(leaves, grads, state.tensors, all_views, strict=True):
         weight = leaf.astype(jnp.float32)
         grad = factor * jnp.where(jnp.abs(grad) < passes.MAX_GRADIENT, grad, 0.0)
+        raw, counts = grad, (state.step > 0) | (not architecture.has_basis)
         tensor = _turn(architecture, view, tensor, grad, state.step)
         rotate = _rotation(view, tensor.vectors)
         rotated = rotate(grad)
@@ -101,8 +102,9 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
             norm = jnp.sqrt(jnp.sum(jnp.square(rotated.reshape(view.count, -1)), axis=1))
             noise = eigenbasis.ROUNDING * jnp.repeat(norm, view.rows * view.columns).reshape(view.shape)
             rotated = jnp.where(jnp.abs(rotated) > noise, rotated, 0.0)
+        grad, rotated = counts * grad, counts * rotated  # the first one only sets the bases
         tensor = _accumulate(decays, tensor, estimate * grad, estimate * rotated, rate)
-        inner_products.append(jnp.sum(grad * (tensor.initial - weight)))
+        inner_products.append(jnp.sum(raw * (tensor.initial - weight)))
         columns.append(_features(tensor, rotate, estimate * rotated, weight))
         rotated_sums.append(jnp.sum(jnp.abs(rotate(tensor.gradient_sum))))
         of_bases.append(_basis_statistics(view, tensor))
@@ -110,7 +112,8 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
 
     means = [jnp.mean(x.reshape(-1, x.shape[-1]), axis=0) for x in columns]
     squares = [jnp.mean(jnp.square(x.reshape(-1, x.shape[-1])), axis=0) for x in columns]
-    moments = velo.Moments(jnp.stack(squares), jnp.stack([m[1] for m in means]), jnp.stack([m[-1] for m in means]))
+    weights = jnp.stack([jnp.mean(leaf.astype(jnp.float32)) for leaf in leaves])
+    moments = velo.Moments(jnp.stack(squares), weights, jnp.stack([m[-1] for m in means]))
     sums = jnp.stack([jnp.sum(jnp.abs(tensor.gradient_sum)) for tensor in tensors])
     new_distance = distance.update_distance(state.distance, rate, decays.gradient_sum, jnp.stack(inner_products), sums)
     loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
@@ -144,7 +147,8 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
             share = jnp.clip(controls.elementwise[index], 0.0, 1.0)
             adam = tensor.momenta[..., 0] / (jnp.sqrt(tensor.adam_second_moment) + epsilon)
             step = (1.0 - share) * _rotation(view, tensor.vectors, back=True)(step)
-            cosine = jnp.sum(step * adam) / jnp.sqrt(jnp.sum(step**2) * jnp.sum(adam**2))
+            norms = jnp.sqrt(jnp.sum(step**2) * jnp.sum(adam**2))
+            cosine = jnp.where(norms > 0, jnp.sum(step * adam) / jnp.where(norms > 0, norms, 1.0), 0.0)
             tensors[index] = tensor._replace(alignment=cosine)
             step = step + share * scale * velo.adam_correction(state.step, 0.9, 0.999) * adam
         updates.append(-step.astype(leaf.dtype))
@@ -163,7 +167,10 @@ def _turn(architecture, view, tensor: TensorState, grad, step) -> TensorState:
         factor = decay * factor + (1.0 - decay) * jnp.einsum(equation, g, g)
         new, r = jnp.linalg.qr(factor @ q)
         new = new * jnp.where(jnp.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0)[:, None]
-        new = jnp.where(step == 0, jnp.linalg.eigh(factor)[1][..., ::-1], new)
+        first = jnp.linalg.eigh(factor)[1][..., ::-1]
+        extremes = jnp.stack([jnp.max(first, axis=1), -jnp.min(first, axis=1)])
+        first = first * jnp.where(extremes[0] < extremes[1], -1.0, 1.0)[:, None]
+        new = jnp.where(step == 0, first, new)
         factors.append(factor)
         vectors.append(jnp.where(turned & (step % architecture.refresh_every == 0), new, q))
     return tensor._replace(factors=factors, vectors=vectors)

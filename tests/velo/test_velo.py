@@ -97,13 +97,15 @@ def test_the_lstm_remembers():
     assert not np.allclose(ours["w"], theirs["w"], rtol=1e-6)
 
 
-def test_the_scale_of_the_loss_changes_nothing():
-    tx = SMALL.bind(trained_theta(), NUM_STEPS)
+@pytest.mark.parametrize(("architecture", "tolerance"), [(ELEMENTWISE, 2e-3), (SMALL, 2e-2)])
+def test_the_scale_of_the_loss_changes_nothing(architecture, tolerance):
+    """In the eigenbasis small coordinates feel the epsilon under the root sooner."""
+    tx = architecture.bind(trained_theta(architecture), NUM_STEPS)
     num_steps = 25  # later the epsilon under Adam's root, which has a scale, has grown to more
     final, losses = train(tx, num_steps=num_steps)
     scaled_final, scaled_losses = train(tx, lambda params: loss_fn(params, 64.0), num_steps)
-    np.testing.assert_allclose(scaled_losses, 64.0 * losses, rtol=2e-3, atol=1e-4)
-    np.testing.assert_allclose(scaled_final["w"], final["w"], atol=2e-3)
+    np.testing.assert_allclose(scaled_losses, 64.0 * losses, rtol=tolerance, atol=1e-4)
+    np.testing.assert_allclose(scaled_final["w"], final["w"], atol=tolerance)
 
 
 def test_broken_gradients_and_losses_leave_no_trace_in_the_state():

@@ -190,17 +190,22 @@ class VeLO(LearnedOptimizer):
         tree = passes.Tree(_float32(treedef.flatten_up_to(grads)), _float32(leaves), state.initial_params)
         factor, usual = guard.shorten(state.usual, tree.grads)
         weight = factor * estimate  # of the gradient, wherever it is read
+        if self.has_basis:
+            weight = jnp.where(state.step > 0, weight, 0.0)
         averages, basis = state.averages, state.basis
         plan = self._plan(params, matrix_axes)
-        original_sums = jnp.zeros(len(leaves))
+        original_sums = original_means = jnp.zeros(len(leaves))
         if plan.groups:
-            tree, averages, basis, original_sums = self._enter(layout, plan, state, tree, factor, weight, rate)
+            tree, averages, basis, original_sums, original_means = self._enter(
+                layout, plan, state, tree, factor, weight, rate
+            )
         averages, sums = passes.accumulate(layout, self.decays, averages, tree, weight, rate)
         absolute = jnp.where(plan.turned, original_sums, sums[:, -2])
         new_distance = distance.update_distance(
             state.distance, rate, self.decays.gradient_sum, inner_products=factor * sums[:, -1], sums=absolute
         )
         moments = _moments(layout, sums[:, :-2])
+        moments = moments._replace(weight=jnp.where(plan.turned, original_means, moments.weight))
         loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
         run = run_features(fraction, loss_history, num_steps)
         statistics = tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
@@ -231,8 +236,8 @@ class VeLO(LearnedOptimizer):
         """gamma_k d_k: the distance estimate under a cosine decay over the run.
 
         Elementwise with Adam's bias correction, as optax.contrib.prodigy. In the eigenbasis without, as Prodigy's
-        authors; and the first gradient only sets the bases, as in SOAP: in its own it has a single entry a row, and
-        Adam would divide the rounding of the others by itself.
+        authors. The first gradient only sets the bases, as in SOAP: in bases of its own it is diagonal, and Adam
+        would divide the rounding of its other entries by itself.
         """
         cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
         decayed = self.final_rate + (1.0 - self.final_rate) * cosine
@@ -248,7 +253,7 @@ class VeLO(LearnedOptimizer):
         return matrices.plan([jnp.shape(leaf) for leaf in leaves], self.max_side, axes)
 
     def _enter(self, layout, plan, state, tree, factor, weight, rate):
-        """(tensors, averages and basis in refreshed coordinates, |s|_1 of each tensor in the original ones)."""
+        """(tensors, averages and basis in refreshed coordinates, |s|_1 and mean weight in the original ones)."""
         grads = plan.gather([passes.clean(grad) for grad in tree.grads])
         rotated = eigenbasis.rotate(plan, state.basis.vectors, grads)
         factors = eigenbasis.update_factors(plan, state.basis.factors, jax.lax.stop_gradient(rotated), factor)
@@ -259,12 +264,14 @@ class VeLO(LearnedOptimizer):
         )
         *momenta, gradient_sum, initial = turned.pages
         averages = passes.Averages(tuple(momenta), old.second_moment, gradient_sum)
-        params = eigenbasis.rotate(plan, basis.vectors, plan.gather(tree.params))
+        weights = plan.gather(tree.params)
+        means = plan.by_tensor([jnp.sum(x, axis=(1, 2)) for x in weights]) / _counts(layout)
+        params = eigenbasis.rotate(plan, basis.vectors, weights)
         entered = passes.Tree(
             plan.store(eigenbasis.denoise(turned.grads), tree.grads), plan.store(params, tree.params), initial
         )
         basis, sums = eigenbasis.accumulate(plan, basis, grads, weight, rate, self.decays.gradient_sum)
-        return entered, averages, basis, sums
+        return entered, averages, basis, sums, means
 
     def _init_state(self, theta, params, matrix_axes) -> State:
         leaves = jax.tree.leaves(params)
@@ -284,7 +291,9 @@ class VeLO(LearnedOptimizer):
             distance=distance.init_distance(len(leaves), self.initial_distance),
             loss_history=features.init_loss_history(),
             lstm=hypernetwork.init_lstm(theta["hypernetwork"], len(leaves)),
-            basis=eigenbasis.init(plan) if self.has_basis else (),
+            # A tree without tensors, such as `optax.tree.map_params` looks through, has a leaf in the place of tuples
+            # whose lengths depend on the tensors: its state is then a prefix of every other.
+            basis=(eigenbasis.init(plan) if leaves else jnp.zeros(())) if self.has_basis else (),
         )
 
 
