@@ -26,7 +26,8 @@ import jax.numpy as jnp  # noqa: E402
 import optax  # noqa: E402
 
 import velo  # noqa: E402
-from velo import kernel, reference  # noqa: E402
+from tests.velo import reference_velo  # noqa: E402
+from velo import kernel  # noqa: E402
 
 jax.config.update("jax_enable_compilation_cache", False)  # the time until the first update is measured too
 
@@ -58,7 +59,7 @@ class Result:
 
 def optimizers() -> dict[str, optax.GradientTransformationExtraArgs]:
     thetas = {name: architecture.init(jax.random.key(0)) for name, architecture in ARCHITECTURES.items()}
-    plain = reference.bind(ARCHITECTURES["VeLO"], thetas["VeLO"], NUM_STEPS)
+    plain = reference_velo.bind(ARCHITECTURES["VeLO"], thetas["VeLO"], NUM_STEPS)
     bound = {name: architecture.bind(thetas[name], NUM_STEPS) for name, architecture in ARCHITECTURES.items()}
     fast = {KERNEL: bound["VeLO"]} if kernel.library_path().exists() else {}
     return {"Adam": optax.with_extra_args_support(optax.adam(1e-3)), "VeLO, plain": plain, **fast, **bound}

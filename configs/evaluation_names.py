@@ -23,9 +23,9 @@ from tasks.fixed import SUITES, TASKS, FixedTask, get_suite
 from velo.transformation import resolve_weights
 from velo.weights import load_weights
 
-PACKAGED = {"velo": "default", "untrained": "untrained"}
+PACKAGED = {"velo": "default", "light": "light", "untrained": "untrained"}
 """Learned optimizers that need no file, as `velo.optimizer` calls their weights."""
-GRAMMAR = "[NAME=] baseline | velo | untrained | NAME:WEIGHTS_FILE | module:function, then [@BUDGET]"
+GRAMMAR = "[NAME=] baseline | velo | light | untrained | NAME:WEIGHTS_FILE | module:function, then [@BUDGET]"
 BUDGETS = "@1 (the defaults), @25 (random search), @grid15 (learning rates), @optuna25"
 REFERENCE = "adam"
 """The baseline that everything is relative to, tuned as its name says."""

@@ -7,6 +7,8 @@ VARIABLES = {
     # One core a process: threads inside a worker would fight the other workers, and could change sums.
     "NPROC": "1",
     "OMP_NUM_THREADS": "1",
+    # LAPACK too, where small matrices on its default threads took up to twenty times as long.
+    "OPENBLAS_NUM_THREADS": "1",
     # Level 1 halves the time to compile an architecture and costs a tenth of the speed at most.
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=1",
     # "on" fails where the kernel is missing; "auto" would let the processes of a run differ, and counts as off.

@@ -238,7 +238,7 @@ _BROAD = tuple(
     for _, family in sorted(FAMILIES.items())
     if family not in HELD_OUT_FAMILIES
 )
-_EMPHASISED = (Autoencoder, ClickModel, SequenceLabeller, TeacherRegression, VariationalAutoencoder)
+_EMPHASISED = (Autoencoder, SequenceLabeller, TeacherRegression, VariationalAutoencoder)
 _VARIED = tuple((family, 2.0 * weight if family in _EMPHASISED else weight) for family, weight in _BROAD)
 _SLOW_IN_LANES = (ClassicalFunction, ConvClassifier, LearnedOptimizerTraining, Quadratic, ResNetClassifier)
 _SHORT_PROGRAMS = tuple((family, weight) for family, weight in _VARIED if family not in _SLOW_IN_LANES)

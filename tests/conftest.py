@@ -11,6 +11,7 @@ ENVIRONMENT = {
     "VELO_KERNEL": "off",
     "NPROC": "1",
     "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
     # Eight host devices stand in for eight accelerators in the tests of sharding.
     "XLA_FLAGS": "--xla_backend_optimization_level=1 --xla_cpu_multi_thread_eigen=false "
     "--xla_force_host_platform_device_count=8",

@@ -151,6 +151,11 @@ inline Vector inverse_of(Vector second_moment, Vector root) {
   return second_moment > kTinyMoment ? 1.0f / root : Vector{};
 }
 
+inline Vector limit_to(Vector x, Vector limit) {
+  x = x > limit ? limit : x;
+  return x < -limit ? -limit : x;
+}
+
 inline Vector clean(Vector grad, float limit) { return absolute(grad) < limit ? grad : Vector{}; }
 
 // The averages after this gradient, and what they add to the sums.
@@ -304,7 +309,7 @@ inline const float* apply_layer(const Layer& layer, const float* packed, const U
 }
 
 struct Rates {
-  float estimate, epsilon, size, correction, nominal, max_gradient, max_magnitude;
+  float estimate, epsilon, size, correction, nominal, max_gradient, max_magnitude, max_direction;
 };
 
 // The steps of kStep parameters; `units` has room for two layers.
@@ -330,7 +335,7 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
     from[9].of[v] = weighted * inverse;
     from[10].of[v] = inverse;
     from[11].of[v] = root;
-    momenta[v] = from[3].of[v];
+    momenta[v] = limit_to(from[3].of[v], rates.max_direction * root);
     roots[v] = root + rates.epsilon;
   }
   for (size_t index = 0; index + 1 < layers.size(); ++index) {
@@ -352,7 +357,7 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
 // moment, initial parameters, biases and weights of each layer for each tensor, gradients, parameters. Results: steps.
 ffi::Error steps(ffi::ThreadPool pool, Array scalars, Array of_tensors, Array momentum0, Array momentum1,
                  Array momentum2, Array second, Array initial, ffi::RemainingArgs rest, ffi::RemainingRets results,
-                 float nominal, float max_gradient, float max_magnitude) {
+                 float nominal, float max_gradient, float max_magnitude, float max_direction) {
   const int64_t lanes = scalars.element_count() / 2;
   if (lanes == 0) return ffi::Error::Success();
   const size_t num_tensors = results.size();
@@ -395,7 +400,7 @@ ffi::Error steps(ffi::ThreadPool pool, Array scalars, Array of_tensors, Array mo
                             paged(initial)};
     const float* scalar = scalars.typed_data() + 2 * lane;
     const float* of_tensor = of_tensors.typed_data() + 2 * row;
-    const Rates rates{scalar[0], scalar[1], of_tensor[0], of_tensor[1], nominal, max_gradient, max_magnitude};
+    const Rates rates{scalar[0], scalar[1], of_tensor[0], of_tensor[1], nominal, max_gradient, max_magnitude, max_direction};
     std::vector<Unit> units(2 * width);
     const float *grad = grads[piece.tensor] + leaf, *weight = weights[piece.tensor] + leaf;
     float* output = outputs[piece.tensor] + leaf;
@@ -445,4 +450,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(velo_steps, steps,
                                   .RemainingRets()
                                   .Attr<float>("nominal")
                                   .Attr<float>("max_gradient")
-                                  .Attr<float>("max_magnitude"));
+                                  .Attr<float>("max_magnitude")
+                                  .Attr<float>("max_direction"));

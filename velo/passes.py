@@ -33,6 +33,16 @@ class Decays:
     gradient_sum: float
     """beta_3 of Prodigy, the root of the above."""
 
+    @property
+    def max_direction(self) -> float:
+        """What Adam's direction can be at most, momentum / root of one history of gradients, and a tenth more.
+
+        More is met where a basis has turned: momentum in a coordinate that had no gradient, over a root of nothing.
+        """
+        momentum = MOMENTUM_DECAYS[0]
+        ratio = (1.0 - momentum) / (1.0 - self.second_moment) ** 0.5
+        return 1.1 * ratio / (1.0 - momentum**2 / self.second_moment) ** 0.5
+
 
 class Averages(NamedTuple):
     """Per parameter, packed in pages (`velo.packing`), in float32."""
@@ -122,6 +132,7 @@ def accumulate(
 
 def steps(
     layout: packing.Layout,
+    decays: Decays,
     averages: Averages,
     tree: Tree,
     networks: Theta,
@@ -144,10 +155,10 @@ def steps(
         networks = jax.tree.unflatten(structure, arrays[len(MOMENTUM_DECAYS) + 2 : -2 * num_tensors])
         averages = Averages(tuple(momenta), second_moment, jnp.zeros_like(second_moment))
         scales = Scales(per_tensor[:, 0], per_tensor[:, 1], scalars[1])
-        return _steps_of_pages(layout, averages, tree, networks, scales, scalars[0], nominal)
+        return _steps_of_pages(layout, decays, averages, tree, networks, scales, scalars[0], nominal)
 
     if not kernel.in_use():
-        return _steps_of_pages(layout, averages, tree, networks, scales, estimate, nominal)
+        return _steps_of_pages(layout, decays, averages, tree, networks, scales, estimate, nominal)
     structure = jax.tree.structure(networks)
     return kernel.call(
         "velo_steps",
@@ -165,6 +176,7 @@ def steps(
         nominal=np.float32(nominal),
         max_gradient=np.float32(MAX_GRADIENT),
         max_magnitude=np.float32(MAX_LOG_MAGNITUDE),
+        max_direction=np.float32(decays.max_direction),
     )
 
 
@@ -179,15 +191,17 @@ def _accumulate_pages(layout, decays, averages, tree, estimate, rate):
     return averages, layout.sum_by_tensor(page_sums)
 
 
-def _steps_of_pages(layout, averages, tree, networks, scales, estimate, nominal):
+def _steps_of_pages(layout, decays, averages, tree, networks, scales, estimate, nominal):
     def function(grad, read):
         """The steps take the place of the gradients."""
         averages, weights, tensor = read
         tensor = tensor[:, 0]
         columns = _features(averages, grad, weights, estimate)
         outputs = parameter_mlp.apply_mlp(jax.tree.map(lambda leaf: leaf[tensor], networks), columns.rows())
+        limit = decays.max_direction * columns.root
+        momentum = jnp.clip(columns.momenta[0], -limit, limit)
         root = columns.root + scales.epsilon
-        scaled = _scaled_direction(columns.momenta[0], root, outputs, scales.correction[tensor][:, None], nominal)
+        scaled = _scaled_direction(momentum, root, outputs, scales.correction[tensor][:, None], nominal)
         # XLA never repeats a division; ending in a product, all of this would be computed anew for each tensor that
         # is cut out of the pages.
         return -scales.size[tensor][:, None] * scaled / root, ()

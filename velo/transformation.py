@@ -13,10 +13,11 @@ from velo.accumulation import average_updates
 from velo.architectures.velo import VeLO
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int
-from velo.weights import DEFAULT_WEIGHTS, load_weights
+from velo.weights import DEFAULT_WEIGHTS, LIGHT_WEIGHTS, load_weights
 
 Weights = str | os.PathLike | tuple[LearnedOptimizer, Theta]
 Number = float | Float[jax.Array, ""]
+PACKAGED = {"default": DEFAULT_WEIGHTS, "light": LIGHT_WEIGHTS}
 Scale = Number | Callable[[Int[jax.Array, ""]], Float[jax.Array, ""]]
 
 
@@ -44,9 +45,10 @@ def optimizer(
         num_steps: length of the run in calls of `update`, at least 1. The schedule is part of what was learned:
             it ends at this step. Beyond it VeLO stands still (its schedule has reached `final_rate`), while the
             released architectures go on as their references do, with a fraction of training above one.
-        weights: a weights file, or an architecture and its theta; "default" are those that come with the package
-            (docs/model_card.md), "untrained" is VeLO before any meta-training: Adam's direction
-            in the eigenbasis (SOAP, 2409.11321) under Prodigy's step size (2306.06101) with cosine decay.
+        weights: a weights file, or an architecture and its theta. "default" are those that come with the package
+            (docs/model_card.md); "light" elementwise ones, for less memory and time; "untrained" is VeLO before any
+            meta-training: Adam's direction in the eigenbasis (SOAP, 2409.11321) under Prodigy's step size (2306.06101)
+            with cosine decay.
         weight_decay: a number or a traced scalar, the fraction of each parameter that one step takes away, times
             the scale. As there is no learning rate here, this is AdamW's learning rate times its decay: 1e-4 is usual.
         weight_decay_mask: tree of bools like the parameters, or a function from them to it; None decays them all.
@@ -131,7 +133,7 @@ def resolve_weights(weights: Any) -> tuple[LearnedOptimizer, Theta]:
     if weights == "untrained":
         architecture = VeLO()
         return architecture, architecture.init(jax.random.key(0))
-    return load_weights(DEFAULT_WEIGHTS if weights == "default" else weights)
+    return load_weights(PACKAGED.get(weights, weights) if isinstance(weights, str) else weights)
 
 
 def check_count(name: str, value: Any) -> int:

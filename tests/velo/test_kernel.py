@@ -78,7 +78,7 @@ def both(arguments, nominal=0.7):
     averages, tree, networks, scales, estimate, rate = arguments
     layout = packing.Layout(tuple(leaf.shape for leaf in tree.params))
     averages, sums = passes.accumulate(layout, ELEMENTWISE, averages, tree, estimate, rate)
-    return averages, sums, passes.steps(layout, averages, tree, networks, scales, estimate, nominal)
+    return averages, sums, passes.steps(layout, ELEMENTWISE, averages, tree, networks, scales, estimate, nominal)
 
 
 @pytest.fixture(autouse=True)

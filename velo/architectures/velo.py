@@ -222,7 +222,7 @@ class VeLO(LearnedOptimizer):
         correction = jnp.minimum(1.0, features.root(moments.squares[:, NUM_UP_TO_MOMENTA]))
         epsilon = new_distance.estimate * passes.EPSILON
         scales = passes.Scales((1.0 - share) * size if plan.groups else size, correction, epsilon)
-        steps = passes.steps(layout, averages, tree, networks, scales, weight, self.nominal)
+        steps = passes.steps(layout, self.decays, averages, tree, networks, scales, weight, self.nominal)
         if plan.groups:
             bias = adam_correction(state.step, eigenbasis.MOMENTUM_DECAY, eigenbasis.SECOND_MOMENT_DECAY)
             steps, basis = eigenbasis.leave(plan, basis, steps, share * size * bias, epsilon)

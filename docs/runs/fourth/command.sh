@@ -1,1 +1,2 @@
-velo-meta-train laptop --num-steps 342
+velo-meta-train laptop --num-steps 342 --optimizer.basis elementwise \
+  --estimator.parts bank hypernetwork/controls hypernetwork/log_step

@@ -1,0 +1,1 @@
+python benchmarks/meta_gpu.py OUT --seconds 490
