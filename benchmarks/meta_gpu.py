@@ -39,14 +39,17 @@ class Pool:
     def __init__(self, settings):
         self.ready = []
         theta = settings.optimizer.init(jax.random.key(settings.seed))
-        jobs = list(worker.estimates_ahead(settings, theta, 0))
+        num_rounds = -(-settings.family_pool // settings.num_workers) + 1
+        met = [worker.problem_of(settings, i, step) for step in range(num_rounds) for i in range(settings.num_workers)]
+        problems = list(dict.fromkeys(met))
         for recurrent in (False, True):
-            own = [job for job in jobs if (type(job[0].family).__name__ in RECURRENT) == recurrent]
-            threading.Thread(target=self._compile, args=(settings, own), daemon=True).start()
+            own = [problem for problem in problems if (type(problem.family).__name__ in RECURRENT) == recurrent]
+            threading.Thread(target=self._compile, args=(settings, theta, own), daemon=True).start()
 
-    def _compile(self, settings, jobs):
+    def _compile(self, settings, theta, problems):
         programs = Programs(settings.estimator)
-        for problem, theta, data, key in jobs:
+        for problem in problems:
+            data, key = problem.data(), worker.worker_keys(settings, 0, 0)[1]
             started = time.perf_counter()
             try:
                 executable = programs.of(problem).estimate.lower(theta, (), data, key).compile()

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 
@@ -25,7 +26,10 @@ import jax  # noqa: E402  (the variables have to be set first)
 import jax.numpy as jnp  # noqa: E402
 import optax  # noqa: E402
 
+sys.path.append(str(Path(__file__).parents[1]))  # for the tests' plain version
+
 import velo  # noqa: E402
+from evaluation.baselines.catalogue import BASELINES  # noqa: E402
 from tests.velo import reference_velo  # noqa: E402
 from velo import kernel  # noqa: E402
 
@@ -35,7 +39,8 @@ NUM_STEPS = 1000
 NUM_LAYERS = 2
 KERNEL = "VeLO, kernel"
 ARCHITECTURES = {
-    "VeLO": velo.VeLO(lstm_size=64, num_mixtures=16),
+    "VeLO": velo.VeLO(lstm_size=64, num_mixtures=16, basis="elementwise"),
+    "VeLO, eigenbasis": velo.VeLO(lstm_size=64, num_mixtures=16),
     "HyperV2": velo.HyperV2(lstm_size=64, num_mixtures=16),
     "Celo": velo.Celo(lstm_size=64, num_mixtures=16),
     "AdafacMLP": velo.AdafacMLP(),
@@ -62,7 +67,9 @@ def optimizers() -> dict[str, optax.GradientTransformationExtraArgs]:
     plain = reference_velo.bind(ARCHITECTURES["VeLO"], thetas["VeLO"], NUM_STEPS)
     bound = {name: architecture.bind(thetas[name], NUM_STEPS) for name, architecture in ARCHITECTURES.items()}
     fast = {KERNEL: bound["VeLO"]} if kernel.library_path().exists() else {}
-    return {"Adam": optax.with_extra_args_support(optax.adam(1e-3)), "VeLO, plain": plain, **fast, **bound}
+    adam = optax.with_extra_args_support(optax.adam(1e-3))
+    soap = optax.with_extra_args_support(BASELINES["soap"].bind({}, NUM_STEPS))
+    return {"Adam": adam, "VeLO, plain": plain, **fast, **bound, "SOAP": soap}
 
 
 def transformer(num_parameters: float) -> list[tuple[int, ...]]:

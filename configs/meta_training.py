@@ -117,7 +117,7 @@ PRESETS = {
             outer=OptaxChain(
                 ("clip_by_global_norm(3.0)", "adamw(warmup_cosine_decay_schedule(0.0, 0.05, 5, 60), b2=0.95)")
             ),
-            execution=Execution(executor="local", compile_threads=16, checkpoint_every=5),
+            execution=Execution(executor="local", checkpoint_every=5),
         ),
         _adapt,
     ),

@@ -115,14 +115,9 @@ class LocalExecutor(Executor):
         self._programs = Programs(settings.estimator)
         self._steps = [0] * settings.num_workers
         self._states: list[Any] = [()] * settings.num_workers
-        self._is_compiled = not settings.execution.compile_threads
 
     def compute(self, theta, step):
         """One worker after the other."""
-        if not self._is_compiled:
-            self._is_compiled = True
-            ahead = worker.estimates_ahead(self._settings, theta, step)
-            self._programs.compile_ahead(ahead, self._settings.execution.compile_threads)
         contributions, account = [], Account()
         for index in self._order():
             family = worker.family_of(self._settings, index, step)

@@ -1,9 +1,8 @@
 """The compiled programs of one process: two for each architecture that its workers train on."""
 
 import collections
-import concurrent.futures
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -50,29 +49,6 @@ class Programs:
             )
         self._programs.move_to_end(problem)
         return self._programs[problem]
-
-    def compile_ahead(self, arguments: Iterable[tuple[Problem, Any, Any, jax.Array]], num_threads: int) -> None:
-        """Compiles the estimates of several problems side by side, in place of one after the other when first called.
-
-        A problem that doesn't compile is left to its first call, whose error is then the task's.
-
-        Args:
-            arguments: (problem, theta, data, key) of each, as its estimate will be called.
-            num_threads: that compile; tracing stays in this one.
-        """
-        with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-            waiting = []
-            for problem, theta, data, key in arguments:
-                program = self.of(problem)
-                try:
-                    state = jax.eval_shape(program.init, theta, data, key)
-                    lowered = program.estimate.lower(theta, state, data, key)
-                except Exception:
-                    continue
-                waiting.append((problem, program, pool.submit(lowered.compile)))
-            for problem, program, future in waiting:
-                if future.exception() is None:
-                    self._programs[problem] = program._replace(estimate=future.result())
 
 
 def _init(estimator: GradientEstimator, problem: Problem, theta, data, key):

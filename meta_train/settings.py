@@ -96,9 +96,6 @@ class Execution:
     """Cores that Ray reserves for a worker process."""
     gpus_per_process: float = 0.0
     """GPUs, or a share of one, for a worker process."""
-    compile_threads: int = 0
-    """Threads in which the local executor compiles the whole pool before it begins; 0 compiles each architecture when
-    it is first used. An accelerator takes as long to compile as to train, and leaves the other cores idle."""
     deadline_seconds: float = 1800.0
     """A worker process that takes longer for one contribution, compilation included, is replaced."""
     max_attempts: int = 10
@@ -118,7 +115,7 @@ class Execution:
         for name in ("num_processes", "checkpoint_every", "keep_checkpoints", "max_attempts", "max_restarts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Execution: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("cpus_per_process", "gpus_per_process", "compile_threads"):
+        for name in ("cpus_per_process", "gpus_per_process"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"Execution: {name} must be at least 0, got {getattr(self, name)}")
         if not self.deadline_seconds > 0:

@@ -2,7 +2,6 @@
 
 import functools
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -133,21 +132,6 @@ def compute(
         coefficients=estimate.coefficients,
     )
     return contribution, state
-
-
-def estimates_ahead(
-    settings: MetaTraining, theta: Theta, step: int
-) -> Iterator[tuple[TaskProblem, Theta, TaskData, jax.Array]]:
-    """(problem, theta, data, key) of an estimate of each architecture that the run meets next: the whole pool."""
-    seen = set()
-    num_rounds = -(-settings.family_pool // settings.num_workers) + 1
-    for later in range(step, step + num_rounds * settings.family_steps, settings.family_steps):
-        for index in range(settings.num_workers):
-            problem = problem_of(settings, index, later)
-            if problem not in seen:
-                seen.add(problem)
-                data = problem.data(settings.curriculum.max_steps(settings.episodes, later))
-                yield problem, theta, data, worker_keys(settings, index, later)[1]
 
 
 def attempt(
