@@ -28,7 +28,6 @@ SECOND_MOMENT_DECAY = 0.999
 """Of the averages in the original coordinates."""
 ROUNDING = 2.0**-21
 """Of an entry of a rotated matrix, as a share of the matrix's norm."""
-NUM_STATISTICS = 5
 TINY = 1e-30
 
 Matrices = Float[Array, "_ _ _"]

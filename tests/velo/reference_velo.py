@@ -191,7 +191,7 @@ def _rotation(view, vectors, *, back: bool = False):
 
 def _basis_statistics(view, tensor: TensorState) -> Float[jax.Array, " statistics"]:
     if view is None:
-        return jnp.zeros(eigenbasis.NUM_STATISTICS)
+        return jnp.zeros(5)
     ranks, off = [], []
     for factor, q, turned in zip(tensor.factors, tensor.vectors, view.turned, strict=True):
         inside = jnp.einsum("kia,kij,kjb->kab", q, factor, q)
