@@ -32,8 +32,6 @@ class Variant:
 
 def hold_inputs(first: int, last: int) -> None:
     """Inputs of the hypernetwork in that range of `INPUTS` are zero from now on."""
-    from velo.architectures import velo
-
     velo.INPUTS = tuple(
         (count, usual, math.inf if first <= index < last else spread)
         for index, (count, usual, spread) in enumerate(velo.INPUTS)
@@ -41,7 +39,7 @@ def hold_inputs(first: int, last: int) -> None:
 
 
 def silence_lstm() -> None:
-    from velo import hypernetwork
+    from velo.architectures.velo import hypernetwork
 
     applied = hypernetwork.apply_hypernetwork
 

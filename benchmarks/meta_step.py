@@ -27,7 +27,8 @@ from meta_train.estimators.pes import PES  # noqa: E402
 from meta_train.task_problem import Episodes, TaskProblem  # noqa: E402
 from tasks import inner_loop  # noqa: E402
 from tasks.families.mlp_classifier import MLPClassifier  # noqa: E402
-from velo import VeLO, kernel  # noqa: E402
+from velo import VeLO  # noqa: E402
+from velo.architectures.velo import kernel  # noqa: E402
 
 FAMILY = MLPClassifier(dataset="digits", widths=(32,), batch_size=64)
 SIZES = {"LSTM 64, bank 16": VeLO(lstm_size=64, num_mixtures=16), "LSTM 16, bank 4": VeLO(lstm_size=16, num_mixtures=4)}

@@ -31,7 +31,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # for the tests' plain version
 import velo  # noqa: E402
 from evaluation.baselines.catalogue import BASELINES  # noqa: E402
 from tests.velo import reference_velo  # noqa: E402
-from velo import kernel  # noqa: E402
+from velo.architectures.velo import kernel  # noqa: E402
 
 jax.config.update("jax_enable_compilation_cache", False)  # the time until the first update is measured too
 

@@ -11,7 +11,7 @@ from meta_train.outer_optimizer import OptaxChain, OuterOptimizer
 from meta_train.settings import Execution, MetaTraining, Validation
 from meta_train.task_problem import Episodes
 from tasks.mixture import get_mixture
-from velo.architectures.velo import VeLO
+from velo.architectures.velo.architecture import VeLO
 
 _CLUSTER = MetaTraining(
     num_workers=512,

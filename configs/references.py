@@ -12,6 +12,7 @@ from typing import Any
 import velo
 from configs.fields import References
 from tasks import fixed
+from tasks.family import TaskFamily
 from tasks.fixed import FixedTask, Suite
 from tasks.mixture import MIXTURES, Mixture, NamedMixture, get_mixture
 from velo.learned_optimizer import LearnedOptimizer
@@ -133,6 +134,20 @@ def suite(text: str) -> Suite:
         return Suite(text, tuple(tasks))
     except ValueError as error:
         raise UnresolvedError(f"{text}: {error}") from None
+
+
+def task(text: str) -> FixedTask | TaskFamily:
+    """A task of `tasks.fixed`, or `module:attribute` of a `FixedTask` or a `TaskFamily`.
+
+    Raises:
+        UnresolvedError: there is none.
+    """
+    found = instance(text) if ":" in text else _bundled("task", text, fixed.TASKS)
+    if not isinstance(found, FixedTask | TaskFamily):
+        raise UnresolvedError(
+            f"{text} is no tasks.fixed.FixedTask and no tasks.family.TaskFamily, but {_described(found)}"
+        )
+    return found
 
 
 def _bundled(kind: str, name: str, known: Mapping[str, Any]) -> Any:

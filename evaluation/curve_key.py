@@ -21,9 +21,10 @@ import numpy as np
 from evaluation.baselines import Baseline
 from evaluation.settings import Contender
 from evaluation.training import Lane
+from tasks import prng
 from tasks.family import TaskFamily
 from tasks.fixed import FixedTask
-from velo import kernel, prng
+from velo.architectures.velo import kernel
 
 FORMAT = 2
 """Raise it when what a stored curve means changes."""

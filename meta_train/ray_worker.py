@@ -14,7 +14,7 @@ from meta_train.learner import Contribution, Failure
 from meta_train.pool import Process, this_process
 from meta_train.programs import Programs
 from meta_train.settings import MetaTraining
-from velo import kernel
+from velo.architectures.velo import kernel
 from velo.learned_optimizer import Theta
 
 HOME = str(Path(__file__).resolve().parents[1])

@@ -20,7 +20,7 @@ from meta_train.export import export, export_if_best
 from meta_train.mirror import Mirror
 from meta_train.run_log import RunLog
 from meta_train.settings import MetaTraining
-from velo import kernel
+from velo.architectures.velo import kernel
 from velo.weights import check_saveable
 
 CHECKPOINTS_FOLDER = "checkpoints"

@@ -11,7 +11,7 @@ from typing import Any
 from meta_train.settings import MetaTraining
 from tasks.fixed import Suite
 from tasks.mixture import NamedMixture
-from velo import configuration
+from velo.weights import configuration
 
 SETTINGS_FILE = "settings.json"
 WEIGHTS_FILE = "weights.velo"

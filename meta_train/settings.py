@@ -19,7 +19,7 @@ from meta_train.outer_optimizer import OptaxChain, OuterOptimizer
 from meta_train.task_problem import Episodes
 from tasks.fixed import META_VALID, FixedTask, Suite
 from tasks.mixture import Mixture, get_mixture
-from velo.architectures.velo import VeLO
+from velo.architectures.velo.architecture import VeLO
 from velo.learned_optimizer import LearnedOptimizer
 
 

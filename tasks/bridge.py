@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks import prng
 from tasks.family import NORMALIZED_RANGE, Batch, Data, Draw, Params, TaskFamily
-from velo import prng
 from velo.shapes import Array, Float, PRNGKeyArray
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tasks import prng
 from tasks.family import Data, Draw, Params, TaskFamily
-from velo import prng
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 

@@ -9,18 +9,18 @@ import velo.requirements  # noqa: F401, first: an old JAX may fail in any of the
 # isort: split
 from velo import bridge, diagnostics
 from velo.architectures import ARCHITECTURES
-from velo.architectures.adafac_mlp import AdafacMLP
-from velo.architectures.celo import Celo, CeloAdam
-from velo.architectures.celo2 import Celo2
-from velo.architectures.hyper_v2 import HyperV2
-from velo.architectures.rnn_mlp import RNNMLP
-from velo.architectures.velo import VeLO
+from velo.architectures.published.adafac_mlp import AdafacMLP
+from velo.architectures.published.celo import Celo, CeloAdam
+from velo.architectures.published.celo2 import Celo2
+from velo.architectures.published.hyper_v2 import HyperV2
+from velo.architectures.published.rnn_mlp import RNNMLP
+from velo.architectures.velo.architecture import VeLO
+from velo.architectures.velo.matrices import MatrixAxes
 from velo.learned_optimizer import LearnedOptimizer, Theta
-from velo.matrices import MatrixAxes
-from velo.tensor_file import WeightsError
 from velo.training import Fitted, History, NonFiniteLossError, fit
 from velo.transformation import optimizer
 from velo.weights import DEFAULT_WEIGHTS, WeightsInfo, load_weights, save_weights, weights_info
+from velo.weights.tensor_file import WeightsError
 
 LAZY = ("torch",)  # needs its extra
 

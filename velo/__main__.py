@@ -1,12 +1,11 @@
 """`python -m velo`: WEIGHTS says what a weights file is, `train TASK` tries weights, `kernel` builds the C++ passes."""
 
 import argparse
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
-from velo import kernel, train_command
+from velo.architectures.velo import kernel
 from velo.weights import DEFAULT_WEIGHTS, WeightsInfo, weights_info
 
 
@@ -26,23 +25,26 @@ def describe(info: WeightsInfo) -> str:
     return "\n".join(lines)
 
 
-def settle_path() -> None:
-    """Puts the working folder at the end of the path: Python puts it first, where its `tasks` would hide ours.
+def train(arguments: list[str]) -> int:
+    """`python -m velo train`, with the tasks, which using an optimizer doesn't need.
 
     Raises:
-        ValueError: another folder of the path hides the package.
+        ModuleNotFoundError: the tasks, or what they need, are not installed.
+        ValueError: a foreign package on the path has the name of one of ours.
     """
-    home, here = Path(__file__).resolve().parents[1], Path.cwd().resolve()
-    if here != home:
+    here = Path.cwd().resolve()
+    if here != Path(__file__).resolve().parents[1]:  # a folder of the user's named configs would hide ours
         sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
-    spec = importlib.util.find_spec("tasks")
-    if spec is not None and (spec.origin is None or Path(spec.origin).resolve().parents[1] != home):
-        found = spec.origin or next(iter(spec.submodule_search_locations or ()), None)
-        raise ValueError(f"{found} hides the package tasks of this installation, {home / 'tasks'}: rename it")
-    if spec is not None:
-        importlib.import_module("tasks")  # before the working folder is there at all
-    if str(here) not in sys.path:
-        sys.path.append(str(here))
+    from configs import import_path
+
+    try:
+        import_path.leave_working_folder()
+        from configs import train_command
+    except import_path.ShadowedError as error:
+        raise ValueError(str(error)) from None
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}: the bundled tasks need pip install 'velo[tasks]'") from error
+    return train_command.main(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,11 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["train"]:
-            parser = argparse.ArgumentParser(prog="python -m velo train", description=train_command.__doc__)
-            train_command.add_arguments(parser)
-            options = parser.parse_args(arguments[1:])
-            settle_path()
-            train_command.run(options)
+            return train(arguments[1:])
         elif arguments[:1] == ["kernel"]:
             parser = argparse.ArgumentParser(prog="python -m velo kernel", description=kernel.__doc__)
             parser.add_argument("action", nargs="?", choices=["status", "build"], default="status")

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from velo import features
-from velo.architectures.velo import MAX_LOG_STEP, VeLO
+from velo.architectures.velo import features
+from velo.architectures.velo.architecture import MAX_LOG_STEP, VeLO
 from velo.extras import png, require
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int, PRNGKeyArray

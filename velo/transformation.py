@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from velo.accumulation import average_updates
-from velo.architectures.velo import VeLO
+from velo.architectures.velo.architecture import VeLO
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int
 from velo.weights import DEFAULT_WEIGHTS, LIGHT_WEIGHTS, load_weights
@@ -59,7 +59,8 @@ def optimizer(
             and the parameters stay as they are in between. None trusts the weights with any length.
         matrix_axes: which axes of a tensor make up its matrices, for VeLO in the eigenbasis: `velo.MatrixAxes(rows,
             columns)` or None for each tensor, as a tree like the parameters, a prefix of one, or a function from the
-            parameters to it. None follows the rules of `velo.matrices`; layers stacked in one tensor need to be told.
+            parameters to it. None follows the rules of `velo.architectures.velo.matrices`; say it for layers stacked in
+            one tensor.
 
     Raises:
         ValueError: an argument is out of range, `weights` is no weights file; `init` raises one

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tasks import prng
 from tasks.data import SOURCES
 from tasks.families import draws, layers
 from tasks.family import Params, TaskFamily
-from velo import prng
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 NUM_CLASSES = {name: source.num_classes for name, source in SOURCES.items() if source.kind in ("image", "table")}

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from velo import prng
+from tasks import prng
 from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks import prng
 from tasks.families import draws
-from velo import prng
 from velo.shapes import Array, Float, PRNGKeyArray
 
 ACTIVATIONS = {

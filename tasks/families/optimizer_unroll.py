@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tasks import prng
 from tasks.family import TaskFamily
-from velo import prng
 from velo.learned_optimizer import LearnedOptimizer
 
 

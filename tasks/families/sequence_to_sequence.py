@@ -7,10 +7,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from tasks import prng
 from tasks.families import attention, draws, layers
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
-from velo import prng
 from velo.shapes import Array, Float, Int
 
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tasks import prng
 from tasks.families import draws, layers
 from tasks.families.sampling import SAMPLED_NORMS, choice, log_uniform_power
 from tasks.family import TaskFamily
-from velo import prng
 from velo.shapes import Array, Float
 
 OBJECTIVES = ("squared_error", "huber")

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from tasks import prng
 from tasks.families import attention, language, layers
 from tasks.families.sampling import choice, log_uniform_power
-from velo import prng
 
 
 @dataclasses.dataclass(frozen=True)

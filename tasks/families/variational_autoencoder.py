@@ -7,11 +7,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from tasks import prng
 from tasks.data import SOURCES
 from tasks.families import classification, draws, layers
 from tasks.families.sampling import choice, log_uniform_power
 from tasks.family import TaskFamily
-from velo import prng
 from velo.shapes import Array, Float
 
 LOG_DEVIATION_RANGE = (-8.0, 4.0)

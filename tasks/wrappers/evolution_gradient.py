@@ -6,9 +6,9 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 
+from tasks import prng
 from tasks.families.draws import log_uniform
 from tasks.wrappers.wrapper import Wrapper, with_gradient
-from velo import prng
 
 
 @dataclasses.dataclass(frozen=True)

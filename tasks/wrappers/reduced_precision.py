@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from tasks import prng
 from tasks.wrappers.wrapper import Wrapper, with_gradient
-from velo import prng
 from velo.shapes import Array, Float
 
 

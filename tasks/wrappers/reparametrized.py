@@ -6,9 +6,9 @@ import math
 import jax
 import jax.numpy as jnp
 
+from tasks import prng
 from tasks.families.layers import check_choice
 from tasks.wrappers.wrapper import Wrapper, abstract_params, num_params_abstract
-from velo import prng
 
 GRANULARITIES = ("global", "tensor", "parameter")
 

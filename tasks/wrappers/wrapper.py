@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tasks import prng
 from tasks.family import TaskFamily
-from velo import prng
 from velo.shapes import Array, Float, PRNGKeyArray
 
 

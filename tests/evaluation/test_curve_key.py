@@ -77,7 +77,7 @@ def test_whatever_of_velo_makes_the_batches_of_a_baseline_is_part_of_its_key():
     assert "velo" in curve_key.sources(holder, ADAM)
 
 
-@pytest.mark.parametrize("module", ["velo.prng", "evaluation.training", "tasks", "evaluation.baselines"])
+@pytest.mark.parametrize("module", ["tasks.prng", "evaluation.training", "tasks", "evaluation.baselines"])
 def test_a_change_of_the_code_behind_a_baselines_curve_changes_its_key(monkeypatch, module):
     before = _key(contender=ADAM)
     real = curve_key._source_digest

@@ -6,7 +6,7 @@ from meta_train.estimators import PES, FullES
 from meta_train.settings import Execution, MetaTraining
 from meta_train.task_problem import Episodes
 from tasks.mixture import get_mixture
-from velo.architectures.velo import VeLO
+from velo.architectures.velo.architecture import VeLO
 
 TINY = MetaTraining(
     num_steps=4,

@@ -28,7 +28,7 @@ from meta_train.run_log import read_events, read_metrics
 from meta_train.settings import Execution, MetaTraining
 from meta_train.task_problem import Episodes
 from tasks.mixture import get_mixture
-from velo.architectures.velo import VeLO
+from velo.architectures.velo.architecture import VeLO
 
 QUIET = Console(quiet=True)
 cluster_utils = pytest.importorskip("ray.cluster_utils")

@@ -23,7 +23,7 @@ from meta_train.settings import Validation
 from tasks.families.quadratic import Quadratic
 from tasks.mixture import TaskMixture
 from tests.meta_train.settings import TINY, TINY_FULL, with_execution
-from velo.architectures.velo import VeLO
+from velo.architectures.velo.architecture import VeLO
 
 QUIET = Console(quiet=True)
 

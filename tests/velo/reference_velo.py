@@ -11,8 +11,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from velo import distance, eigenbasis, features, guard, hypernetwork, matrices, packing, parameter_mlp, passes
-from velo.architectures import velo
+import velo
+from velo.architectures.lstm import LSTMState, init_lstm
+from velo.architectures.pages import Layout
+from velo.architectures.velo import (
+    distance,
+    eigenbasis,
+    features,
+    guard,
+    hypernetwork,
+    matrices,
+    parameter_mlp,
+    passes,
+)
 from velo.learned_optimizer import Theta
 from velo.shapes import Float, Int
 
@@ -35,7 +46,7 @@ class State(NamedTuple):
     usual: guard.Usual
     distance: distance.Distance
     loss_history: features.LossHistory
-    lstm: hypernetwork.LSTMState
+    lstm: LSTMState
 
 
 def views(architecture: velo.VeLO, leaves) -> list[matrices.View | None]:
@@ -69,7 +80,7 @@ def bind(architecture: velo.VeLO, theta: Theta, num_steps: int) -> optax.Gradien
             usual=guard.init_usual(),
             distance=distance.init_distance(len(leaves), architecture.initial_distance),
             loss_history=features.init_loss_history(),
-            lstm=hypernetwork.init_lstm(theta["hypernetwork"], len(leaves)),
+            lstm=init_lstm(theta["hypernetwork"], len(leaves)),
         )
 
     def update(updates, state, params=None, *, value=None, **extra_args):
@@ -122,7 +133,7 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
         ratio = features.log_ratio(sums, jnp.stack(rotated_sums))
         statistics = jnp.concatenate([statistics, jnp.stack(of_bases), ratio[:, None]], axis=1)
     inputs = velo.hypernetwork_inputs(
-        packing.Layout(tuple(leaf.shape for leaf in leaves)),
+        Layout(tuple(leaf.shape for leaf in leaves)),
         velo.run_features(fraction, loss_history, jnp.float32(num_steps)),
         statistics,
         architecture.inputs,

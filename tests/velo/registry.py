@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import velo
-from velo import kernel
+from velo.architectures.velo import kernel
 
 ARCHITECTURES = {
     "VeLO": velo.VeLO(lstm_size=4, num_mixtures=2),

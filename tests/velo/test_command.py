@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import pytest
 
 import velo
+from configs import train_command
 from tests.velo import recordings
 from tests.velo.probe import Probe
-from velo import train_command
 from velo.__main__ import main
 
 
@@ -53,15 +53,15 @@ def test_trains_a_bundled_task(tmp_path, capsys, monkeypatch):
 def test_tasks_of_ones_own_are_found_by_module_and_name():
     family, num_steps = train_command.resolve("tasks.families.quadratic:Quadratic")
     assert type(family).__name__ == "Quadratic" and num_steps is None
-    assert train_command.resolve("tasks.fixed:mlp_breast_cancer")[1] == 300
+    assert train_command.resolve("mlp_breast_cancer")[1] == 300
 
 
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("nothing", "has no task 'nothing'; known: "),
-        ("no_module:name", "No module named 'no_module'"),
-        ("json:dumps", "json:dumps is no task: it has no method draw"),
+        ("nothing", "unknown task 'nothing'; known: "),
+        ("no_module:name", "there is no module no_module"),
+        ("json:dumps", "json:dumps is no tasks.fixed.FixedTask"),
         ("tasks.families.quadratic:Quadratic", "give --num-steps"),
     ],
 )

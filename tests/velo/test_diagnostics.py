@@ -8,7 +8,7 @@ import pytest
 import velo
 from tests.velo.probe import Probe
 from tests.velo.registry import ARCHITECTURES, theta_of
-from velo import features
+from velo.architectures.velo import features
 
 PARAMS = {"w": jnp.linspace(-1.0, 1.0, 12).reshape(3, 4), "b": jnp.full(4, 0.5)}
 NUM_STEPS = 6

@@ -8,8 +8,8 @@ import pytest
 
 import velo
 from tests.velo.test_velo import trained_theta
-from velo import eigenbasis
-from velo.conditional import when
+from velo.architectures.velo import eigenbasis
+from velo.architectures.velo.conditional import when
 
 ARCHITECTURE = velo.VeLO(lstm_size=4, num_mixtures=2, refresh_every=3)
 SIZE = 5

@@ -14,7 +14,7 @@ import pytest
 
 import velo
 from tests.velo import recordings
-from velo import tensor_file
+from velo.weights import tensor_file, weights_file
 
 SECONDS = 1.0
 BYTES = 2**26
@@ -163,16 +163,16 @@ def test_a_configuration_cannot_ask_for_much(samples, tmp_path):
         description = json.loads(metadata["velo"])
         description["configuration"][field] = value
         text = json.dumps(description)
-        changed = {"velo": text, "velo_sha256": velo.configuration.sha256(text)}
+        changed = {"velo": text, "velo_sha256": velo.weights.configuration.sha256(text)}
         assert load(tmp_path, tensor_file.encode(arrays, changed)) is None
 
 
 def test_newer_format_is_named(samples, tmp_path):
     arrays, metadata = tensor_file.decode(samples["own"])
-    newer = velo.weights.FORMAT_VERSION + 1
+    newer = weights_file.FORMAT_VERSION + 1
     text = re.sub(r'"format_version": \d+', f'"format_version": {newer}', metadata["velo"])
     path = tmp_path / "newer"
-    path.write_bytes(tensor_file.encode(arrays, {"velo": text, "velo_sha256": velo.configuration.sha256(text)}))
+    path.write_bytes(tensor_file.encode(arrays, {"velo": text, "velo_sha256": velo.weights.configuration.sha256(text)}))
     with pytest.raises(velo.WeightsError, match=f"format version {newer} is newer"):
         velo.load_weights(path)
 

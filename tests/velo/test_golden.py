@@ -8,10 +8,12 @@ import pytest
 
 import velo
 from tests.velo import recordings
-from velo import packing
-from velo.hypernetwork import LSTMState
-from velo.legacy import hypernetwork, loss_buffer, released
-from velo.legacy.arrangement import Arrangement
+from velo.architectures.lstm import LSTMState
+from velo.architectures.pages import Layout
+from velo.architectures.published import hypernetwork, loss_buffer
+from velo.architectures.published.arrangement import Arrangement
+from velo.architectures.published.celo import AdamState
+from velo.weights import released
 
 QUIRKS = [(False, False), (False, True), (True, False), (True, True)]
 CASES = {
@@ -84,13 +86,13 @@ def compare(prefix, recorded, params, state):
     got = {f"params/{path}": leaf for path, leaf in params.items()} | accumulated(params, state)
     if hasattr(state, "lstm"):
         places = np.arange(len(params))
-        if not isinstance(state, velo.architectures.celo.AdamState):
+        if not isinstance(state, AdamState):
             places = np.argsort(arranged(params).order)
         got |= {"lstm_h": state.lstm.hidden[places], "lstm_c": state.lstm.cell[places]}
         buffer = state.loss_buffer._asdict()
         got |= {f"loss_buffer/{field}": buffer[field] for field in ("means", "running_min", "decays", "iteration")}
     missing = [path for path in wanted if path not in got and not path.startswith("dbg/") and wanted[path].size]
-    if isinstance(state, velo.architectures.celo.AdamState):
+    if isinstance(state, AdamState):
         # The reference's factored moments, which it never reads, are not kept; of the momenta it has the first.
         assert all(path.startswith("fac_") for path in missing)
         wanted = {path: w[..., :1] if path.startswith("mom/") else w for path, w in wanted.items()}
@@ -102,7 +104,7 @@ def compare(prefix, recorded, params, state):
 def accumulated(params, state):
     """Averages in the recorded shapes: the decays behind."""
     paths = sorted(params)
-    if isinstance(state, velo.architectures.celo.AdamState):
+    if isinstance(state, AdamState):
         pairs = [("mom", state.momentum), ("rms", state.second_moment)]
         return {f"{kind}/{path}": np.asarray(tree[path])[..., None] for kind, tree in pairs for path in paths}
     return by_tensor(params, state.momenta, state.second_moment, state.factored)
@@ -154,7 +156,7 @@ def test_inputs_of_the_hypernetwork():
     name = "hyperv2_h16_p8_lstmbug0_lossbug0"
     recorded = recordings.read(name)
     params = {path: jnp.asarray(recorded[f"step1/params/{path}"]) for path in sorted(params)}
-    layout = packing.Layout(tuple(leaf.shape for leaf in params.values()))
+    layout = Layout(tuple(leaf.shape for leaf in params.values()))
     averages = recordings.group(recordings.read("accumulators"), "step1/")
     momenta = [layout.pack([jnp.asarray(averages[f"mom/{path}"][..., index]) for path in params]) for index in range(3)]
     second_moment = layout.pack([jnp.asarray(averages[f"rms/{path}"][..., 0]) for path in params])

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from velo import guard
-from velo.architectures.velo import VeLO
+from velo.architectures.velo import guard
+from velo.architectures.velo.architecture import VeLO
 
 UNIT = [jnp.full((4, 4), 0.2), jnp.full(9, 0.2)]  # of norm one
 

@@ -14,9 +14,10 @@ import pytest
 
 from tests.velo.registry import use_kernel
 from tests.velo.test_update import compiled
-from velo import kernel, packing, passes
 from velo.__main__ import main
-from velo.architectures.velo import ELEMENTWISE
+from velo.architectures.pages import Layout
+from velo.architectures.velo import kernel, passes
+from velo.architectures.velo.architecture import ELEMENTWISE
 
 ROOT = Path(__file__).parents[2]
 SHAPES = {
@@ -45,7 +46,7 @@ class Arguments(NamedTuple):
 def arguments(shapes, widths=(4, 4)):
     """Amid a run, with broken gradients in "pages" and a parameter that never had one in each tensor."""
     random = np.random.default_rng(0)
-    layout = packing.Layout(tuple(shapes.values()))
+    layout = Layout(tuple(shapes.values()))
     tensors = lambda: [jnp.asarray(random.standard_normal(shape), jnp.float32) for shape in shapes.values()]  # noqa: E731
     grads, params = tensors(), tensors()
     if "pages" in shapes:
@@ -76,7 +77,7 @@ def arguments(shapes, widths=(4, 4)):
 def both(arguments, nominal=0.7):
     """(averages, sums, steps)."""
     averages, tree, networks, scales, estimate, rate = arguments
-    layout = packing.Layout(tuple(leaf.shape for leaf in tree.params))
+    layout = Layout(tuple(leaf.shape for leaf in tree.params))
     averages, sums = passes.accumulate(layout, ELEMENTWISE, averages, tree, estimate, rate)
     return averages, sums, passes.steps(layout, ELEMENTWISE, averages, tree, networks, scales, estimate, nominal)
 

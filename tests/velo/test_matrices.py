@@ -1,4 +1,4 @@
-"""Which tensors are matrices: the table of `velo.matrices`, on shapes and on the parameters of Flax's layers."""
+"""Which tensors are matrices, on shapes and on the parameters of Flax's layers."""
 
 import flax.linen as nn
 import jax
@@ -8,8 +8,8 @@ import pytest
 from flax import nnx
 
 import velo
-from velo import matrices
-from velo.matrices import MatrixAxes
+from velo.architectures.velo import matrices
+from velo.architectures.velo.matrices import MatrixAxes
 
 MAX_SIDE = 256
 

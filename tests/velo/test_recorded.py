@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import velo
-from velo import kernel
+from velo.architectures.velo import kernel
 
 ROOT = Path(__file__).parents[2]
 RECORDED = Path(__file__).with_name("recorded_elementwise.npz")

@@ -9,9 +9,8 @@ import pytest
 import velo
 from tests.velo import recordings
 from tests.velo.registry import theta_of
-from velo import tensor_file
-from velo.legacy import layouts
-from velo.legacy.layouts import GROUPS
+from velo.weights import layouts, tensor_file
+from velo.weights.layouts import GROUPS
 
 GOLDEN = recordings.FOLDER
 CHECKPOINT = {"gen_id": "golden_gen_id", "step": 7}

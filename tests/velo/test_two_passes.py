@@ -7,13 +7,14 @@ import optax
 import pytest
 
 import velo
+from tests.velo import reference_steered as reference
 from tests.velo.registry import random_tree, theta_of
-from velo import packing
-from velo.legacy import arrangement, reference
+from velo.architectures.pages import BLOCK_SIZE
+from velo.architectures.published import arrangement
 
 NUM_STEPS = 20
 SHAPES = {
-    "vector_of_blocks": (packing.BLOCK_SIZE + 100,),
+    "vector_of_blocks": (BLOCK_SIZE + 100,),
     "scalar": (),
     "kernel": (3, 3, 2, 5),
     "middle": (6, 2, 7, 3),  # factored over dimensions that are not the last

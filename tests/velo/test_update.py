@@ -11,7 +11,8 @@ import pytest
 from tests.velo import reference_velo
 from tests.velo.registry import random_tree, use_kernel
 from tests.velo.test_velo import trained_theta
-from velo import HyperV2, VeLO, packing
+from velo import HyperV2, VeLO
+from velo.architectures.pages import BLOCK_SIZE
 
 BASES = {
     # Far steps, since what the parameters have moved is a difference of rotated numbers with rounding of its own.
@@ -34,7 +35,7 @@ SHAPES = {
         "scalar": (),
         "small": {"gain": (7,), "kernel": (3, 3, 2, 5)},
         "several_pages": (40, 33),
-        "several_blocks": (3, packing.BLOCK_SIZE),
+        "several_blocks": (3, BLOCK_SIZE),
     },
     # Only squares turn on both sides: the longer side of others has a factor without full rank, whose null space both
     # versions choose freely.
@@ -42,7 +43,7 @@ SHAPES = {
         "scalar": (),
         "small": {"gain": (7,), "kernel": (2, 2, 2, 8), "row": (1, 5)},
         "four_squares": (36, 36),
-        "several_blocks": (3, packing.BLOCK_SIZE),
+        "several_blocks": (3, BLOCK_SIZE),
     },
 }
 

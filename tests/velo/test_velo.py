@@ -9,7 +9,10 @@ import optax
 import pytest
 
 from tests.velo.registry import use_kernel
-from velo import VeLO, features, kernel, packing
+from velo import VeLO
+from velo.architectures import pages as pages_module
+from velo.architectures.pages import MAX_MEMBERSHIP, PAGE_SIZES, Layout
+from velo.architectures.velo import features, kernel
 
 NUM_STEPS = 60
 SMALL = VeLO(lstm_size=4, num_mixtures=2)
@@ -182,12 +185,12 @@ def test_a_non_finite_loss_is_forgotten():
     jax.tree.map(np.testing.assert_array_equal, after, history)
 
 
-@pytest.mark.parametrize("limit", [0, packing.MAX_MEMBERSHIP])
+@pytest.mark.parametrize("limit", [0, MAX_MEMBERSHIP])
 def test_pages_hold_every_tensor_apart(monkeypatch, limit):
-    width = packing.PAGE_SIZES[-1]
-    monkeypatch.setattr(packing, "MAX_MEMBERSHIP", limit)
+    width = PAGE_SIZES[-1]
+    monkeypatch.setattr(pages_module, "MAX_MEMBERSHIP", limit)
     shapes = ((), (3,), (0,), (width,), (2, width), (5, 1, 27))
-    layout = packing.Layout(shapes)
+    layout = Layout(shapes)
     assert layout.page_size == width
     leaves = [jnp.arange(1.0, 1.0 + np.prod(shape)).reshape(shape) for shape in shapes]
     pages = layout.pack(leaves)

@@ -15,7 +15,7 @@ import pytest
 
 import velo
 from tests.velo import recordings
-from velo import tensor_file
+from velo.weights import tensor_file
 
 OPTIMIZER = velo.VeLO(lstm_size=4, num_mixtures=2)
 
@@ -208,7 +208,9 @@ def test_what_can_not_be_saved_says_so(make, message, tmp_path):
 
 def test_a_running_script_is_named_as_others_import_it(tmp_path):
     script = tmp_path / "my_script.py"
-    script.write_text("import velo\n\nclass Mine(velo.VeLO):\n    pass\n\nprint(velo.configuration.reference(Mine))\n")
+    script.write_text(
+        "import velo\n\nclass Mine(velo.VeLO):\n    pass\n\nprint(velo.weights.configuration.reference(Mine))\n"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "my_script:Mine\n"
@@ -230,6 +232,6 @@ def test_fields_that_a_file_lacks_keep_their_defaults(path):
     arrays, metadata = tensor_file.decode(path.read_bytes())
     text = metadata["velo"].replace('"final_rate": 0.0, ', "")
     assert text != metadata["velo"]
-    changed = {"velo": text, "velo_sha256": velo.configuration.sha256(text)}
+    changed = {"velo": text, "velo_sha256": velo.weights.configuration.sha256(text)}
     path.write_bytes(tensor_file.encode(arrays, changed))
     assert velo.load_weights(path)[0] == OPTIMIZER

@@ -1,11 +1,11 @@
 """The learned optimizers, one file an architecture."""
 
-from velo.architectures.adafac_mlp import AdafacMLP
-from velo.architectures.celo import Celo, CeloAdam
-from velo.architectures.celo2 import Celo2
-from velo.architectures.hyper_v2 import HyperV2
-from velo.architectures.rnn_mlp import RNNMLP
-from velo.architectures.velo import VeLO
+from velo.architectures.published.adafac_mlp import AdafacMLP
+from velo.architectures.published.celo import Celo, CeloAdam
+from velo.architectures.published.celo2 import Celo2
+from velo.architectures.published.hyper_v2 import HyperV2
+from velo.architectures.published.rnn_mlp import RNNMLP
+from velo.architectures.velo.architecture import VeLO
 from velo.learned_optimizer import LearnedOptimizer
 
 ARCHITECTURES: dict[str, type[LearnedOptimizer]] = {

@@ -5,13 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from velo.architectures.lstm import LSTMState
 from velo.learned_optimizer import Theta
 from velo.shapes import Float, PRNGKeyArray
-
-
-class LSTMState(NamedTuple):
-    hidden: Float[jax.Array, "tensors hidden"]
-    cell: Float[jax.Array, "tensors hidden"]
 
 
 class Controls(NamedTuple):
@@ -50,13 +46,6 @@ def init_hypernetwork(
     if has_basis:
         theta["elementwise"] = init_dense(key, lstm_size + num_inputs, 1, scale=0.0)
     return theta
-
-
-def init_lstm(theta: Theta, num_tensors: int) -> LSTMState:
-    shape = (num_tensors, theta["initial_hidden"].shape[0])
-    return LSTMState(
-        jnp.broadcast_to(theta["initial_hidden"][None], shape), jnp.broadcast_to(theta["initial_cell"][None], shape)
-    )
 
 
 def apply_hypernetwork(

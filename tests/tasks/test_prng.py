@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from velo import prng
+from tasks import prng
 
 KEY = jax.random.key(7)
 

@@ -1,7 +1,7 @@
 """HyperV2: VeLO as it was released, an LSTM over tensors that mixes a bank of per-parameter networks.
 
 Source: 2211.09760. What the reference does by accident is behind options named legacy, off by default; what it does to
-broken gradients and losses is not reproduced (`velo.legacy`, marked as deviations).
+broken gradients and losses is not reproduced (marked "Deviation:" in this folder).
 """
 
 import dataclasses
@@ -10,10 +10,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from velo.hypernetwork import LSTMState, init_lstm
+from velo.architectures.lstm import LSTMState, init_lstm
+from velo.architectures.published import hypernetwork, loss_buffer, steered
+from velo.architectures.published.arrangement import Arrangement
 from velo.learned_optimizer import Theta
-from velo.legacy import hypernetwork, loss_buffer, steered
-from velo.legacy.arrangement import Arrangement
 from velo.shapes import Float, Int
 
 BANK_FACTOR = 100.0

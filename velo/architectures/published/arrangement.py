@@ -1,7 +1,7 @@
 """Tensors in the order of their shapes, so that those of one shape are one array, and their factored second moments.
 
 Averages of squares over rows and columns are vectors, computed and stored by groups of equal shape; only what the
-per-parameter network reads of them is expanded to pages (`velo.packing`).
+per-parameter network reads of them is expanded to pages (`velo.architectures.pages`).
 """
 
 import collections
@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo import packing
-from velo.legacy.accumulators import SQUARE_FLOOR, average, clean, factored_dims
+from velo.architectures.pages import Layout
+from velo.architectures.published.accumulators import SQUARE_FLOOR, average, clean, factored_dims
 from velo.shapes import Float
 
 Vectors = list[tuple[jax.Array, jax.Array]]
@@ -86,7 +86,7 @@ class Part:
     page, the other is read anew for each page.
     """
 
-    layout: packing.Layout
+    layout: Layout
     begin: int
     groups: tuple[Group, ...]
     by_rows: bool
@@ -185,7 +185,7 @@ class Arrangement:
     def parts(self) -> list[Part]:
         shapes, parts, begin = self.sort(self.shapes), [], 0
         for width, run in itertools.groupby(shapes, lambda shape: self._widths.get(shape, 0)):
-            layout = packing.Layout(tuple(run), width or None)
+            layout = Layout(tuple(run), width or None)
             end = begin + len(layout.shapes)
             groups = tuple(group for group in self.groups if begin <= group.begin < end)
             parts.append(Part(layout, begin, groups, by_rows=width > 0))

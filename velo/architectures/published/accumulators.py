@@ -2,7 +2,7 @@
 
 The factored ones tensor by tensor, as Celo2 and the reference have them; rows, columns and the unfactored rest lie in
 flat vectors, one for all tensors, so that the state has the same tree whatever the parameters. By groups of equal shape
-they are in `velo.legacy.arrangement`.
+they are in `velo.architectures.published.arrangement`.
 """
 
 import dataclasses

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from velo.architectures.published import accumulators, parameter_network, two_passes
+from velo.architectures.published.arrangement import Arrangement, Factored
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
-from velo.legacy import accumulators, parameter_network, two_passes
-from velo.legacy.arrangement import Arrangement, Factored
 from velo.shapes import Float, Int, PRNGKeyArray
 
 STEP_TIMESCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
@@ -22,7 +22,7 @@ UNFACTORED_EPSILON = 1e-6
 
 
 class State(NamedTuple):
-    """In float32; the tensors are arranged by shape (`velo.legacy.arrangement`), their pages as in `velo.packing`."""
+    """In float32; the tensors are arranged by shape (`arrangement`), each part of them in pages (`pages`)."""
 
     step: Int[jax.Array, ""]
     momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # of each part three

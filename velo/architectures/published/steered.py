@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from velo.hypernetwork import LSTMState, init_lstm
+from velo.architectures.lstm import LSTMState, init_lstm
+from velo.architectures.published import accumulators, hypernetwork, loss_buffer, parameter_network, two_passes
+from velo.architectures.published.arrangement import Arrangement, Factored
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
-from velo.legacy import accumulators, hypernetwork, loss_buffer, parameter_network, two_passes
-from velo.legacy.arrangement import Arrangement, Factored
 from velo.shapes import Float, Int, PRNGKeyArray
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
@@ -27,7 +27,7 @@ MAGNITUDE_MULTIPLIER = 0.001
 
 
 class State(NamedTuple):
-    """In float32; the tensors are arranged by shape (`velo.legacy.arrangement`), their pages as in `velo.packing`."""
+    """In float32; the tensors are arranged by shape (`arrangement`), each part of them in pages (`pages`)."""
 
     step: Int[jax.Array, ""]
     momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # of each part three

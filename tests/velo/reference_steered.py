@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from velo.architectures import adafac_mlp
-from velo.architectures.adafac_mlp import AdafacMLP
-from velo.hypernetwork import init_lstm
+from velo.architectures.lstm import init_lstm
+from velo.architectures.published import accumulators, adafac_mlp, loss_buffer, parameter_network, steered
+from velo.architectures.published.adafac_mlp import AdafacMLP
 from velo.learned_optimizer import Theta
-from velo.legacy import accumulators, loss_buffer, parameter_network, steered
 from velo.shapes import Float, Int
 
 

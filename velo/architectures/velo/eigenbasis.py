@@ -1,6 +1,6 @@
 """The coordinates that VeLO works in: the eigenbases of the Kronecker factors of each matrix's gradients.
 
-For the gradient G of a matrix (`velo.matrices` says which tensors are matrices) and C = Q_L^T G Q_R:
+For the gradient G of a matrix (`velo.architectures.velo.matrices` says which tensors are matrices) and C = Q_L^T G Q_R:
 
     A_L <- .9 A_L + .1 C C^T,   A_R <- .9 A_R + .1 C^T C
     every few steps: U = qr(A) (eigh at the first step), Q <- Q U, A <- U^T A U, and every average turned along
@@ -16,10 +16,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from velo import features
-from velo.conditional import when
-from velo.matrices import Group, Plan
-from velo.packing import Layout
+from velo.architectures.pages import Layout
+from velo.architectures.velo import features
+from velo.architectures.velo.conditional import when
+from velo.architectures.velo.matrices import Group, Plan
 from velo.shapes import Array, Bool, Float, Int
 
 FACTOR_DECAY = 0.9

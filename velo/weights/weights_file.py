@@ -13,17 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo import configuration, tensor_file
 from velo.learned_optimizer import LearnedOptimizer, Theta
-from velo.legacy import msgpack_file, released
-from velo.tensor_file import WeightsError
+from velo.weights import configuration, msgpack_file, released, tensor_file
+from velo.weights.tensor_file import WeightsError
 
 try:
     from jax.experimental import disable_x64  # pyright: ignore[reportAttributeAccessIssue]
 except ImportError:  # newer versions of JAX
     disable_x64 = functools.partial(jax.enable_x64, False)
 
-DEFAULT_WEIGHTS = pathlib.Path(__file__).parent / "data" / "default.velo"
+DEFAULT_WEIGHTS = pathlib.Path(__file__).with_name("default.velo")
 """Those that come with the package; docs/model_card.md says what they are."""
 LIGHT_WEIGHTS = DEFAULT_WEIGHTS.with_name("light.velo")
 """Elementwise ones: less memory and time a step."""

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from velo.hypernetwork import LSTMState, init_lstm
+from velo.architectures.lstm import LSTMState, init_lstm
+from velo.architectures.published import accumulators, hypernetwork, loss_buffer, steered
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
-from velo.legacy import accumulators, hypernetwork, loss_buffer, steered
 from velo.shapes import Float, Int, PRNGKeyArray
 
 NUM_RUN_INPUTS = 18

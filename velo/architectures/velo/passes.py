@@ -1,6 +1,6 @@
 """VeLO's two passes over the parameters: averages with their sums, then, once the LSTM has read these, the steps.
 
-Each in JAX, block by block, or by the kernel (`velo.kernel`); the tests hold the two together.
+Each in JAX, block by block, or by the kernel (`velo.architectures.velo.kernel`); the tests hold the two together.
 """
 
 import dataclasses
@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo import blocks, features, kernel, packing, parameter_mlp
+from velo.architectures import blocks
+from velo.architectures.pages import Layout
+from velo.architectures.velo import features, kernel, parameter_mlp
 from velo.learned_optimizer import Theta
 from velo.shapes import Float
 
@@ -45,7 +47,7 @@ class Decays:
 
 
 class Averages(NamedTuple):
-    """Per parameter, packed in pages (`velo.packing`), in float32."""
+    """Per parameter, packed in pages (`velo.architectures.pages`), in float32."""
 
     momenta: tuple[Float[jax.Array, "pages width"], ...]  # of gradients times the distance estimate, as in Prodigy
     second_moment: Float[jax.Array, "pages width"]
@@ -94,7 +96,7 @@ class Scales(NamedTuple):
 
 
 def accumulate(
-    layout: packing.Layout,
+    layout: Layout,
     decays: Decays,
     averages: Averages,
     tree: Tree,
@@ -131,7 +133,7 @@ def accumulate(
 
 
 def steps(
-    layout: packing.Layout,
+    layout: Layout,
     decays: Decays,
     averages: Averages,
     tree: Tree,

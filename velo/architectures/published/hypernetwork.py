@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo import packing
-from velo.hypernetwork import LSTMState
+from velo.architectures.lstm import LSTMState
+from velo.architectures.pages import Layout
 from velo.learned_optimizer import Theta
 from velo.shapes import Float, PRNGKeyArray
 
@@ -99,7 +99,7 @@ def page_sums(
     return jnp.concatenate([*sums, *(jnp.sum(x, axis=1, keepdims=True) for x in centred)], axis=1)
 
 
-def means_and_variances(layout: packing.Layout, of_pages: Float[jax.Array, "pages 8"]) -> Float[jax.Array, "tensors 8"]:
+def means_and_variances(layout: Layout, of_pages: Float[jax.Array, "pages 8"]) -> Float[jax.Array, "tensors 8"]:
     """Of each tensor's averages, from `page_sums`."""
     counts = np.maximum(layout.sizes, 1).astype(np.float32)[:, None]
     filled = np.maximum(layout.filled, 1).astype(np.float32)[:, None]

@@ -1,9 +1,9 @@
 """The released per-parameter network on all tensors at once, in two passes that store none of its inputs.
 
-What `velo.legacy.reference` computes with its inputs stacked. Of the inputs twelve depend on a parameter's row or
-column alone: their mean squares, and what they add to the first layer, are computed on the rows and columns, and only
-the latter is expanded to the parameters. The other inputs are computed twice, for their mean squares and for the
-network, by blocks.
+`tests/velo/reference_steered.py` computes the same with its inputs stacked. Twelve of the inputs depend on a
+parameter's row or column alone: their mean squares, and what they add to the first layer, are computed on the rows and
+columns, and only the latter is expanded to the parameters. The other inputs are computed twice, for their mean squares
+and for the network, by blocks.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo import blocks
+from velo.architectures import blocks
+from velo.architectures.published.accumulators import FACTOR_FLOOR, average_once, clean
+from velo.architectures.published.arrangement import MAX_PARTS, Arrangement, Expanded, Factored, Part, Vectors
+from velo.architectures.published.parameter_network import MAX_GRADIENT_FEATURE
 from velo.learned_optimizer import Theta
-from velo.legacy.accumulators import FACTOR_FLOOR, average_once, clean
-from velo.legacy.arrangement import MAX_PARTS, Arrangement, Expanded, Factored, Part, Vectors
-from velo.legacy.parameter_network import MAX_GRADIENT_FEATURE
 from velo.shapes import Float
 
 Pages = Float[jax.Array, "pages width"]

@@ -18,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from velo import distance, eigenbasis, features, guard, hypernetwork, matrices, packing, parameter_mlp, passes
+from velo.architectures.lstm import LSTMState, init_lstm
+from velo.architectures.pages import Layout
+from velo.architectures.velo import distance, eigenbasis, features, guard, hypernetwork, matrices, parameter_mlp, passes
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int, PRNGKeyArray
 
@@ -72,7 +74,7 @@ class State(NamedTuple):
     usual: guard.Usual
     distance: distance.Distance
     loss_history: features.LossHistory
-    lstm: hypernetwork.LSTMState
+    lstm: LSTMState
     basis: Any = ()  # eigenbasis.State if there is one
 
 
@@ -104,9 +106,9 @@ class VeLO(LearnedOptimizer):
     """Where the nominal cosine decay ends, as a fraction of its start."""
     basis: str = "kronecker"
     """Coordinates of the state, the features and the MLP: `kronecker`, the eigenbases of each matrix's Kronecker
-    factors (`velo.eigenbasis`), or `elementwise`, the parameters' own, for less memory and time."""
+    factors (`velo.architectures.velo.eigenbasis`), or `elementwise`, the parameters' own, for less memory and time."""
     max_side: int = 256
-    """Longest side of a matrix that is turned whole (`velo.matrices`)."""
+    """Longest side of a matrix that is turned whole (`velo.architectures.velo.matrices`)."""
     refresh_every: int = 10
     """Steps between two refreshes of the bases."""
 
@@ -158,7 +160,7 @@ class VeLO(LearnedOptimizer):
 
         Args:
             matrix_axes: which axes make a matrix, as `matrices.flatten_axes` takes them; None leaves it to the rules of
-                `velo.matrices`.
+                `velo.architectures.velo.matrices`.
         """
 
         def init(params):
@@ -182,7 +184,7 @@ class VeLO(LearnedOptimizer):
         Two passes over the parameters: averages and their statistics, then, once the LSTM has read these, the steps.
         """
         leaves, treedef = jax.tree.flatten(params)
-        layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
+        layout = Layout(tuple(jnp.shape(leaf) for leaf in leaves))
         num_steps = jnp.asarray(num_steps, jnp.float32)
         fraction = jnp.minimum(state.step / num_steps, 1.0)
         estimate = state.distance.estimate
@@ -275,7 +277,7 @@ class VeLO(LearnedOptimizer):
 
     def _init_state(self, theta, params, matrix_axes) -> State:
         leaves = jax.tree.leaves(params)
-        layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
+        layout = Layout(tuple(jnp.shape(leaf) for leaf in leaves))
         arrays = [jnp.asarray(leaf) for leaf in leaves]
         plan = self._plan(params, matrix_axes)
         initial = layout.pack(plan.store(plan.gather(arrays), arrays))
@@ -290,7 +292,7 @@ class VeLO(LearnedOptimizer):
             usual=guard.init_usual(),
             distance=distance.init_distance(len(leaves), self.initial_distance),
             loss_history=features.init_loss_history(),
-            lstm=hypernetwork.init_lstm(theta["hypernetwork"], len(leaves)),
+            lstm=init_lstm(theta["hypernetwork"], len(leaves)),
             # A tree without tensors, such as `optax.tree.map_params` looks through, has a leaf in the place of tuples
             # whose lengths depend on the tensors: its state is then a prefix of every other.
             basis=(eigenbasis.init(plan) if leaves else jnp.zeros(())) if self.has_basis else (),
@@ -307,11 +309,11 @@ def _float32(leaves) -> list[jax.Array]:
     return [jnp.asarray(leaf, jnp.float32) for leaf in leaves]
 
 
-def _counts(layout: packing.Layout) -> np.ndarray:
+def _counts(layout: Layout) -> np.ndarray:
     return np.maximum(layout.sizes, 1).astype(np.float32)
 
 
-def _moments(layout: packing.Layout, sums) -> Moments:
+def _moments(layout: Layout, sums) -> Moments:
     means = sums / _counts(layout)[:, None]
     return Moments(means[:, : passes.NUM_PARAMETER_FEATURES], means[:, -2], means[:, -1])
 
@@ -346,7 +348,7 @@ def run_features(fraction, loss_history, num_steps) -> Float[jax.Array, " featur
     return jnp.concatenate([features.fraction_features(fraction), features.loss_features(loss_history), length[None]])
 
 
-def hypernetwork_inputs(layout: packing.Layout, run, statistics, expected) -> Float[jax.Array, "tensors inputs"]:
+def hypernetwork_inputs(layout: Layout, run, statistics, expected) -> Float[jax.Array, "tensors inputs"]:
     """One row a tensor: the run's features, then the tensor's own; each relative to `expected`, as `INPUTS`."""
     num_tensors = len(layout.shapes)
     fixed = np.concatenate(

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo import packing
+from velo.architectures.pages import Layout
+from velo.architectures.published.accumulators import FactoredFeatures
+from velo.architectures.published.hypernetwork import truncated_normal
 from velo.learned_optimizer import Theta
-from velo.legacy.accumulators import FactoredFeatures
-from velo.legacy.hypernetwork import truncated_normal
 from velo.shapes import Float, PRNGKeyArray
 
 MAX_GRADIENT_FEATURE = 0.1
@@ -73,14 +73,12 @@ def parameter_features(
     return jnp.concatenate(rows)
 
 
-def by_page(layout: packing.Layout, features: Float[jax.Array, "inputs pages width"]) -> jax.Array:
+def by_page(layout: Layout, features: Float[jax.Array, "inputs pages width"]) -> jax.Array:
     """Features as the network takes them, (pages, inputs, width), zero where no parameter lies."""
     return jnp.swapaxes(features, 0, 1) * layout.occupied[:, None]
 
 
-def normalizers(
-    layout: packing.Layout, features: Float[jax.Array, "pages inputs width"]
-) -> Float[jax.Array, "tensors inputs"]:
+def normalizers(layout: Layout, features: Float[jax.Array, "pages inputs width"]) -> Float[jax.Array, "tensors inputs"]:
     """What makes every input of unit mean square over each tensor."""
     counts = np.maximum(layout.sizes, 1).astype(np.float32)[:, None]
     return jax.lax.rsqrt(1e-5 + layout.sum_by_tensor(jnp.sum(jnp.square(features), axis=2)) / counts)

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from velo.tensor_file import DTYPES, MAX_RANK, WeightsError
+from velo.weights.tensor_file import DTYPES, MAX_RANK, WeightsError
 
 ARRAY_EXTENSION = 1
 MAX_ENTRIES = 1024

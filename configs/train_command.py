@@ -1,17 +1,34 @@
-"""`python -m velo train TASK`: a quick try of weights on one training problem."""
+"""The command `python -m velo train TASK`: a quick try of weights on one training problem."""
 
 import argparse
-import importlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
+from configs import import_path, references
+from configs.exit_code import exit_code
+from configs.references import UnresolvedError
+from tasks.family import TaskFamily
 from velo.training import Fitted, fit
 from velo.transformation import check_count, optimizer, resolve_weights
 
-TASKS_MODULE = "tasks.fixed"
+PROG = "python -m velo train"
 VALID_BATCHES = 16
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command with the words after `train`; the exit status is 0, or 2 with one line on standard error."""
+    parser = argparse.ArgumentParser(prog=PROG, description=__doc__)
+    add_arguments(parser)
+    options = parser.parse_args(arguments)
+
+    def command():
+        import_path.append_working_folder()
+        run(options)
+
+    return exit_code(PROG, command, (UnresolvedError, ValueError, FloatingPointError))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,31 +57,20 @@ def run(options: argparse.Namespace) -> Fitted:
     return fitted
 
 
-def resolve(name: str) -> tuple[Any, int | None]:
-    """A task family, and its number of steps where it has one.
+def resolve(name: str) -> tuple[TaskFamily, int | None]:
+    """The task family that `name` says, and the number of steps of a fixed task.
 
-    What comes before a colon is a module, found on the path or in the working folder; without one, a name is that of a
-    bundled task. The object is a fixed task, a family, or a family's class.
+    Args:
+        name: a bundled task, or `module:attribute` of a fixed task, a family, or a class of families.
+
+    Raises:
+        UnresolvedError: there is no such task.
     """
-    module_name, _, attribute = name.rpartition(":")
-    try:
-        module = importlib.import_module(module_name or TASKS_MODULE)
-    except ModuleNotFoundError as error:
-        extra = "" if module_name else ": the bundled tasks need pip install 'velo[tasks]'"
-        raise ValueError(f"{module_name or name}: {error}{extra}") from error
-    bundled = getattr(module, "TASKS", {})
-    found = bundled[attribute] if attribute in bundled else getattr(module, attribute, None)
-    if found is None:
-        known = f"; known: {', '.join(sorted(bundled))}" if bundled else ""
-        raise ValueError(f"{module.__name__} has no task {attribute!r}{known}")
-    found = found() if isinstance(found, type) else found
-    family = getattr(found, "family", found)
-    if missing := [method for method in ("draw", "init", "batch", "loss", "load") if not hasattr(family, method)]:
-        raise ValueError(f"{name} is no task: it has no method {missing[0]}; see tasks.family.TaskFamily")
-    return family, getattr(found, "num_steps", None)
+    found = references.task(name)
+    return (found, None) if isinstance(found, TaskFamily) else (found.family, found.num_steps)
 
 
-def train(family: Any, num_steps: int, weights: Any, seed: int) -> Fitted:
+def train(family: TaskFamily, num_steps: int, weights: Any, seed: int) -> Fitted:
     """One run of a task family, with a loss on held-out data ten times on the way."""
     data, valid_data = family.load()
     key_draw, key_init, key_train, key_valid = jax.random.split(jax.random.key(seed), 4)

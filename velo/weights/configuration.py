@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from velo.architectures import ARCHITECTURES
 from velo.learned_optimizer import LearnedOptimizer
-from velo.tensor_file import WeightsError
+from velo.weights.tensor_file import WeightsError
 
 MAX_SIZE = 2**16
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from velo.architectures.published import accumulators, parameter_network
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
-from velo.legacy import accumulators, parameter_network
 from velo.shapes import Int, PRNGKeyArray
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)

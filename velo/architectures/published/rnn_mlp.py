@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from velo import packing
-from velo.hypernetwork import LSTMState
+from velo.architectures.lstm import LSTMState
+from velo.architectures.pages import Layout
+from velo.architectures.published import accumulators, hypernetwork, loss_normalizer, parameter_network
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
-from velo.legacy import accumulators, hypernetwork, loss_normalizer, parameter_network
 from velo.shapes import Float, Int, PRNGKeyArray
 
 STEP_TIMESCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
@@ -27,7 +27,7 @@ CLIP_FACTOR = 10.0
 
 
 class State(NamedTuple):
-    """In float32; pages as in `velo.packing`."""
+    """In float32; pages as in `velo.architectures.pages`."""
 
     step: Int[jax.Array, ""]
     momenta: Float[jax.Array, "decays pages width"]
@@ -83,7 +83,7 @@ class RNNMLP(LearnedOptimizer):
 
         def init(params):
             shapes = tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(params))
-            pages = (len(self.decays), *packing.Layout(shapes).zeros().shape)
+            pages = (len(self.decays), *Layout(shapes).zeros().shape)
             initial = LSTMState(_tile(theta["initial_hidden"], len(shapes)), _tile(theta["initial_cell"], len(shapes)))
             return State(
                 step=jnp.zeros((), jnp.int32),
@@ -106,7 +106,7 @@ class RNNMLP(LearnedOptimizer):
 
     def _update(self, theta, grads, state, params, loss):
         leaves, treedef = jax.tree.flatten(params)
-        layout = packing.Layout(tuple(jnp.shape(leaf) for leaf in leaves))
+        layout = Layout(tuple(jnp.shape(leaf) for leaf in leaves))
         weights = layout.pack(leaves)
         grad = layout.pack(accumulators.clean(treedef.flatten_up_to(grads), accumulators.LARGE_GRADIENT))
         grad, gradient_size = _clip(layout, grad, state)
@@ -134,7 +134,7 @@ class RNNMLP(LearnedOptimizer):
         return treedef.unflatten(updates), state
 
 
-def _clip(layout: packing.Layout, grad, state: State):
+def _clip(layout: Layout, grad, state: State):
     """Clips to ten times the average root mean square of the gradients so far, and updates that average."""
     limit = CLIP_FACTOR * state.gradient_size / (1.0 - CLIP_DECAY ** (state.step + 1).astype(jnp.float32))
     grad = jnp.clip(grad, -limit, limit)
@@ -143,7 +143,7 @@ def _clip(layout: packing.Layout, grad, state: State):
     return grad, size
 
 
-def _tensor_inputs(layout: packing.Layout, grad, weights, state: State, loss) -> Float[jax.Array, "tensors inputs"]:
+def _tensor_inputs(layout: Layout, grad, weights, state: State, loss) -> Float[jax.Array, "tensors inputs"]:
     """What the LSTM reads, in the order of the reference (by name)."""
     num_tensors = len(layout.shapes)
     norm = jnp.sqrt(layout.sum_by_tensor(jnp.sum(jnp.square(jnp.stack([grad, weights], axis=1)), axis=2)))
@@ -176,7 +176,7 @@ def _tensor_inputs(layout: packing.Layout, grad, weights, state: State, loss) ->
     return jnp.concatenate([_tile(state.from_lstm, num_tensors), state.from_mlp, own], axis=1)
 
 
-def _parameter_inputs(layout: packing.Layout, grad, weights, state: State) -> Float[jax.Array, "pages inputs width"]:
+def _parameter_inputs(layout: Layout, grad, weights, state: State) -> Float[jax.Array, "pages inputs width"]:
     """What the network reads of each parameter, every input of unit mean square over its tensor."""
     root = jax.lax.rsqrt(state.second_moments + 1e-6)
     single = jnp.stack([grad, weights, jnp.log(jnp.abs(weights) + 1e-8)])
@@ -185,7 +185,7 @@ def _parameter_inputs(layout: packing.Layout, grad, weights, state: State) -> Fl
     return x * parameter_network.normalizers(layout, x)[layout.tensor_of_page][:, :, None]
 
 
-def _context(layout: packing.Layout, weights, step) -> Float[jax.Array, "tensors inputs"]:
+def _context(layout: Layout, weights, step) -> Float[jax.Array, "tensors inputs"]:
     """What the network reads of the run and of the tensor, beside what the LSTM tells it."""
     num_tensors = len(layout.shapes)
     steps = jnp.sin(step.astype(jnp.float32) / (jnp.array(STEP_TIMESCALES) * jnp.pi))
@@ -196,7 +196,7 @@ def _context(layout: packing.Layout, weights, step) -> Float[jax.Array, "tensors
     return jnp.concatenate([_tile(steps, num_tensors), own], axis=1)
 
 
-def _apply_network(layout: packing.Layout, network, x, context) -> Float[jax.Array, "pages outputs width"]:
+def _apply_network(layout: Layout, network, x, context) -> Float[jax.Array, "pages outputs width"]:
     """ReLU network on the inputs of each parameter and, the same for a whole tensor, the context."""
     num_inputs = x.shape[1]
     first, *rest = network
@@ -207,12 +207,12 @@ def _apply_network(layout: packing.Layout, network, x, context) -> Float[jax.Arr
     return x
 
 
-def _mean(layout: packing.Layout, x: Float[jax.Array, "pages inputs width"]) -> Float[jax.Array, "tensors inputs"]:
+def _mean(layout: Layout, x: Float[jax.Array, "pages inputs width"]) -> Float[jax.Array, "tensors inputs"]:
     counts = np.maximum(layout.sizes, 1).astype(np.float32)[:, None]
     return layout.sum_by_tensor(jnp.sum(x * layout.occupied[:, None], axis=2)) / counts
 
 
-def _mean_and_variance(layout: packing.Layout, x: Float[jax.Array, "decays pages width"]):
+def _mean_and_variance(layout: Layout, x: Float[jax.Array, "decays pages width"]):
     """Over each tensor and all decays."""
     mean = jnp.mean(_mean(layout, jnp.swapaxes(x, 0, 1)), axis=1)
     centred = x - mean[layout.tensor_of_page][None, :, None]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from velo.legacy import layouts
-from velo.legacy.layouts import Plan
-from velo.tensor_file import WeightsError
+from velo.weights import layouts
+from velo.weights.layouts import Plan
+from velo.weights.tensor_file import WeightsError
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -1,1 +1,0 @@
-"""What the released learned optimizers have in common, to the digit, quirks included."""
