@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-import velo
 from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures.pages import Layout
 from velo.architectures.velo import (
@@ -24,6 +23,7 @@ from velo.architectures.velo import (
     parameter_mlp,
     passes,
 )
+from velo.architectures.velo.architecture import MAX_LOG_STEP, Moments, VeLO
 from velo.learned_optimizer import Theta
 from velo.shapes import Float, Int
 
@@ -49,13 +49,13 @@ class State(NamedTuple):
     lstm: LSTMState
 
 
-def views(architecture: velo.VeLO, leaves) -> list[matrices.View | None]:
+def views(architecture: VeLO, leaves) -> list[matrices.View | None]:
     if not architecture.has_basis:
         return [None] * len(leaves)
     return [matrices.view(jnp.shape(leaf), architecture.max_side) for leaf in leaves]
 
 
-def bind(architecture: velo.VeLO, theta: Theta, num_steps: int) -> optax.GradientTransformationExtraArgs:
+def bind(architecture: VeLO, theta: Theta, num_steps: int) -> optax.GradientTransformationExtraArgs:
     """The same transformation as `architecture.bind`, but for its state and its speed; for non-empty tensors."""
 
     def start(leaf, view):
@@ -124,7 +124,7 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     means = [jnp.mean(x.reshape(-1, x.shape[-1]), axis=0) for x in columns]
     squares = [jnp.mean(jnp.square(x.reshape(-1, x.shape[-1])), axis=0) for x in columns]
     weights = jnp.stack([jnp.mean(leaf.astype(jnp.float32)) for leaf in leaves])
-    moments = velo.Moments(jnp.stack(squares), weights, jnp.stack([m[-1] for m in means]))
+    moments = Moments(jnp.stack(squares), weights, jnp.stack([m[-1] for m in means]))
     sums = jnp.stack([jnp.sum(jnp.abs(tensor.gradient_sum)) for tensor in tensors])
     new_distance = distance.update_distance(state.distance, rate, decays.gradient_sum, jnp.stack(inner_products), sums)
     loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
@@ -151,7 +151,7 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
         limit = decays.max_direction * x[..., -1]
         nominal = jnp.clip(x[..., 3], -limit, limit) / (x[..., -1] + epsilon)
         size = jnp.minimum(1.0, jnp.sqrt(squares[index][6]))
-        log_step = jnp.clip(controls.log_step[index], -velo.MAX_LOG_STEP, velo.MAX_LOG_STEP)
+        log_step = jnp.clip(controls.log_step[index], -MAX_LOG_STEP, MAX_LOG_STEP)
         scale = rate * jnp.exp(log_step)
         step = scale * (architecture.nominal * nominal * jnp.exp(magnitude) + size * direction)
         if view is not None:
