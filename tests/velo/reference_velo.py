@@ -13,6 +13,7 @@ import optax
 
 from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures.pages import Layout
+from velo.architectures.velo import architecture as rules
 from velo.architectures.velo import (
     distance,
     eigenbasis,
@@ -128,13 +129,13 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     sums = jnp.stack([jnp.sum(jnp.abs(tensor.gradient_sum)) for tensor in tensors])
     new_distance = distance.update_distance(state.distance, rate, decays.gradient_sum, jnp.stack(inner_products), sums)
     loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
-    statistics = velo.tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
+    statistics = rules.tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
     if architecture.has_basis:
         ratio = features.log_ratio(sums, jnp.stack(rotated_sums))
         statistics = jnp.concatenate([statistics, jnp.stack(of_bases), ratio[:, None]], axis=1)
-    inputs = velo.hypernetwork_inputs(
+    inputs = rules.hypernetwork_inputs(
         Layout(tuple(leaf.shape for leaf in leaves)),
-        velo.run_features(fraction, loss_history, jnp.float32(num_steps)),
+        rules.run_features(fraction, loss_history, jnp.float32(num_steps)),
         statistics,
         architecture.inputs,
     )
@@ -162,7 +163,7 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
             norms = jnp.sqrt(jnp.sum(step**2) * jnp.sum(adam**2))
             cosine = jnp.where(norms > 0, jnp.sum(step * adam) / jnp.where(norms > 0, norms, 1.0), 0.0)
             tensors[index] = tensor._replace(alignment=cosine)
-            step = step + share * scale * velo.adam_correction(state.step, 0.9, 0.999) * adam
+            step = step + share * scale * rules.adam_correction(state.step, 0.9, 0.999) * adam
         updates.append(-step.astype(leaf.dtype))
     state = State(state.step + 1, tensors, state.initial_size, usual, new_distance, loss_history, lstm)
     return treedef.unflatten(updates), state
