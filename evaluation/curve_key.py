@@ -21,7 +21,6 @@ import numpy as np
 from evaluation.baselines import Baseline
 from evaluation.settings import Contender
 from evaluation.training import Lane
-from tasks import prng
 from tasks.family import TaskFamily
 from tasks.fixed import FixedTask
 from velo.architectures.velo import kernel
@@ -29,9 +28,9 @@ from velo.architectures.velo import kernel
 FORMAT = 2
 """Raise it when what a stored curve means changes."""
 DISTRIBUTIONS = ("jax", "jaxlib", "optax", "velo")
-RUN_SOURCES = ("tasks", prng.__name__, "evaluation.training", "evaluation.step_sizes")
-"""Packages and modules whose code takes part in every run: the tasks, the random numbers behind their batches, and
-the loop around them."""
+RUN_SOURCES = ("tasks", "evaluation.training", "evaluation.step_sizes")
+"""Packages and modules whose code takes part in every run: the tasks with the random numbers behind their batches
+(`tasks.prng`), and the loop around them."""
 
 
 def versions() -> dict[str, str]:

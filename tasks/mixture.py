@@ -284,7 +284,7 @@ MIXTURES: dict[str, TaskMixture | WeightedMixtures] = {
     "velo_phase_4": _LATER_PHASES,
 }
 """Mixtures by name. broad, varied (images of two kinds) and small suit a core. accelerator is varied without what
-thousands of lanes make slow, such as convolutions with other weights in each lane. broad_cluster has up to ten million
+thousands of lanes make slow, such as convolutions with other weights in each lane. broad_cluster has up to twenty million
 parameters. velo_phase_* are the families, caps, augmentations and normalisation of VeLO's phases; the last three differ
 only in how the optimizer is trained on them. Deviation: caps are for the machine `tasks.cost` is calibrated on."""
 
