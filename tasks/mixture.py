@@ -283,10 +283,17 @@ MIXTURES: dict[str, TaskMixture | WeightedMixtures] = {
     "velo_phase_3": _LATER_PHASES,
     "velo_phase_4": _LATER_PHASES,
 }
-"""Mixtures by name. broad, varied (images of two kinds) and small suit a core. accelerator is varied without what
-thousands of lanes make slow, such as convolutions with other weights in each lane. broad_cluster has up to twenty million
-parameters. velo_phase_* are the families, caps, augmentations and normalisation of VeLO's phases; the last three differ
-only in how the optimizer is trained on them. Deviation: caps are for the machine `tasks.cost` is calibrated on."""
+"""Mixtures by name.
+
+- `broad`, `varied` and `small` suit a CPU core; `varied` has images of two kinds.
+- `broad_augmented` is `broad` with augmentations; `broad_downloaded` adds public data sets; `broad_cluster` adds sizes up
+  to some twenty million parameters.
+- `accelerator` is `varied` without the families that thousands of lanes make slow, such as convolutions, whose weights
+  differ by lanes.
+- `velo_phase_*` have the families, caps, augmentations and normalisation of VeLO's phases (2211.09760). The last three
+  are equal: those phases differ only in how the optimizer is trained. Deviation: the caps are seconds on the machine
+  that `tasks.cost` is calibrated on.
+"""
 
 
 def get_mixture(name: str) -> NamedMixture:
