@@ -286,8 +286,8 @@ MIXTURES: dict[str, TaskMixture | WeightedMixtures] = {
 """Mixtures by name.
 
 - `broad`, `varied` and `small` suit a CPU core; `varied` has images of two kinds.
-- `broad_augmented` is `broad` with augmentations; `broad_downloaded` adds public data sets; `broad_cluster` adds sizes up
-  to some twenty million parameters.
+- `broad_augmented` is `broad` with augmentations; `broad_downloaded` adds public data sets; `broad_cluster` adds
+  networks of up to some twenty million parameters.
 - `accelerator` is `varied` without the families that thousands of lanes make slow, such as convolutions, whose weights
   differ by lanes.
 - `velo_phase_*` have the families, caps, augmentations and normalisation of VeLO's phases (2211.09760). The last three
