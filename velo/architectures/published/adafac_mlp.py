@@ -22,17 +22,17 @@ UNFACTORED_EPSILON = 1e-6
 
 
 class State(NamedTuple):
-    """In float32; the tensors are arranged by shape (`arrangement`), each part of them in pages (`pages`)."""
+    """In float32; tensors are arranged by shape into parts (`arrangement`), each part is packed into pages."""
 
     step: Int[jax.Array, ""]
-    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # of each part three
+    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # three a part
     second_moment: tuple[Float[jax.Array, "pages width"], ...]
     factored: Factored
 
 
 @dataclasses.dataclass(frozen=True)
 class AdafacMLP(LearnedOptimizer):
-    """The architecture; the decays of the averages are learned too, starting from the ones given here."""
+    """The architecture. The decays of the averages are learned too; the fields give their initial values."""
 
     mlp_width: int = 4
     mlp_depth: int = 2
@@ -63,7 +63,7 @@ class AdafacMLP(LearnedOptimizer):
         }
 
     def bind(self, theta: Theta, num_steps: int | Int[jax.Array, ""]) -> optax.GradientTransformationExtraArgs:
-        """As everywhere; `num_steps` has no influence, since the network reads only the steps done."""
+        """As in the interface; `num_steps` has no influence, since the network only reads the number of steps done."""
         del num_steps
 
         def init(params):
@@ -99,6 +99,7 @@ class AdafacMLP(LearnedOptimizer):
         return treedef.unflatten(updates), State(state.step + 1, *averages)
 
     def decays(self, theta: Theta) -> two_passes.Decays:
+        """The learned decays."""
         return two_passes.Decays(
             learned_decays(self.momentum_decays, theta["momentum_decays"]),
             learned_decays((self.second_moment_decay,), theta["second_moment_decays"])[0],
@@ -107,6 +108,7 @@ class AdafacMLP(LearnedOptimizer):
 
 
 def two_passes_of(leaves: list) -> two_passes.TwoPasses:
+    """The two passes over these leaves."""
     return two_passes.TwoPasses(
         Arrangement(tuple(jnp.shape(leaf) for leaf in leaves)),
         with_clipped=False,
@@ -116,17 +118,18 @@ def two_passes_of(leaves: list) -> two_passes.TwoPasses:
 
 
 def with_steps(network: Theta, step: Int[jax.Array, ""]) -> Theta:
-    """The network that reads the other inputs alone: what the first layer makes of the steps is in its bias."""
+    """The same network with the inputs that depend on the step alone folded into the first layer's bias."""
     first, *rest = network
     weights, of_steps = jnp.split(first["w"], [NUM_INPUTS - len(STEP_TIMESCALES)], axis=1)
     return [{"w": weights, "b": first["b"] + of_steps @ step_features(step)}, *rest]
 
 
 def learned_decays(initial: tuple[float, ...], theta: Float[jax.Array, " decays"]) -> Float[jax.Array, " decays"]:
-    """1 - (1 - initial) exp(10 theta), formed as the reference does, kept in [0, 1]."""
+    """1 - (1 - initial) exp(10 theta), computed as in the reference, clipped to [0, 1]."""
     parameter = jnp.log(1.0 - jnp.array(initial, jnp.float32)) / DECAY_FACTOR
     return jnp.clip(1.0 - jnp.exp(DECAY_FACTOR * (parameter + theta)), 0.0, 1.0)
 
 
 def step_features(step: Int[jax.Array, ""]) -> Float[jax.Array, " 11"]:
+    """tanh(step / timescale - 1) for each of `STEP_TIMESCALES`."""
     return jnp.tanh(step.astype(jnp.float32) / jnp.array(STEP_TIMESCALES) - 1.0)

@@ -21,7 +21,7 @@ STEP_FACTOR = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Celo(steered.SteeredOptimizer):
-    """The LSTM reads only the fraction of training and the loss; the defaults are the released sizes."""
+    """Its LSTM reads the fraction of training and the loss only. The defaults are the released sizes."""
 
     lstm_size: int = 64
     num_mixtures: int = 1
@@ -58,9 +58,9 @@ class AdamState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class CeloAdam(LearnedOptimizer):
-    """Adam with a learned rate for every tensor and step.
+    """Adam whose learning rate is learned, for every tensor and step.
 
-    The reference also keeps factored second moments, which it never reads; they are left out.
+    The reference also keeps factored second moments that nothing reads; they are left out.
     """
 
     lstm_size: int = 64

@@ -1,6 +1,7 @@
 """RNNMLP: an LSTM over tensors and a per-parameter network that feed each other.
 
-Source: 2009.11243. The reference may also be shown validation losses; here it never is, as it is before the first.
+Source: 2009.11243. The reference can read validation losses too; here it never does, as the reference before the first
+of them.
 """
 
 import dataclasses
@@ -36,7 +37,7 @@ class State(NamedTuple):
     from_mlp: Float[jax.Array, "tensors features"]
     from_lstm: Float[jax.Array, " features"]
     loss: loss_normalizer.LossNormalizer
-    gradient_size: Float[jax.Array, ""]  # average root mean square of a clipped gradient, not bias-corrected
+    gradient_size: Float[jax.Array, ""]  # average root mean square of clipped gradients, not bias-corrected
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ class RNNMLP(LearnedOptimizer):
         }
 
     def bind(self, theta: Theta, num_steps: int | Int[jax.Array, ""]) -> optax.GradientTransformationExtraArgs:
-        """As everywhere; `num_steps` has no influence, since the networks read only the steps done."""
+        """As in the interface; `num_steps` has no influence, since the networks only read the number of steps done."""
         del num_steps
 
         def init(params):
