@@ -34,6 +34,8 @@ class Observation(NamedTuple):
 
 
 class ObservedState(NamedTuple):
+    """State of the observed optimizer, and what was seen of its latest update."""
+
     inner: Any
     observation: Observation
 

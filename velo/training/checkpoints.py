@@ -27,9 +27,11 @@ class Checkpoints:
         self._manager = self._orbax.CheckpointManager(self.folder, options=options, item_names=("state", "record"))
 
     def latest_step(self) -> int | None:
+        """Steps done at the last checkpoint; None without one."""
         return self._manager.latest_step()
 
     def save(self, state: TrainState, history: History) -> None:
+        """Writes a checkpoint and returns when it is on the disk."""
         step = int(state.step)
         if step in self._manager.all_steps():
             return
@@ -68,6 +70,7 @@ class Checkpoints:
             ) from error
 
     def close(self) -> None:
+        """Releases the folder."""
         self._manager.close()
 
 

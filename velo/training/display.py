@@ -1,4 +1,4 @@
-"""What a run shows while it goes: a bar with the loss and the time left; and how it takes an interrupt."""
+"""Progress of a run in the terminal: a bar with loss and time left; and how a run handles an interrupt."""
 
 import contextlib
 import importlib.util

@@ -41,9 +41,11 @@ class History:
 
     @property
     def last_evaluation(self) -> Mapping[str, Any]:
+        """The latest evaluation with its `step`; empty before the first."""
         return self.evaluations[-1] if self.evaluations else {}
 
     def append(self, loss: float, metrics: Mapping[str, float]) -> None:
+        """Adds one step: its loss, and its metrics by name."""
         self.losses.append(loss)
         for name, value in metrics.items():
             self.metrics.setdefault(name, []).append(value)
@@ -67,7 +69,7 @@ class History:
     def plot(self, path: str | PathLike | None = None) -> Any:
         """A matplotlib figure: the training loss, and a panel for each quantity of the evaluations.
 
-        Written to `path` if one is given; the suffix chooses the format.
+        With `path` it is written there too; the suffix chooses the format.
         """
         figure_module = require("matplotlib.figure", "fit", "a picture of the history")
         names = list(dict.fromkeys(name for entry in self.evaluations for name in entry if name != "step"))
@@ -94,6 +96,7 @@ class History:
         return png(self.plot)
 
     def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
         return {
             "num_steps": self.num_steps,
             "losses": list(self.losses),
@@ -103,6 +106,7 @@ class History:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "History":
+        """The inverse of `to_json`."""
         history = cls(record["num_steps"])
         history.losses = list(record["losses"])
         history.metrics = {name: list(values) for name, values in record["metrics"].items()}
