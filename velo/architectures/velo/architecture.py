@@ -19,9 +19,10 @@ import numpy as np
 import optax
 
 from velo.architectures.lstm import LSTMState, init_lstm
+from velo.architectures import single_precision
 from velo.architectures.pages import Layout
 from velo.architectures.velo import distance, eigenbasis, features, guard, hypernetwork, matrices, parameter_mlp, passes
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
 TINY = 1e-30
@@ -138,6 +139,7 @@ class VeLO(LearnedOptimizer):
     def decays(self) -> passes.Decays:
         return KRONECKER if self.has_basis else ELEMENTWISE
 
+    @single_precision.initialization
     def init(self, key: PRNGKeyArray) -> Theta:
         key_hypernetwork, key_bank = jax.random.split(key)
         return {
@@ -166,17 +168,10 @@ class VeLO(LearnedOptimizer):
         def init(params):
             return self._init_state(theta, params, matrix_axes)
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            check_update_arguments(params, value)
-            if not jax.tree.leaves(params):
-                return updates, state
-            with jax.default_matmul_precision("highest"):
-                return self.update_with_controls(
-                    theta, num_steps, updates, state, params, jnp.asarray(value), matrix_axes
-                )[:2]
+        def update(updates, state, params, loss):
+            return self.update_with_controls(theta, num_steps, updates, state, params, loss, matrix_axes)[:2]
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
     def update_with_controls(self, theta, num_steps, grads, state, params, loss, matrix_axes=None):
         """(updates, state, what the hypernetwork chose for each tensor), the last for `velo.diagnostics`.
