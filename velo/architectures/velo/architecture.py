@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures import single_precision
+from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures.pages import Layout
 from velo.architectures.velo import distance, eigenbasis, features, guard, hypernetwork, matrices, parameter_mlp, passes
 from velo.learned_optimizer import LearnedOptimizer, Theta
@@ -156,24 +156,31 @@ class VeLO(LearnedOptimizer):
         }
 
     def bind(
-        self, theta: Theta, num_steps: int | Int[jax.Array, ""], matrix_axes: Any = None
+        self,
+        theta: Theta,
+        num_steps: int | Int[jax.Array, ""],
+        matrix_axes: Any = None,
+        max_distance: float | Float[jax.Array, ""] | None = None,
     ) -> optax.GradientTransformationExtraArgs:
         """As every learned optimizer's.
 
         Args:
             matrix_axes: which axes make a matrix, as `matrices.flatten_axes` takes them; None leaves it to the rules of
                 `velo.architectures.velo.matrices`.
+            max_distance: where the estimate of the distance stops growing.
         """
 
         def init(params):
             return self._init_state(theta, params, matrix_axes)
 
         def update(updates, state, params, loss):
-            return self.update_with_controls(theta, num_steps, updates, state, params, loss, matrix_axes)[:2]
+            return self.update_with_controls(theta, num_steps, updates, state, params, loss, matrix_axes, max_distance)[
+                :2
+            ]
 
         return single_precision.transformation(init, update)
 
-    def update_with_controls(self, theta, num_steps, grads, state, params, loss, matrix_axes=None):
+    def update_with_controls(self, theta, num_steps, grads, state, params, loss, matrix_axes=None, max_distance=None):
         """(updates, state, what the hypernetwork chose for each tensor), the last for `velo.diagnostics`.
 
         Two passes over the parameters: averages and their statistics, then, once the LSTM has read these, the steps.
@@ -201,6 +208,9 @@ class VeLO(LearnedOptimizer):
         new_distance = distance.update_distance(
             state.distance, rate, self.decays.gradient_sum, inner_products=factor * sums[:, -1], sums=absolute
         )
+        if max_distance is not None:
+            limit = jnp.asarray(max_distance, jnp.float32)
+            new_distance = new_distance._replace(estimate=jnp.minimum(new_distance.estimate, limit))
         moments = _moments(layout, sums[:, :-2])
         moments = moments._replace(weight=jnp.where(plan.turned, original_means, moments.weight))
         loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
