@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from velo.architectures import single_precision
 from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures.pages import Layout
 from velo.architectures.velo import distance, eigenbasis, features, guard, hypernetwork, matrices, parameter_mlp, passes
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
 TINY = 1e-30
@@ -142,6 +143,7 @@ class VeLO(LearnedOptimizer):
         """Decays of the averages beside the momenta."""
         return KRONECKER if self.has_basis else ELEMENTWISE
 
+    @single_precision.initialization
     def init(self, key: PRNGKeyArray) -> Theta:
         key_hypernetwork, key_bank = jax.random.split(key)
         return {
@@ -158,31 +160,31 @@ class VeLO(LearnedOptimizer):
         }
 
     def bind(
-        self, theta: Theta, num_steps: int | Int[jax.Array, ""], matrix_axes: Any = None
+        self,
+        theta: Theta,
+        num_steps: int | Int[jax.Array, ""],
+        matrix_axes: Any = None,
+        max_distance: float | Float[jax.Array, ""] | None = None,
     ) -> optax.GradientTransformationExtraArgs:
         """As in the interface.
 
         Args:
             matrix_axes: which axes make a matrix, as in `matrices.flatten_axes`; None follows the rules of
                 `velo.architectures.velo.matrices`.
+            max_distance: where the estimate of the distance stops growing.
         """
 
         def init(params):
             return self._init_state(theta, params, matrix_axes)
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            check_update_arguments(params, value)
-            if not jax.tree.leaves(params):
-                return updates, state
-            with jax.default_matmul_precision("highest"):
-                return self.update_with_controls(
-                    theta, num_steps, updates, state, params, jnp.asarray(value), matrix_axes
-                )[:2]
+        def update(updates, state, params, loss):
+            return self.update_with_controls(theta, num_steps, updates, state, params, loss, matrix_axes, max_distance)[
+                :2
+            ]
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
-    def update_with_controls(self, theta, num_steps, grads, state, params, loss, matrix_axes=None):
+    def update_with_controls(self, theta, num_steps, grads, state, params, loss, matrix_axes=None, max_distance=None):
         """(updates, state, the hypernetwork's outputs); `velo.diagnostics` reads the last.
 
         Passes over the parameters twice: first the averages and their statistics, then, with what the LSTM makes of
@@ -211,6 +213,9 @@ class VeLO(LearnedOptimizer):
         new_distance = distance.update_distance(
             state.distance, rate, self.decays.gradient_sum, inner_products=factor * sums[:, -1], sums=absolute
         )
+        if max_distance is not None:
+            limit = jnp.asarray(max_distance, jnp.float32)
+            new_distance = new_distance._replace(estimate=jnp.minimum(new_distance.estimate, limit))
         moments = _moments(layout, sums[:, :-2])
         moments = moments._replace(weight=jnp.where(plan.turned, original_means, moments.weight))
         loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
