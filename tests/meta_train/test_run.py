@@ -232,6 +232,38 @@ def test_when_nothing_works_the_run_says_why(tmp_path, monkeypatch):
     assert [line["event"] for line in read_events(tmp_path / "run")] == ["set_aside"]
 
 
+def stubbed(grad, loss):
+    """In place of `worker.compute`: everyone finds the same."""
+
+    def compute(settings, programs, theta, theta_step, step, index, state):
+        tree = jax.tree.map(lambda leaf: np.full(leaf.shape, grad, np.float32), theta)
+        return learner.Contribution(index, step, theta_step, tree, loss, 0, 1, 0.01), ()
+
+    return compute
+
+
+NEW_TASKS = dataclasses.replace(TINY_FULL, family_pool=0, family_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "grad", "loss", "num_done"), [(20, np.nan, 0.0, 10), (20, 0.0, np.nan, 10), (2, np.nan, 0.0, 2)]
+)
+def test_a_run_without_a_finite_estimate_ends_with_an_error(tmp_path, monkeypatch, num_steps, grad, loss, num_done):
+    """New tasks at every step, so that none is set aside."""
+    monkeypatch.setattr("meta_train.worker.compute", stubbed(grad, loss))
+    message = f"no estimate .* finite in the last {num_done} outer steps: theta stayed as it was after outer step 0"
+    with pytest.raises(NothingWorksError, match=message):
+        run(dataclasses.replace(NEW_TASKS, num_steps=num_steps), tmp_path / "run", console=QUIET)
+    assert [line["num_rejected"] for line in read_metrics(tmp_path / "run")] == [2] * num_done
+
+
+def test_a_meta_gradient_of_zero_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr("meta_train.worker.compute", stubbed(0.0, 1.5))
+    run(dataclasses.replace(NEW_TASKS, num_steps=12), tmp_path / "run", console=QUIET)
+    (event,) = [line for line in read_events(tmp_path / "run") if line["event"] == "zero_gradient"]
+    assert event["step"] == 10 and "exactly zero for 10 outer steps" in event["reason"]
+
+
 def test_an_estimator_of_segments_needs_a_family_for_a_whole_episode():
     with pytest.raises(ValueError, match=r"with PES family_steps must be at least 3, .* got 2"):
         dataclasses.replace(TINY, family_steps=2)
