@@ -4,10 +4,8 @@ The workers have to see the caller's folder: one machine, or a shared file syste
 key, so it doesn't matter which worker computes it, and a lost worker costs its unfinished curves only.
 """
 
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +13,7 @@ from rich.console import Console
 from evaluation.curve_store import CurveStore
 from evaluation.resumable_sweep import Sweep
 from evaluation.settings import Contender, Evaluation, Procedure
+from tasks import ray_start
 from tasks.fixed import FixedTask
 
 
@@ -26,6 +25,7 @@ def fill(evaluation: Evaluation, folder: Path, console: Console) -> None:
 
     Raises:
         ValueError: in one line, if Ray isn't installed.
+        OSError: in one line, if no folder with a short path can be found for it.
     """
     try:
         import ray
@@ -36,18 +36,7 @@ def fill(evaluation: Evaluation, folder: Path, console: Console) -> None:
         address = os.environ.get("RAY_ADDRESS", "local")
         # Workers import the user's own modules from where the caller found them.
         path = os.pathsep.join(str(Path(entry or ".").resolve()) for entry in sys.path)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        with warnings.catch_warnings():
-            # JAX warns of any fork; Ray's are followed by an exec at once, which is safe.
-            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-            ray.init(
-                address=address,
-                num_cpus=evaluation.num_workers if address == "local" else None,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": {"PYTHONPATH": path}},
-            )
+        ray_start.start(address, num_cpus=evaluation.num_workers, runtime_env={"env_vars": {"PYTHONPATH": path}})
     try:
         remote = ray.remote(num_cpus=1, max_retries=2)(_fill_one)
         procedure, reference = evaluation.procedure, evaluation.reference

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from meta_train import initial_theta, learner, run_folder, validation, worker
 from meta_train.checkpoint import Checkpoints
-from meta_train.executor import Account, Executor, LocalExecutor, WorkerStates
+from meta_train.executor import Executor, LocalExecutor, WorkerStates
 from meta_train.export import export, export_if_best
 from meta_train.mirror import Mirror
 from meta_train.run_log import RunLog
@@ -25,7 +25,7 @@ from velo.weights import check_saveable
 
 CHECKPOINTS_FOLDER = "checkpoints"
 MAX_USELESS_STEPS = 10
-"""Outer steps in a row without a finite estimate after which a run gives up; at its start, one without any is enough."""
+"""Outer steps in a row without a finite estimate after which a run gives up; at its start, one without any will do."""
 MAX_ZERO_STEPS = 10
 """Outer steps in a row with a meta-gradient of exactly zero after which the log says so."""
 
@@ -197,8 +197,8 @@ class Run:
             return
         if metrics.num_rejected:
             raise NothingWorksError(
-                f"no estimate of the meta-gradient was finite in the last {self._num_useless} outer steps: theta stayed "
-                f"as it was after outer step {step - self._num_useless}"
+                f"no estimate of the meta-gradient was finite in the last {self._num_useless} outer steps: theta "
+                f"stayed as it was after outer step {step - self._num_useless}"
             )
         family, reason = next(iter(executor.snapshot().set_aside["reasons"].items()))
         raise NothingWorksError(f"no task can be carried out; the first was {family}: {reason}")
