@@ -11,6 +11,7 @@ A file has a row for every training step, with the columns
 """
 
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from pyarrow import parquet
 
 from evaluation.curve_key import versions
 from evaluation.curves import Cost, Curve, StepSizes
+from velo.atomic_file import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -108,13 +110,9 @@ class CurveStore:
         if path is not None:
             return path
         path = self.path(key, curve)
-        temporary = path.with_name(f".{path.name}-{os.getpid()}")
-        try:
-            parquet.write_table(_to_table(curve, key), temporary)
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OSError(f"can't write {path}: {error.strerror or error}") from None
+        buffer = io.BytesIO()
+        parquet.write_table(_to_table(curve, key), buffer)
+        write_atomically(path, buffer.getvalue())
         return path
 
 

@@ -6,7 +6,6 @@ as `module:attribute`. Loading imports none of them: a report needs the curves a
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from evaluation.baselines import Baseline
 from evaluation.curve_store import CurveStore
 from evaluation.curves import Curve, Entry, Results
 from evaluation.settings import Evaluation, Procedure
+from velo.atomic_file import write_atomically
 
 FILE_NAME = "evaluation.json"
 CURVES_FOLDER = "curves"
@@ -59,13 +59,7 @@ def save(out: Path, evaluation: Evaluation, saved: SavedEvaluation) -> None:
         "notes": list(saved.notes),
         "meta_training": [list(point) for point in saved.meta_training],
     }
-    path = Path(out) / FILE_NAME
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(f"can't write {path}: {error.strerror or error}") from None
+    write_atomically(Path(out) / FILE_NAME, json.dumps(content, indent=1) + "\n")
 
 
 def is_unfinished(out: Path, evaluation: Evaluation) -> bool:

@@ -9,6 +9,7 @@ import fsspec
 
 from meta_train.run_folder import SETTINGS_FILE
 from meta_train.set_aside import Report
+from velo.atomic_file import write_atomically
 
 
 class Mirror:
@@ -58,7 +59,7 @@ class Mirror:
             packed = io.BytesIO(self._files.cat_file(self._join(_name(steps[-1]))))
             with tarfile.open(fileobj=packed) as archive:
                 archive.extractall(folder, filter="data")
-        (folder / SETTINGS_FILE).write_bytes(self._files.cat_file(self._join(SETTINGS_FILE)))
+        write_atomically(folder / SETTINGS_FILE, self._files.cat_file(self._join(SETTINGS_FILE)))
 
     def _steps(self) -> list[int]:
         names = [posixpath.basename(path) for path in self._files.ls(self._path, detail=False)]

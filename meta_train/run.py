@@ -133,16 +133,39 @@ class Run:
                 last = state.step == num_steps or bool(terminated)
                 if settings.validation.every and (state.step % settings.validation.every == 0 or last):
                     self._validate(executor, state)
-                if last:
-                    self._checkpoints.save(state, executor.snapshot(), wait=True)
-                elif state.step % settings.execution.checkpoint_every == 0:
+                if not last and state.step % settings.execution.checkpoint_every == 0:
                     self._checkpoints.save(state, executor.snapshot())
                     self._try("export", functools.partial(export, settings, state, self._out))
+            path = self._finish(executor, state)
         if state.step < num_steps:
             self._console.print(
                 f"stopped after outer step {state.step}; go on with the same command and --resume --out {self._out}"
             )
-        return export(settings, state, self._out)
+        return path
+
+    def _finish(self, executor: Executor, state: learner.LearnerState) -> Path:
+        """The last checkpoint and the weights. Each is tried, whatever becomes of the other, and what failed is named.
+
+        Raises:
+            OSError: in one line, with the paths that could not be written and those that were.
+        """
+        failures, written = [], []
+        try:
+            self._checkpoints.save(state, executor.snapshot(), wait=True)
+            written.append(f"checkpoint {self._out / CHECKPOINTS_FOLDER / str(state.step)}")
+        except OSError as error:
+            failures.append(str(error))
+        path = self._out / run_folder.WEIGHTS_FILE
+        try:
+            export(self._settings, state, self._out)
+            written.append(f"weights {path}")
+        except OSError as error:
+            failures.append(str(error))
+        if failures:
+            raise OSError(
+                f"after outer step {state.step}: {'; '.join(failures)}; written: {' and '.join(written) or 'nothing'}"
+            )
+        return path
 
     def _outer_step(self, executor: Executor, state: learner.LearnerState) -> tuple[learner.LearnerState, str]:
         settings, theta = self._settings, state.theta

@@ -72,6 +72,9 @@ def prepare(folder: Path, settings: MetaTraining, *, resume: bool) -> None:
             file.write(json.dumps(described, indent=2) + "\n")
     except FileExistsError:
         raise RunFolderError(f"another process has just started a run in {folder}: pass another --out") from None
+    except OSError as error:
+        path.unlink(missing_ok=True)  # of a full disk: nothing may pass for a run that can be resumed
+        raise OSError(f"can't write {path}: {error.strerror or error}") from None
 
 
 def completed(stored: dict[str, Any], settings: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from meta_train.appender import Appender
 from meta_train.tensorboard import TensorBoard
+from velo.atomic_file import write_atomically
 
 
 class RunLog:
@@ -43,10 +44,8 @@ def _line(content: dict[str, Any]) -> bytes:
 
 def _forget(path: Path, first_step: int) -> Appender:
     if path.exists():
-        temporary = path.with_suffix(".tmp")
         kept = [line for line in _read(path) if line["step"] < first_step]
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        temporary.replace(path)
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
     return Appender(path)
 
 

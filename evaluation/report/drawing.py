@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from evaluation.curves import Results
+from velo.atomic_file import write_atomically
 
 LEARNED_COLORS = ("#d55e00", "#e69f00", "#cc79a7", "#8c510a")
 BASELINE_COLORS = ("#0072b2", "#009e73", "#56b4e9", "#7f7f7f", "#6a3d9a", "#b2182b", "#b8860b", "#1b7837")
@@ -113,12 +114,14 @@ class Drawing:
         return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1).replace("xlink:href", "href")
 
     def save(self, folder: Path) -> None:
-        """Writes NAME.png and NAME.csv into an existing folder."""
+        """Writes NAME.png and NAME.csv into an existing folder, each whole or not at all."""
+        picture = io.BytesIO()
         with matplotlib.rc_context({**STYLE, "font.sans-serif": ["DejaVu Sans"]}):
             self.figure.savefig(
-                folder / f"{self.file_name}.png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": None}
+                picture, format="png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": None}
             )
-        (folder / f"{self.file_name}.csv").write_text(self.csv, encoding="utf-8")
+        write_atomically(folder / f"{self.file_name}.png", picture.getvalue())
+        write_atomically(folder / f"{self.file_name}.csv", self.csv)
 
 
 def table_csv(columns: Sequence[str], rows: Sequence[Sequence]) -> str:

@@ -1,6 +1,5 @@
 """Writes an evaluation's report into its folder, and prints its tables in the terminal."""
 
-import os
 from pathlib import Path
 
 from rich import box
@@ -10,6 +9,7 @@ from rich.table import Table
 from evaluation.report import markdown, page, wording
 from evaluation.report.content import Content
 from evaluation.saved_evaluation import SavedEvaluation
+from velo.atomic_file import write_atomically
 
 PAGE_NAME = "report.html"
 MARKDOWN_NAME = "report.md"
@@ -42,11 +42,11 @@ def write(out: Path, saved: SavedEvaluation, console: Console | None = None) -> 
         for drawing in content.files:
             drawing.save(out / FIGURES_FOLDER)
         for name, text in texts.items():
-            temporary = out / f".{name}-{os.getpid()}"
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, out / name)
+            write_atomically(out / name, text)
     except OSError as error:
-        raise OSError(f"can't write the report to {out}: {error.strerror or error}") from None
+        raise OSError(
+            f"the report is not whole: {error}; the curves are in {out}: velo-evaluate --report {out} writes it again"
+        ) from None
     console.print(f"report: {out / PAGE_NAME}", soft_wrap=True)
     return out / PAGE_NAME
 

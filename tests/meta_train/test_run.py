@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import struct
+import time
 
 import jax
 import numpy as np
@@ -187,6 +188,53 @@ def test_a_full_disk_costs_no_line_and_no_earlier_checkpoint(tmp_path, full_disk
     restored, found = checkpoints.restore(state)
     assert restored.step == 2 and found.steps == [1, 1]
     checkpoints.close()
+
+
+def test_what_a_full_disk_keeps_from_being_saved_at_the_end_is_named(tmp_path, monkeypatch, full_disk):
+    compute = stubbed(0.1, 0.0)
+
+    def filling(settings, programs, theta, theta_step, step, index, state):
+        while step == 3 and not (out / "manifests" / "2.json").exists():
+            time.sleep(0.01)
+        full_disk(step == 3)
+        return compute(settings, programs, theta, theta_step, step, index, state)
+
+    out = tmp_path / "run"
+    monkeypatch.setattr("meta_train.worker.compute", filling)
+    with pytest.raises(OSError, match="outer step 4") as error:
+        run(TINY_FULL, out, console=QUIET)
+    message = str(error.value)
+    assert (
+        f"checkpoint {out}/checkpoints/4 can't be written" in message and f"whole one is {out}/checkpoints/2" in message
+    )
+    assert f"can't write {out}/weights.velo: File too large" in message and message.endswith("; written: nothing")
+    full_disk(False)
+    assert velo.weights_info(out / "weights.velo").record["outer_steps"] == 2
+    assert not list(out.rglob(".*"))
+    monkeypatch.setattr("meta_train.worker.compute", compute)
+    path = run(TINY_FULL, out, resume=True, console=QUIET)
+    assert velo.weights_info(path).record["outer_steps"] == 4
+
+    monkeypatch.setattr("meta_train.run.export", full(f"can't write {path}: disk full"))
+    with pytest.raises(
+        OSError, match=f"outer step 4: can't write {path}: disk full; written: checkpoint .*checkpoints/4"
+    ):
+        run(TINY_FULL, out, resume=True, console=QUIET)
+
+
+def full(message):
+    def fail(*_):
+        raise OSError(message)
+
+    return fail
+
+
+def test_a_full_disk_at_the_start_leaves_a_folder_that_can_be_used(tmp_path, full_disk):
+    full_disk(True)
+    with pytest.raises(OSError, match=r"can't write .*run/settings\.json: File too large"):
+        run(TINY_FULL, tmp_path / "run", console=QUIET)
+    full_disk(False)
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_a_checkpoint_without_its_manifest_was_cut_off(finished, tmp_path):

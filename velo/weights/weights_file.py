@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from velo.atomic_file import write_atomically
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.weights import configuration, msgpack_file, released, tensor_file
 from velo.weights.tensor_file import WeightsError
@@ -84,6 +85,7 @@ def save_weights(
 
     Raises:
         WeightsError: the optimizer can't be saved (`check_saveable`), theta does not fit it, or the record is no JSON.
+        OSError: the file can't be written; what stood there before is untouched.
     """
     check_saveable(optimizer)
     arrays = {path: np.asarray(leaf) for path, leaf in _leaves(theta).items()}
@@ -102,7 +104,7 @@ def save_weights(
     except (TypeError, ValueError) as error:
         raise WeightsError(f"the record has to be JSON: {error}") from None
     metadata = {DESCRIPTION: text, CHECKSUM: configuration.sha256(text)}
-    tensor_file.write_atomically(path, tensor_file.encode(arrays, metadata))
+    write_atomically(path, tensor_file.encode(arrays, metadata))
     return _info(description, arrays)
 
 
