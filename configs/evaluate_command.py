@@ -99,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from configs.evaluation import DEFAULT, PRESETS
     from evaluation import Contender, baselines, run, saved_evaluation
     from evaluation.report import writer
+    from evaluation.trainable import UntrainableError
     from meta_train.run_log import read_metrics
     from tasks.data.missing import MissingDataError
 
@@ -139,7 +140,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ValueError as error:
             raise CommandLineError(str(error)) from None
 
-    mistakes = (CommandLineError, references.UnresolvedError, velo.WeightsError, MissingDataError)
+    mistakes = (
+        CommandLineError,
+        references.UnresolvedError,
+        velo.WeightsError,
+        MissingDataError,
+        UntrainableError,
+    )
     return exit_code(PROG, command, mistakes=mistakes)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from evaluation import ray_workers, saved_evaluation
+from evaluation import ray_workers, saved_evaluation, trainable
 from evaluation.curve_store import CurveStore
 from evaluation.curves import Entry, Results
 from evaluation.report import writer
@@ -36,11 +36,14 @@ def run(
         console: where progress and tables are printed; the terminal by default.
 
     Raises:
+        UntrainableError: in one line, on an optimizer that needs what the training loop doesn't give.
         ValueError: in one line, if the evaluation asks for Ray or Optuna and it isn't installed.
         OSError: in one line, on a folder that can't be written.
     """
     console = console or Console()
     out = Path(out)
+    for contender in evaluation.contenders:
+        trainable.check(evaluation.tasks[0], contender)
     sweep = Sweep(evaluation.procedure, evaluation.reference, CurveStore(out / CURVES_FOLDER))
     entries: list[Entry] = []
 
