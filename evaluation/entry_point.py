@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from evaluation import ray_workers, saved_evaluation, trainable
 from evaluation.curve_store import CurveStore
 from evaluation.curves import Entry, Results
 from evaluation.report import writer
+from evaluation.report.names import printable
 from evaluation.resumable_sweep import Sweep
 from evaluation.saved_evaluation import CURVES_FOLDER, SavedEvaluation
 from evaluation.settings import Evaluation
@@ -90,9 +92,10 @@ def _entries(sweep: Sweep, evaluation: Evaluation, console: Console) -> Iterator
         total = sum(sweep.num_steps(task, contender) for task, contender in evaluation.pairs)
         bar = progress.add_task("evaluating", total=total)
         for task, contender in evaluation.pairs:
-            progress.update(bar, description=f"{task.name}: {contender.name}")
+            pair = escape(f"{printable(task.name)}: {printable(contender.name)}")
+            progress.update(bar, description=pair)
             begin = time.perf_counter()
             yield sweep.entry(task, contender, lambda num_steps: progress.advance(bar, num_steps))
             seconds = time.perf_counter() - begin
-            progress.console.print(f"{task.name}: {contender.name} done in {seconds:.1f} s", style="dim")
+            progress.console.print(f"{pair} done in {seconds:.1f} s", style="dim")
         progress.update(bar, description="all curves on disk")

@@ -48,7 +48,7 @@ def fill(evaluation: Evaluation, folder: Path, console: Console) -> None:
             (done,), _ = ray.wait(list(waiting))
             ray.get(done)
             name = waiting.pop(done)
-            console.print(f"{name} done, {len(waiting)} to go", style="dim")
+            console.print(f"{name} done, {len(waiting)} to go", style="dim", markup=False)
     finally:
         if started:
             ray.shutdown()

@@ -158,8 +158,26 @@ class Checkpoints:
         path = self._manifest(step)
         if not path.exists():
             return {}
-        stored = json.loads(path.read_text())
-        return stored if "files" in stored else {"files": stored}  # earlier versions stored the digests alone
+        try:
+            stored = json.loads(path.read_text())
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from None
+        # Earlier versions stored the digests alone.
+        manifest = stored if isinstance(stored, dict) and "files" in stored else {"files": stored}
+        steps, set_aside = manifest.get("worker_steps"), manifest.get("set_aside", {})
+        notes = (manifest["files"], set_aside, *(set_aside.values() if isinstance(set_aside, dict) else ()))
+        if not all(isinstance(note, dict) for note in notes) or not self._are_steps(steps):
+            raise CheckpointError(
+                f"{path} is damaged: it holds no digests, or no steps of {self._settings.num_workers}"
+            )
+        return manifest
+
+    def _are_steps(self, steps: Any) -> bool:
+        """Whether a manifest has a step for every worker, or none at all."""
+        if steps is None:
+            return True
+        is_list = isinstance(steps, list) and len(steps) == self._settings.num_workers
+        return is_list and all(type(step) is int and 0 <= step < 2**31 for step in steps)
 
     def _manifest(self, step: int) -> Path:
         return self._folder.with_name("manifests") / f"{step}.json"
