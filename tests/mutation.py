@@ -16,7 +16,8 @@ NUMBERS = [0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, 2**63 -
 TOKENS = [
     b"", b"\0" * 64, b"\xff" * 64, b"[" * 5000, b'{"a":' * 5000, b"9" * 5000, b"1e999", b"NaN", b"-Infinity", b"null",
     b"true", b'""', b"{}", b"[]", b"-1", b'"../../../etc/passwd"', b'"*"', b"\xdf\xff\xff\xff\xff", b"\xc1",
-    b"\x80\x04", b"cos\nsystem\n", b"<script>", b"\xe2\x80\xae", b"\xed\xa0\x80", b"\n", b'"__import__"', b'"os:system"',
+    b"\x80\x04", b"cos\nsystem\n", b"<script>", b"\xe2\x80\xae", b"\xed\xa0\x80", b"\n", b'"__import__"',
+    b'"os:system"',
 ]  # fmt: skip
 FORBIDDEN = ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "shutil.rmtree")
 """Audit events of code that a file must never cause to run."""

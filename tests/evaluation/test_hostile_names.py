@@ -37,50 +37,10 @@ OPTIMIZERS = (
 TASKS = ("../../etc/passwd", "</style><img src=x onerror=alert(1)>", "a" * 10_000)
 NOTE = "<b>note</b> [link](javascript:alert(1))\N{RIGHT-TO-LEFT OVERRIDE} " + "n" * 10_000
 LOSSES = np.stack([np.linspace(2.0, 1.0, 12), np.linspace(3.0, 1.0, 12)])
-TAGS = set(
-    [
-        "html",
-        "head",
-        "meta",
-        "title",
-        "link",
-        "style",
-        "body",
-        "main",
-        "h1",
-        "h2",
-        "h3",
-        "p",
-        "b",
-        "nav",
-        "a",
-        "div",
-        "section",
-        "ul",
-        "li",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "br",
-        "span",
-        "figure",
-        "svg",
-        "g",
-        "path",
-        "line",
-        "defs",
-        "use",
-        "text",
-        "rect",
-        "clippath",
-        "dl",
-        "dt",
-        "dd",
-    ]
-)
+TAGS = """
+    html head meta title link style body main h1 h2 h3 p b nav a div section ul li table thead tbody tr th td br span
+    figure svg g path line defs use text rect clippath dl dt dd
+"""
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +73,7 @@ class Strict(HTMLParser):
 def test_the_page_stays_inert(written):
     text = (written[0] / "report.html").read_text(encoding="utf-8")
     page = Strict(text)
-    assert page.tags <= TAGS, page.tags - TAGS
+    assert page.tags <= set(TAGS.split()), page.tags
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert all(value.startswith(("#", "data:")) for name, value in page.attributes if name in ("href", "src", "action"))
     shown = " ".join(page.texts)
