@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 
 from evaluation import curve_key
-from evaluation.report import wording
+from evaluation.report import score_tables, wording
 from evaluation.report.content import Content
 from evaluation.report.names import code, escape_markdown
 
 
 def render(content: Content, figures_folder: str) -> str:
     """The report as text. It is the same for the same curves, except the part under "Time"."""
-    return "\n".join([*_head(content), *_summary(content), *_tasks(content), *_end(content, figures_folder)]) + "\n"
+    return (
+        "\n".join(
+            [*_head(content), *_summary(content), *_matches(content), *_tasks(content), *_end(content, figures_folder)]
+        )
+        + "\n"
+    )
 
 
 def _head(content: Content) -> list[str]:
@@ -35,7 +40,8 @@ def _summary(content: Content) -> list[str]:
     """The table over all tasks."""
     reference, stretch = escape_markdown(content.results.reference), content.procedure.stretch
     header = (
-        "optimizer", "trials per task", f"final loss / {reference}'s", "95 %", "P(better)", "wins-ties-losses", "p",
+        "optimizer", "trials per task", f"final loss / {reference}'s", "95 %", "geometric mean", "95 % over tasks too",
+        "P(better)", "wins-ties-losses", "p",
         f"speed-up over {reference}", "profile score", f"worth {reference} trials", "tuning steps", "diverged",
     )  # fmt: skip
     body = [
@@ -44,6 +50,8 @@ def _summary(content: Content) -> list[str]:
             str(found.num_trials or "none"),
             wording.ratio(found.ratio),
             wording.interval(found.ratio_interval),
+            wording.ratio(found.geometric_ratio),
+            wording.interval(found.geometric_interval),
             wording.percent(found.improvement),
             wording.record(found.record),
             wording.p_value(found.p_value),
@@ -55,7 +63,40 @@ def _summary(content: Content) -> list[str]:
         )
         for found in content.summaries
     ]
-    return ["## Over all tasks", "", *_table(header, body), ""]
+    return [
+        "## Over all tasks",
+        "",
+        "The first ratio is the mean of the middle half of all runs, with an interval over seeds; the geometric mean "
+        "is over all tasks and seeds, with an interval over both.",
+        "",
+        *_table(header, body),
+        "",
+    ]
+
+
+def _matches(content: Content) -> list[str]:
+    """The table of learned optimizers over all others: what to choose weights by. None without a learned one."""
+    found = score_tables.matches(content.results)
+    if not found:
+        return []
+    header = ("optimizer", *(f"over `{name}`" for name in content.results.optimizers))
+    body = [(f"`{name}`", *(_match(cell) for cell in cells)) for name, cells in found]
+    return [
+        "## Against each other",
+        "",
+        "Geometric mean of final loss / the other's under the same seed, with 95 % over tasks and seeds.",
+        "",
+        *_table(header, body),
+        "",
+    ]
+
+
+def _match(cell: score_tables.Match | None) -> str:
+    """A ratio with its interval, where there is one; empty for an optimizer over itself."""
+    if cell is None:
+        return ""
+    interval = wording.interval(cell.interval)
+    return f"{wording.ratio(cell.ratio)} ({interval})" if interval else wording.ratio(cell.ratio)
 
 
 def _tasks(content: Content) -> list[str]:

@@ -30,6 +30,9 @@ def write(out: Path, saved: SavedEvaluation, console: Console | None = None) -> 
     content = Content(names.shown(saved))
     console.print(_task_table(content))
     console.print(_summary_table(content))
+    for found in content.summaries:
+        if found.is_learned and found.optimizer != content.results.reference:
+            console.print(wording.geometric_mean(found, content.results.reference), soft_wrap=True)
     out = Path(out)
     texts = {
         PAGE_NAME: page.render(content),
