@@ -138,7 +138,7 @@ def optimizer(
         )
         return updates, ScaledState(jnp.asarray(optax.safe_increment(state.count)), learned_state, state.fingerprint)
 
-    return _of_shapes(on_explicit_axes(average_updates(optax.GradientTransformationExtraArgs(init, update), every)))
+    return of_shapes(on_explicit_axes(average_updates(optax.GradientTransformationExtraArgs(init, update), every)))
 
 
 def _limit_distance(architecture, initial, limit) -> tuple[LearnedOptimizer, Any]:
@@ -157,7 +157,7 @@ def _limit_distance(architecture, initial, limit) -> tuple[LearnedOptimizer, Any
     return architecture, limit if limit is None or isinstance(limit, jax.core.Tracer) else float(limit)
 
 
-def _of_shapes(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+def of_shapes(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
     """`tx`, whose `init` takes shapes and dtypes (`jax.ShapeDtypeStruct`) too, and then returns those of the state."""
 
     def init(params):

@@ -163,8 +163,8 @@ def test_a_distance_has_to_be_positive_and_velos():
 
 
 def test_traced_counts_say_what_is_static():
+    injected = optax.inject_hyperparams(velo.optimizer, static_args=("weights",))(num_steps=10, weights=WEIGHTS)
     with pytest.raises(ValueError, match=r"num_steps.*static_args=\('num_steps',\)"):
-        injected = optax.inject_hyperparams(velo.optimizer, static_args=("weights",))(num_steps=10, weights=WEIGHTS)
         jax.jit(injected.init)(PARAMS)
 
 
