@@ -141,8 +141,9 @@ def test_missing_extra(monkeypatch):
 )
 def test_a_loss_that_is_no_scalar(tx, value, message):
     """It used to broadcast into the state."""
-    with pytest.raises(ValueError, match=message):
-        tx.update(PARAMS, tx.init(PARAMS), PARAMS, value=value)
+    for longer in (tx, velo.optimizer(10, WEIGHTS, horizon=2)):
+        with pytest.raises(ValueError, match=message):
+            longer.update(PARAMS, longer.init(PARAMS), PARAMS, value=value)
     with pytest.raises(ValueError, match=message):
         check_loss(value)
 
