@@ -23,6 +23,7 @@ from velo.architectures.velo import (
     matrices,
     parameter_mlp,
     passes,
+    unit,
 )
 from velo.architectures.velo.architecture import MAX_LOG_STEP, Moments, VeLO
 from velo.learned_optimizer import Theta
@@ -42,6 +43,7 @@ class TensorState(NamedTuple):
 
 class State(NamedTuple):
     step: Int[jax.Array, ""]
+    unit: Float[jax.Array, ""]
     tensors: list[TensorState]
     initial_size: Float[jax.Array, " tensors"]
     usual: guard.Usual
@@ -76,6 +78,7 @@ def bind(architecture: VeLO, theta: Theta, num_steps: int) -> optax.GradientTran
         leaves = [jnp.asarray(leaf, jnp.float32) for leaf in jax.tree.leaves(params)]
         return State(
             step=jnp.zeros((), jnp.int32),
+            unit=jnp.zeros(()),
             tensors=[start(leaf, view) for leaf, view in zip(leaves, views(architecture, leaves), strict=True)],
             initial_size=jnp.stack([jnp.sqrt(jnp.mean(jnp.square(leaf))) for leaf in leaves]),
             usual=guard.init_usual(),
@@ -100,7 +103,10 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     decays = architecture.decays
 
     grads = [grad.astype(jnp.float32) for grad in treedef.flatten_up_to(grads)]
-    factor, usual = guard.shorten(state.usual, grads)
+    square = guard.squared_norm(grads)
+    own_unit = unit.measure(state.unit, square / sum(grad.size for grad in grads))
+    factor, usual = guard.shorten(state.usual, own_unit**2 * square)
+    factor = factor * own_unit
     tensors, columns, inner_products, rotated_sums, of_bases = [], [], [], [], []
     all_views = views(architecture, leaves)
     for leaf, grad, tensor, view in zip(leaves, grads, state.tensors, all_views, strict=True):
@@ -145,12 +151,16 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     updates = []
     for index, (leaf, x, view) in enumerate(zip(leaves, columns, all_views, strict=True)):
         network = jax.tree.map(lambda layer, index=index: layer[index], networks)
-        scales = jax.lax.rsqrt(squares[index] + 1e-30).reshape(*[1] * leaf.ndim, -1)
+        scales = jax.lax.rsqrt(squares[index] + 1e-30)
+        if view is not None:
+            scales = scales.at[jnp.array(rules.OF_PARAMETERS)].set(0.0)
+        scales = scales.reshape(*[1] * leaf.ndim, -1)
         direction, magnitude = jnp.moveaxis(_apply_mlp(network, x * scales), -1, 0)
         magnitude = jnp.clip(magnitude, -passes.MAX_LOG_MAGNITUDE, passes.MAX_LOG_MAGNITUDE)
         epsilon = new_distance.estimate * passes.EPSILON
         limit = decays.max_direction * x[..., -1]
         nominal = jnp.clip(x[..., 3], -limit, limit) / (x[..., -1] + epsilon)
+        direction = jnp.where(x[..., -1] > 0, direction, 0.0)
         size = jnp.minimum(1.0, jnp.sqrt(squares[index][6]))
         log_step = jnp.clip(controls.log_step[index], -MAX_LOG_STEP, MAX_LOG_STEP)
         scale = rate * jnp.exp(log_step)
@@ -160,12 +170,13 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
             share = jnp.clip(controls.elementwise[index], 0.0, 1.0)
             adam = tensor.momenta[..., 0] / (jnp.sqrt(tensor.adam_second_moment) + epsilon)
             step = (1.0 - share) * _rotation(view, tensor.vectors, back=True)(step)
+            seen = tensor.adam_second_moment > 0
             norms = jnp.sqrt(jnp.sum(step**2) * jnp.sum(adam**2))
             cosine = jnp.where(norms > 0, jnp.sum(step * adam) / jnp.where(norms > 0, norms, 1.0), 0.0)
             tensors[index] = tensor._replace(alignment=cosine)
-            step = step + share * scale * rules.adam_correction(state.step, 0.9, 0.999) * adam
+            step = jnp.where(seen, step + share * scale * rules.adam_correction(state.step, 0.9, 0.999) * adam, 0.0)
         updates.append(-step.astype(leaf.dtype))
-    state = State(state.step + 1, tensors, state.initial_size, usual, new_distance, loss_history, lstm)
+    state = State(state.step + 1, own_unit, tensors, state.initial_size, usual, new_distance, loss_history, lstm)
     return treedef.unflatten(updates), state
 
 
@@ -230,7 +241,7 @@ def _accumulate(decays, tensor: TensorState, weighted, rotated, rate) -> TensorS
 def _features(tensor: TensorState, rotate, weighted, weight) -> Float[jax.Array, "*shape features"]:
     root = jnp.sqrt(tensor.second_moment)
     inverse = jnp.where(tensor.second_moment > passes.TINY_MOMENT, 1.0 / root, 0.0)
-    single = jnp.stack([weighted, rotate(weight), rotate(weight - tensor.initial)], axis=-1)
+    single = jnp.stack([weighted, weight, weight - tensor.initial], axis=-1)
     momenta = jnp.stack([rotate(tensor.momenta[..., index]) for index in range(tensor.momenta.shape[-1])], axis=-1)
     scaled = momenta * inverse[..., None]
     return jnp.concatenate([single, momenta, scaled, jnp.stack([weighted * inverse, inverse, root], axis=-1)], axis=-1)

@@ -155,7 +155,8 @@ def load_weights(
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     structure = jax.tree.structure(specification)
-    return optimizer, structure.unflatten([jnp.asarray(arrays[name]) for name in leaves])
+    with jax.ensure_compile_time_eval():  # constants, also where a program is being traced
+        return optimizer, structure.unflatten([jnp.asarray(arrays[name]) for name in leaves])
 
 
 def weights_info(path: str | os.PathLike, *, companion: str | os.PathLike | None = None) -> WeightsInfo:

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from velo.architectures import single_precision
 from velo.architectures.published import accumulators, parameter_network, two_passes
 from velo.architectures.published.arrangement import Arrangement, Factored
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
 STEP_TIMESCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
@@ -53,6 +54,7 @@ class AdafacMLP(LearnedOptimizer):
             if not 0 <= decay < 1:
                 raise ValueError(f"AdafacMLP: decays must be in [0, 1), got {decay}")
 
+    @single_precision.initialization
     def init(self, key: PRNGKeyArray) -> Theta:
         sizes = (NUM_INPUTS, *[self.mlp_width] * self.mlp_depth, 2)
         return {
@@ -69,15 +71,11 @@ class AdafacMLP(LearnedOptimizer):
         def init(params):
             return State(jnp.zeros((), jnp.int32), *two_passes_of(jax.tree.leaves(params)).init())
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            check_update_arguments(params, value)
-            if not jax.tree.leaves(params):
-                return updates, state
-            with jax.default_matmul_precision("highest"):
-                return self._update(theta, updates, state, params)
+        def update(updates, state, params, loss):
+            del loss
+            return self._update(theta, updates, state, params)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
     def _update(self, theta, grads, state, params):
         leaves, treedef = jax.tree.flatten(params)

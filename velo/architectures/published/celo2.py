@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from velo.architectures import single_precision
 from velo.architectures.published import accumulators, parameter_network
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Int, PRNGKeyArray
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
@@ -60,6 +61,7 @@ class Celo2(LearnedOptimizer):
         if not 0 <= self.warmup_fraction < 1:
             raise ValueError(f"Celo2: warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
 
+    @single_precision.initialization
     def init(self, key: PRNGKeyArray) -> Theta:
         sizes = (NUM_INPUTS, *[self.mlp_width] * self.mlp_depth, NUM_OUTPUTS)
         return {"network": jax.tree.map(lambda leaf: leaf[0], parameter_network.init_bank(key, 1, sizes))}
@@ -77,14 +79,12 @@ class Celo2(LearnedOptimizer):
         def init(params):
             return tx.init(_float32(params))
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            check_update_arguments(params, value)
-            with jax.default_matmul_precision("highest"):
-                updates, state = tx.update(_float32(updates), state, _float32(params))
+        def update(updates, state, params, loss):
+            del loss
+            updates, state = tx.update(_float32(updates), state, _float32(params))
             return jax.tree.map(lambda step, leaf: step.astype(leaf.dtype), updates, params), state
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
     def _rate(self, count, num_steps):
         """Learning rate of step `count`, counted from 0. Deviation: the warm-up starts above zero: no step is

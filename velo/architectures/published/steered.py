@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from velo.architectures import single_precision
 from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures.published import accumulators, hypernetwork, loss_buffer, parameter_network, two_passes
 from velo.architectures.published.arrangement import Arrangement, Factored
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
@@ -94,6 +95,7 @@ class SteeredOptimizer(LearnedOptimizer):
         del theta
         return state
 
+    @single_precision.initialization
     def init(self, key: PRNGKeyArray) -> Theta:
         key_hypernetwork, key_bank = jax.random.split(key)
         sizes = (NUM_PARAMETER_FEATURES, *[self.mlp_width] * self.mlp_depth, NUM_OUTPUTS)
@@ -116,15 +118,10 @@ class SteeredOptimizer(LearnedOptimizer):
                 lstm=init_lstm(theta["hypernetwork"], len(leaves)),
             )
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            check_update_arguments(params, value)
-            if not jax.tree.leaves(params):
-                return updates, state
-            with jax.default_matmul_precision("highest"):
-                return self._update(theta, num_steps, updates, state, params, jnp.asarray(value))
+        def update(updates, state, params, loss):
+            return self._update(theta, num_steps, updates, state, params, loss)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
     def _update(self, theta, num_steps, grads, state, params, loss):
         leaves, treedef = jax.tree.flatten(params)

@@ -331,7 +331,7 @@ def leave(
         direction = old.momentum / (features.root(old.second_moment) + epsilon)
         for column, (a, b) in zip(sums, ((x, direction), (x, x), (direction, direction)), strict=True):
             column.append(jnp.sum(a * b, axis=(1, 2)))
-        mixed.append(x - share * direction)
+        mixed.append(jnp.where(old.second_moment > 0, x - share * direction, 0.0))  # without a gradient so far no step
     product, own, other = (plan.by_tensor(column) for column in sums)
     alignment = -product * _inverse_root(own) * _inverse_root(other)
     return plan.scatter(mixed, steps), state._replace(alignment=alignment)
