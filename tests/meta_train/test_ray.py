@@ -139,18 +139,3 @@ def test_a_killed_driver_is_resumed_to_the_same_theta(executor, tmp_path):
     subprocess.run([*command, "resume"], check=True, timeout=240)
     assert velo.weights_info(tmp_path / "run" / "weights.velo").digest == expected
     assert [line["step"] for line in read_metrics(tmp_path / "run")] == list(range(num_steps))
-
-
-def test_a_terminated_run_stops_after_its_step_and_can_go_on(tmp_path):
-    num_steps = 12
-    expected = digest(dataclasses.replace(TINY, num_steps=num_steps), tmp_path / "whole")
-    command = [sys.executable, "-c", DRIVER, str(tmp_path / "run"), str(num_steps), "local"]
-    driver = subprocess.Popen(command)
-    deadline = time.monotonic() + 120
-    while len(read_metrics(tmp_path / "run")) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    driver.send_signal(signal.SIGTERM)
-    assert driver.wait(timeout=60) == 0
-    assert 2 <= len(read_metrics(tmp_path / "run")) < num_steps
-    subprocess.run([*command, "resume"], check=True, timeout=240)
-    assert velo.weights_info(tmp_path / "run" / "weights.velo").digest == expected

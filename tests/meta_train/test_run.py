@@ -2,9 +2,12 @@
 
 import copy
 import dataclasses
+import functools
 import json
+import os
 import resource
 import shutil
+import signal
 import struct
 import time
 
@@ -16,8 +19,9 @@ from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttribut
 from tensorboardX.record_writer import masked_crc32c
 
 import velo
-from meta_train import checkpoint, initial_theta, learner, run_folder, run_log
+from meta_train import checkpoint, executor, initial_theta, learner, run_folder, run_log
 from meta_train.executor import LocalExecutor, WorkerStates
+from meta_train.programs import Programs
 from meta_train.run import NothingWorksError, run
 from meta_train.run_log import read_events, read_metrics, read_validation
 from meta_train.settings import Validation
@@ -27,6 +31,14 @@ from tests.meta_train.settings import TINY, TINY_FULL, with_execution
 from velo.architectures.velo.architecture import VeLO
 
 QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_programs():
+    """The runs of this file trace each architecture once: programs change nothing in the result."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "Programs", functools.cache(Programs))
+        yield
 
 
 def theta_digest(path):
@@ -56,6 +68,22 @@ def test_k_and_k_steps_are_2k_steps_to_the_bit(finished, tmp_path):
     assert theta_digest(path) == theta_digest(finished / "weights.velo")
     for ours, theirs in zip(read_metrics(tmp_path / "run"), read_metrics(finished), strict=True):
         assert ours["loss"] == theirs["loss"]
+
+
+def test_a_terminated_run_stops_after_its_step_and_can_go_on(finished, tmp_path, monkeypatch):
+    write = run_log.RunLog.write
+
+    def terminate_after_the_second(log, step, metrics):
+        write(log, step, metrics)
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(run_log.RunLog, "write", terminate_after_the_second)
+    run(TINY, tmp_path / "run", console=QUIET)
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == [0, 1]
+    monkeypatch.undo()
+    path = run(TINY, tmp_path / "run", resume=True, console=QUIET)
+    assert theta_digest(path) == theta_digest(finished / "weights.velo")
 
 
 def test_work_after_the_last_checkpoint_is_done_again(finished, tmp_path):

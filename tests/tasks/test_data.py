@@ -1,7 +1,9 @@
 """Data sets: what the table says about each is true of its arrays, and what is missing says how to get it."""
 
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -51,10 +53,23 @@ def test_modular_addition_is_right():
     assert len({tuple(row) for row in rows}) == 31**2
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(MissingDataError, match=r"needs scikit-image: pip install 'velo\[images\]'"):
-        SOURCES["coffee"].load()
+@pytest.mark.parametrize(
+    ("module", "name", "advice"),
+    [
+        ("skimage", "coffee", r"needs scikit-image: pip install 'velo\[images\]'"),
+        ("sklearn", "iris", r"needs scikit-learn: pip install 'velo\[tasks\]'"),
+    ],
+)
+def test_a_missing_package_is_named(monkeypatch, module, name, advice):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDataError, match=advice):
+        SOURCES[name].load()
+
+
+def test_importing_the_tasks_imports_no_data_library():
+    """It would be most of what a command or a Ray worker does before its first step."""
+    check = "import sys, tasks.fixed; assert not {'sklearn', 'pandas', 'skimage'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_unknown_data_set():
