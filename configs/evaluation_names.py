@@ -1,8 +1,7 @@
-"""The names that users type for an evaluation, and the contenders and tasks that they stand for.
+"""Turns the names that users type for an evaluation into contenders and tasks.
 
 An optimizer is `adam`, `nadamw_cosine@25`, `celo:weights.state`, `module:function` or `name=...` of any of these; tasks
-are a suite, names of tasks, or `module:attribute`. `NamedEvaluation.resolve` looks each name up once; from there on
-values travel.
+are a suite, names of tasks, or `module:attribute`. `NamedEvaluation.resolve` looks each name up once.
 """
 
 import dataclasses
@@ -28,7 +27,7 @@ PACKAGED = {"velo": "default", "light": "light", "untrained": "untrained"}
 GRAMMAR = "[NAME=] baseline | velo | light | untrained | NAME:WEIGHTS_FILE | module:function, then [@BUDGET]"
 BUDGETS = "@1 (the defaults), @25 (random search), @grid15 (learning rates), @optuna25"
 REFERENCE = "adam"
-"""The baseline that everything is relative to, tuned as its name says."""
+"""The baseline that every other optimizer is compared with; tuned."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,10 +185,10 @@ class ImportedFactory:
     """A user's function as the factory of a baseline, by reference: equal ones are equal, in every process."""
 
     module: str
-    """Whose source code is part of what determines a curve (`evaluation.curve_key`)."""
+    """Module of the function; its source code is part of a curve's key (`evaluation.curve_key`)."""
     attribute: str
     hyperparameters: tuple[str, ...]
-    """Those of its arguments that are."""
+    """The arguments that are hyperparameters."""
 
     def __call__(self, hyperparameters, num_steps):
         """The optax transformation for a run."""

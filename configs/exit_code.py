@@ -1,4 +1,4 @@
-"""The exit status of a command: a user's mistake is one line on stderr, an error of ours keeps its traceback."""
+"""The exit status of a command: a user's mistake is one line on stderr; our own errors keep their traceback."""
 
 import sys
 from collections.abc import Callable

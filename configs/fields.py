@@ -1,4 +1,4 @@
-"""The fields of nested settings by their names on a command line."""
+"""Finds and sets the fields of nested settings by the names that they have on a command line."""
 
 import copy
 import dataclasses

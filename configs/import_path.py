@@ -1,8 +1,8 @@
-"""The import path of a command: a user's modules are found, and none hides a package of ours.
+"""The import path of a command: finds the user's modules, and keeps them from hiding a package of ours.
 
-A command finds modules in the folder where it is typed. That folder comes last on the path, and our packages are
-imported before it is there at all, so that a folder that holds `tasks/` or `evaluation.py` does no harm. (`python -m`
-puts the folder first, and an installation in development comes after every folder of the path.)
+A command finds modules in the folder where it is typed. That folder is put last on the path, after our packages were
+imported, so a folder that holds `tasks/` or `evaluation.py` does no harm. (`python -m` puts the folder first, and an
+editable installation comes after every folder of the path.)
 """
 
 import importlib

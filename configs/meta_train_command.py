@@ -21,7 +21,7 @@ class Options:
     resume: bool = False
     """Go on with the run in that folder from its last checkpoint; without --out, with the preset's last run."""
     dry_run: bool = False
-    """Print the plan with its predicted cost, and do nothing."""
+    """Print what the run would do and cost, and do nothing."""
     address: str | None = None
     """Ray cluster to run on, such as `auto`: short for --execution.executor ray --execution.address ..."""
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     from configs.meta_training import PRESETS  # the environment has to stand before JAX is imported
-    from meta_train import plan
+    from meta_train import predicted_cost
     from meta_train.checkpoint import CheckpointError
     from meta_train.run import NothingWorksError, run
     from meta_train.run_folder import RunFolderError
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if settings.execution.executor == "ray":
             environment.keep_off_accelerators()
         if options.dry_run:
-            plan.show(settings, Console())
+            predicted_cost.show(settings, Console())
             return
         find = output_folder.latest if options.resume else output_folder.new
         run(settings, out=options.out or find(preset), resume=options.resume)

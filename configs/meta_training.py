@@ -26,13 +26,15 @@ _CLUSTER = MetaTraining(
 
 @dataclasses.dataclass(frozen=True)
 class _Phase:
+    """What differs between VeLO's phases."""
+
     min_steps: int
     max_steps: int
     accumulate_steps: int
     max_staleness: int
     family_steps: int
     mixture: str
-    """Its name; the mixture has the phase's augmentation and caps on a step's time."""
+    """Name of the mixture, which has the phase's augmentation and caps on the time of a step."""
 
 
 _PHASES = (

@@ -1,6 +1,6 @@
-"""What a command line names: something that is bundled, by its name, or a user's own, by `module:attribute`.
+"""Turns a name of a command line into a value: a bundled one, or a user's own by `module:attribute`.
 
-Each name is looked up here, once. Below the commands travel the values themselves.
+Each name is looked up here, once. Below the commands travel values.
 """
 
 import difflib

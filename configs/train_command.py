@@ -1,4 +1,4 @@
-"""The command `python -m velo train TASK`: a quick try of weights on one training problem."""
+"""The command `python -m velo train TASK`: a quick trial of weights on one training problem."""
 
 import argparse
 import sys
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     parser.add_argument("task", help="a task of a suite, such as mlp_breast_cancer, or module:name of one's own")
     parser.add_argument("--weights", default="default", help="a weights file, default or untrained")
     parser.add_argument("--num-steps", type=int, help="length of the run; by default the task's own")
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> Fitted:
-    """Trains and says how it went.
+    """Trains, prints the history, and draws it if asked to.
 
     Raises:
         ValueError: there is no such task, or an option is out of range.
@@ -71,7 +72,7 @@ def resolve(name: str) -> tuple[TaskFamily, int | None]:
 
 
 def train(family: TaskFamily, num_steps: int, weights: Any, seed: int) -> Fitted:
-    """One run of a task family, with a loss on held-out data ten times on the way."""
+    """One run of a task family, with ten evaluations of the loss on held-out data."""
     data, valid_data = family.load()
     key_draw, key_init, key_train, key_valid = jax.random.split(jax.random.key(seed), 4)
     draw = family.draw(key_draw)

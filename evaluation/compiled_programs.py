@@ -1,7 +1,7 @@
-"""Programs compiled ahead of time: a bounded cache of them, and clocks that keep compiling apart from running.
+"""Compiles programs ahead of time, keeps a bounded number of them, and measures compiling and running apart.
 
-The cache belongs to whoever makes it. Dropping a program frees it, memory maps included, and leaves JAX's own caches
-and those of other programs in the process alone.
+The cache belongs to the object that made it. Dropping a program frees it with its memory maps; JAX's own caches and
+other programs of the process are left alone.
 """
 
 import collections
@@ -19,13 +19,13 @@ of tasks and optimizers ran out of them when all programs were kept."""
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CompiledProgram:
-    """An executable and what its compilation took."""
+    """An executable and the time that its compilation took."""
 
     executable: Any
     compile_seconds: float
 
     def memory_bytes(self) -> int | None:
-        """Arguments, results and temporaries by XLA's account; None where the backend keeps none."""
+        """Bytes of arguments, results and temporaries by XLA's analysis; None if the backend has none."""
         try:
             memory = self.executable.memory_analysis()
         except (RuntimeError, NotImplementedError):
@@ -41,7 +41,7 @@ class CompiledProgram:
 
 
 class CompiledPrograms:
-    """At most `max_programs` programs; the one that was not used for longest goes first."""
+    """At most `max_programs` programs; the one that was used least recently is dropped first."""
 
     def __init__(self, max_programs: int = MAX_PROGRAMS):
         if max_programs < 1:
@@ -54,7 +54,7 @@ class CompiledPrograms:
         return len(self._programs)
 
     def get(self, function: Callable, static: tuple, *arguments: Any) -> CompiledProgram:
-        """`function(*static, *arguments)` as a program of `arguments`, compiled unless it is here.
+        """The program of `function(*static, *arguments)`, compiled if it isn't kept.
 
         Args:
             function: at module level, so that it is the same object at every call.
@@ -76,7 +76,7 @@ class CompiledPrograms:
 
 
 def _compile(function: Callable, static: tuple, treedef: Any, types: tuple) -> CompiledProgram:
-    """Compiles from types alone, before anything runs, so that compilation isn't mistaken for a part of the run."""
+    """Compiles from types alone, before the run starts, so that compilation isn't counted as a part of the run."""
 
     # A function of its own for every program: JAX's caches refer to functions weakly, so that all it keeps for this one
     # is freed with it. A single jitted function would keep every program that was ever made from it.
@@ -93,7 +93,7 @@ def _compile(function: Callable, static: tuple, treedef: Any, types: tuple) -> C
 
 
 class Stopwatch:
-    """Calls programs for one run, and adds up the seconds of running them and of having compiled them."""
+    """Calls the programs of one run, and adds up the seconds that running and compiling them took."""
 
     def __init__(self, programs: CompiledPrograms):
         self.seconds = 0.0
@@ -102,7 +102,7 @@ class Stopwatch:
         self._called: dict[CompiledProgram, None] = {}
 
     def call(self, function: Callable, static: tuple, *arguments: Any) -> Any:
-        """The result of `function(*static, *arguments)`, when it is there."""
+        """The result of `function(*static, *arguments)`; returns when it is computed."""
         program = self._programs.get(function, static, *arguments)
         self._called[program] = None
         begin, cpu_begin = time.perf_counter(), time.process_time()
@@ -113,10 +113,10 @@ class Stopwatch:
 
     @property
     def compile_seconds(self) -> float:
-        """Of all programs that were called, whenever they were compiled."""
+        """Seconds of compiling all programs that were called, whenever they were compiled."""
         return sum(program.compile_seconds for program in self._called)
 
     def memory_bytes(self) -> int | None:
-        """Of the largest program that was called; None where the backend keeps no account."""
+        """Memory of the largest program that was called; None if the backend doesn't tell."""
         found = [program.memory_bytes() for program in self._called]
         return max((number for number in found if number is not None), default=None)

@@ -2,7 +2,7 @@
 
 That is: the task and its data, the number of steps, the optimizer, its theta and hyperparameters, the seed, the
 versions of JAX and optax, the backend, and the source code that computes the run. A change to any of them gives another
-key, so that a stored curve is never mistaken for one of today's code.
+key, so a curve that older code computed is never taken for one of today's.
 """
 
 import dataclasses
@@ -21,27 +21,26 @@ import numpy as np
 from evaluation.baselines import Baseline
 from evaluation.settings import Contender
 from evaluation.training import Lane
-from tasks import prng
 from tasks.family import TaskFamily
 from tasks.fixed import FixedTask
 from velo.architectures.velo import kernel
 
 FORMAT = 2
-"""Raise it when what a stored curve means changes."""
+"""Increase it when the meaning of a stored curve changes."""
 DISTRIBUTIONS = ("jax", "jaxlib", "optax", "velo")
-RUN_SOURCES = ("tasks", prng.__name__, "evaluation.training", "evaluation.step_sizes")
-"""Packages and modules whose code takes part in every run: the tasks, the random numbers behind their batches, and
-the loop around them."""
+RUN_SOURCES = ("tasks", "evaluation.training", "evaluation.step_sizes")
+"""Packages and modules whose code takes part in every run: the tasks with the random numbers behind their batches
+(`tasks.prng`), and the loop around them."""
 
 
 def versions() -> dict[str, str]:
-    """Of the distributions that compute a run."""
+    """Versions of the distributions that compute a run."""
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
 
 
 @functools.cache
 def _source_digest(*modules: str) -> str:
-    """Of the Python files of modules and packages: a version alone doesn't change while code is worked on."""
+    """Digest of the Python files of modules and packages; a version alone doesn't change during development."""
     digest = hashlib.sha256()
     for name in modules:
         spec = importlib.util.find_spec(name)
@@ -55,7 +54,7 @@ def _source_digest(*modules: str) -> str:
 
 
 def tree_digest(tree) -> str:
-    """Of the paths, types, shapes and values of a pytree of arrays."""
+    """Digest of the paths, types, shapes and values of a pytree of arrays."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.asarray(leaf)
@@ -65,12 +64,12 @@ def tree_digest(tree) -> str:
 
 @functools.cache
 def _data_digest(family: TaskFamily) -> str:
-    """Of the family's training and validation data."""
+    """Digest of the family's training and validation data."""
     return tree_digest(family.load())
 
 
 def _module(kind: object) -> str:
-    """The module of a class or function, or the one that a factory says is its own (`module`)."""
+    """The module of a class or function; for a factory, the module that its attribute `module` names."""
     return getattr(kind, "module", None) or getattr(kind, "__module__", None) or ""
 
 
@@ -83,7 +82,7 @@ def _parts(settings: Any) -> Iterator[Any]:
 
 
 def sources(task: FixedTask, contender: Contender) -> list[str]:
-    """Modules and packages whose code computes the curve: ours, and the user's own task's and optimizer's."""
+    """Modules and packages whose code computes the curve: ours, and those of the user's own task and optimizer."""
     optimizer = contender.optimizer
     modules = {_module(type(part)) for part in _parts(task.family)}
     modules.add(_module(optimizer.factory if isinstance(optimizer, Baseline) else type(optimizer)))
@@ -98,7 +97,7 @@ def sources(task: FixedTask, contender: Contender) -> list[str]:
 def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_valid_batches: int) -> dict:
     """The part of a key that all runs of a contender on a task share, as JSON values.
 
-    Neither the name in the report nor the choice of hyperparameters is part of it.
+    The name in the report and the way hyperparameters are chosen are no part of it.
     """
     optimizer = contender.optimizer
     return {

@@ -72,7 +72,9 @@ class CurveStore:
             raise OSError(f"can't write curves to {self.folder}: {error.strerror or error}") from None
 
     def path(self, key: str, curve: Curve) -> Path:
-        """Where a curve is written. The file's name is for people; the key at its end finds it again."""
+        """Where a curve is written. People read the first part of the file's name; the key at its end finds it
+        again.
+        """
         readable = re.sub(r"[^A-Za-z0-9_]+", "_", f"{curve.task}-{curve.optimizer}".lstrip("_.")).strip("_")
         return self.folder / f"{readable or 'curve'}-{key}.parquet"
 

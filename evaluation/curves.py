@@ -1,4 +1,4 @@
-"""The curves of an evaluation: of one run, of one contender on one task, of all of them."""
+"""The curves of an evaluation: one run, one contender on one task, all of them."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ class Cost:
     seconds: float
     """Wall-clock time without compilation, divided by the number of lanes that ran together."""
     cpu_seconds: float
-    """Processor time of the same, over all threads. On an accelerator, that of the host."""
+    """The same in processor time, over all threads; on an accelerator, of the host."""
     compile_seconds: float
     """Wall-clock time of compiling the programs of the run, not divided among the runs that shared them."""
     state_bytes: int
@@ -54,7 +54,7 @@ class Curve:
     """[checkpoints] float32, over the same batches of the validation split at every checkpoint."""
     cost: Cost
     step_sizes: StepSizes | None = None
-    """Of learned optimizers only."""
+    """Recorded for learned optimizers only."""
     key: str = ""
     """The key under which it is stored (`evaluation.curve_key`)."""
 
@@ -113,7 +113,9 @@ class Entry:
 
     @property
     def at_edge(self) -> bool:
-        """Whether the chosen learning rate is the least or the greatest that was tried: a better may lie outside."""
+        """Whether the chosen learning rate is the least or the greatest that was tried; a better one may lie
+        outside.
+        """
         rates = self.rates
         return self.is_tuned and rates is not None and rates[self.chosen] in (rates.min(), rates.max())
 

@@ -65,7 +65,7 @@ def _so_far(
     notes: Sequence[str],
     meta_training: Sequence[tuple[int, float]],
 ) -> SavedEvaluation:
-    """The evaluation with these entries; tasks on which a contender is missing are left out of the results."""
+    """The finished part of the evaluation; results leave out tasks on which a contender is missing."""
     num_contenders = len(evaluation.contenders)
     names = [entry.task for entry in entries]
     tasks = tuple(task.name for task in evaluation.tasks if names.count(task.name) == num_contenders)
@@ -79,7 +79,7 @@ def _so_far(
 
 
 def _entries(sweep: Sweep, evaluation: Evaluation, console: Console) -> Iterator[Entry]:
-    """One entry a pair, with a bar that counts training steps."""
+    """The entry of every pair, with a progress bar that counts training steps."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     )  # fmt: skip

@@ -19,10 +19,10 @@ from tasks.fixed import FixedTask
 
 
 def fill(evaluation: Evaluation, folder: Path, console: Console) -> None:
-    """Runs every contender on every task, `evaluation.num_workers` pairs at a time, and stores the curves in `folder`.
+    """Trains every contender on every task, `evaluation.num_workers` pairs at a time; the curves go to `folder`.
 
-    On the cluster that the environment variable RAY_ADDRESS names, or on one of its own on this machine. What crosses
-    to a worker are the values themselves; classes and functions of the user's own modules are imported there.
+    It uses the cluster that the environment variable RAY_ADDRESS names, or starts one on this machine. Workers receive
+    values; they import classes and functions of the user's own modules.
 
     Raises:
         ValueError: in one line, if Ray isn't installed.

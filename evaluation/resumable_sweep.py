@@ -20,12 +20,12 @@ from evaluation.training import Lane, Trainer
 from tasks.fixed import FixedTask
 
 OnSteps = Callable[[int], None]
-"""Told the number of training steps that were just done, or found in the store."""
+"""Called with the number of training steps that were just done, or found in the store."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Gets the curves that a procedure asks for, and keeps every curve in the store."""
+    """Gets the curves that a procedure asks for: reads those in the store, trains and stores the others."""
 
     procedure: Procedure
     reference: str
@@ -133,5 +133,5 @@ class Sweep:
 
 
 def _mean_final_loss(curves: Sequence[Curve]) -> float:
-    """By which settings are ranked."""
+    """The number that ranks settings: the mean final loss over the tuning seeds."""
     return float(np.mean([final_loss(curve.train_loss) for curve in curves]))

@@ -43,7 +43,7 @@ def save(out: Path, evaluation: Evaluation, saved: SavedEvaluation) -> None:
 
     Args:
         evaluation: what was asked for.
-        saved: what there is of it.
+        saved: the part of it that is finished.
 
     Raises:
         OSError: in one line, if the file can't be written.
@@ -160,7 +160,7 @@ def merge(first: Path, second: Path) -> SavedEvaluation:
 
 
 def _description(evaluation: Evaluation) -> dict[str, Any]:
-    """What was asked for, as JSON values: equal for equal evaluations."""
+    """The evaluation that was asked for, as JSON values; equal for equal evaluations."""
     return {
         "suite": evaluation.title,
         **dataclasses.asdict(evaluation.procedure),
@@ -176,7 +176,9 @@ def _description(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _source(value: Any) -> str:
-    """`module:attribute` of the class; a baseline's name, which is that of its function if it is the user's own."""
+    """`module:attribute` of the class; for a baseline its name, which is that of its function if it is the user's
+    own.
+    """
     return value.name if isinstance(value, Baseline) else f"{type(value).__module__}:{type(value).__qualname__}"
 
 
@@ -195,7 +197,7 @@ def _entry_to_json(entry: Entry) -> dict[str, Any]:
 
 
 def _keys(curves: Sequence[Curve]) -> list[str]:
-    """In the order of the curves."""
+    """The keys of the curves, in their order."""
     return [curve.key for curve in curves]
 
 
@@ -218,7 +220,7 @@ def _entry_from_json(content: Mapping[str, Any], store: CurveStore) -> Entry:
 
 
 def _curve(key: str, store: CurveStore) -> Curve:
-    """A curve that has to be there."""
+    """The curve with this key; an error if it is missing."""
     curve = store.get(key)
     if curve is None:
         raise ValueError(f"the curve {key} is missing from {store.folder}")

@@ -22,7 +22,7 @@ from velo.learned_optimizer import LearnedOptimizer, Theta
 Optimizer = Baseline | LearnedOptimizer
 """The static half of an optimizer, hashed by value."""
 MAX_SEEDS = 10_000
-"""Reporting seeds lie below, tuning seeds at and above this number, so that no run is both."""
+"""Reporting seeds are below this number and tuning seeds start at it, so that no run is both."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Contender:
 
     @property
     def label(self) -> str:
-        """What stored curves call it: the same however a baseline is tuned."""
+        """The name in stored curves; it doesn't depend on how a baseline is tuned."""
         return self.optimizer.name if isinstance(self.optimizer, Baseline) else self.name
 
 

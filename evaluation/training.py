@@ -1,7 +1,7 @@
-"""Trains one contender on one task, in the lanes of one compiled program, into curves.
+"""Trains one contender on one task and returns its curves; lanes are runs that one compiled program advances together.
 
-A lane is a run with its own hyperparameters and seed. The seed alone gives the task's draw, the initial parameters, the
-order of the data and the validation batches, so that every optimizer faces the same problem under a seed.
+A lane is a run with its own hyperparameters and seed. The seed alone determines the task's draw, the initial
+parameters, the order of the data and the validation batches, so every optimizer gets the same problem under a seed.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from tasks.fixed import FixedTask
 from velo.learned_optimizer import LearnedOptimizer, Theta
 
 PURPOSES = ("draw", "init", "train", "valid")
-"""What keys are for. The position gives the key: append only."""
+"""What keys are used for. The position gives the key, so append only."""
 
 
 @dataclasses.dataclass(frozen=True)

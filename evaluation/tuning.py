@@ -27,13 +27,13 @@ Tried = tuple[Setting, float]
 """A setting and its mean final loss over the tuning seeds, inf where one diverged."""
 OPTUNA_SEED = 0
 OPTUNA_MAX_LOSS = 1e30
-"""What Optuna is told for an infinite loss, which it doesn't take."""
+"""Loss that Optuna gets in place of an infinite one, which it refuses."""
 
 
 class Tuner(abc.ABC):
-    """A strategy to choose hyperparameters: a frozen dataclass.
+    """A strategy for choosing hyperparameters: a frozen dataclass.
 
-    It has to be deterministic in what was tried, so that an interrupted search goes on as it would have.
+    Its proposals depend on what was tried and on nothing else, so an interrupted search continues as it would have.
     """
 
     @abc.abstractmethod

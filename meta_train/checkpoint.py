@@ -27,8 +27,8 @@ class CheckpointError(ValueError):
 class Checkpoints:
     """The last few checkpoints of a run's folder. A write is atomic and never touches an earlier checkpoint.
 
-    Each has a manifest with the digests of its files, so that damage is found before anything is read, and with the
-    facts that are no arrays. Checkpoints are written in a thread of their own, one at a time.
+    Each checkpoint has a manifest, a JSON file with the digests of its files, so that damage is found before anything
+    is read, and with the values that aren't arrays. A thread writes the checkpoints, one at a time.
     """
 
     def __init__(

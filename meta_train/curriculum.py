@@ -52,7 +52,7 @@ class Curriculum:
         return min(max(segments * episodes.segment_steps, episodes.min_steps), episodes.max_steps)
 
     def mixture(self, first: Mixture, step: int) -> Mixture:
-        """What families are sampled from at an outer step; `first` until the first of `mixtures` begins."""
+        """The mixture to sample families from at an outer step; `first` until the first of `mixtures` begins."""
         mixture = first
         for later, start in zip(self.mixtures, self.mixture_starts, strict=True):
             mixture = later if start <= step else mixture

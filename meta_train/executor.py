@@ -1,4 +1,4 @@
-"""The interface of an executor, which has the workers' contributions computed, and the reference implementation.
+"""The interface of an executor, which gets the workers' contributions computed, and the reference implementation.
 
     executor = LocalExecutor(settings)
     try:
@@ -10,7 +10,7 @@
     finally:
         executor.close()
 
-An executor of one's own sends `worker.attempt` to other processes. `RayExecutor` is the example.
+An executor of one's own sends `worker.attempt` to other processes; `meta_train.ray_executor` is an example.
 """
 
 import abc

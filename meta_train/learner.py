@@ -12,12 +12,12 @@ from velo.learned_optimizer import Theta
 
 
 class Contribution(NamedTuple):
-    """What one logical worker found in one of its steps."""
+    """What one logical worker returns for one of its steps."""
 
     worker: int
     step: int  # the worker's own
-    theta_step: int  # outer steps that theta had behind it
-    grad: Theta | None  # None where it is still to be rebuilt from the coefficients
+    theta_step: int  # outer steps done when its theta was current
+    grad: Theta | None  # None if it has to be rebuilt from the coefficients
     loss: float
     num_nonfinite: int
     num_inner_steps: int
@@ -43,7 +43,7 @@ class LearnerState(NamedTuple):
 
 
 class UpdateMetrics(NamedTuple):
-    """What an outer step says about itself in the log."""
+    """What the log says of an outer step."""
 
     loss: float
     grad_norm: float
@@ -110,5 +110,5 @@ def is_finite(contribution: Contribution) -> bool:
 
 
 def num_bytes(contribution: Contribution) -> int:
-    """Bytes of its arrays: what it costs to send, apart from some dozens of bytes around them."""
+    """Bytes of its arrays, which is nearly all that is sent."""
     return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves((contribution.grad, contribution.coefficients)))

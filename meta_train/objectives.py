@@ -23,7 +23,7 @@ class Objective:
     """Fresh batches on which a loss is estimated, if it isn't a training loss."""
 
     at_end: ClassVar[bool] = False
-    """Whether `end` gives the meta-loss, or `weights` does."""
+    """Whether `end` gives the meta-loss, instead of `weights`."""
 
     def __post_init__(self):
         if self.num_batches < 1:
@@ -42,7 +42,7 @@ class Objective:
 
 @dataclasses.dataclass(frozen=True)
 class WeightedCurve(Objective):
-    """The whole curve, with an additional weight on its end.
+    """A weighted mean of the whole curve, with additional weight on its end.
 
     Training losses are those of the inner steps. A validation loss is estimated at the end of each segment and gets the
     weight of the whole segment.

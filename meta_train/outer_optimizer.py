@@ -91,7 +91,7 @@ def _call(text: str) -> Any:
 
 
 def _value(node: ast.expr) -> Any:
-    """A literal, or a public function of optax applied to such values: nothing else is carried out."""
+    """A literal, or a public function of optax applied to such values; nothing else is evaluated."""
     if not isinstance(node, ast.Call):
         return ast.literal_eval(node)
     if not isinstance(node.func, ast.Name):

@@ -28,7 +28,9 @@ def this_process() -> Process:
 
 
 class Killer:
-    """An actor whose constructor kills another process of its node."""
+    """An actor whose constructor kills another process of its node; Ray's own kill can't end a process that is
+    stuck.
+    """
 
     def __init__(self, number: int):
         os.kill(number, signal.SIGKILL)
@@ -153,7 +155,7 @@ class Pool:
         return outcomes
 
     def _end_by_force(self, slot: Slot) -> None:
-        """Ray asks a process to exit, which one that is stuck may never hear: an actor beside it kills it."""
+        """Kills a process by an actor on the same node; Ray only asks a process to exit, which a stuck one ignores."""
         assert slot.process is not None
         options: Any = {"scheduling_strategy": NodeAffinitySchedulingStrategy(slot.process.node, soft=False)}
         killer = ray.remote(num_cpus=0, **options)(Killer).remote(slot.process.number)

@@ -1,4 +1,4 @@
-"""The interface of a problem, which an estimator differentiates: episodes that are advanced in segments."""
+"""The interface of a problem, whose meta-loss an estimator differentiates: episodes that advance in segments."""
 
 import abc
 from typing import Any, NamedTuple

@@ -11,7 +11,7 @@ from meta_train.estimators.base import GradientEstimator
 from meta_train.problem import Problem
 
 MAX_PROBLEMS = 64
-"""Problems whose programs are kept unless told otherwise; each takes hundreds of the process's memory maps."""
+"""Default number of problems whose programs are kept; each takes hundreds of the process's memory maps."""
 
 
 class Program(NamedTuple):
@@ -24,10 +24,9 @@ class Program(NamedTuple):
 
 
 class Programs:
-    """Keeps the programs of the problems that were used last, and frees the others.
+    """Keeps the programs of the problems that were used last, and drops the others.
 
-    The programs belong to the object: whoever holds it decides how long they live, and nothing else in the process
-    is recompiled when one is dropped.
+    The programs belong to this object and live as long as it does. Dropping one recompiles nothing else in the process.
     """
 
     def __init__(self, estimator: GradientEstimator, max_problems: int = MAX_PROBLEMS):

@@ -25,7 +25,7 @@ from velo.weights import check_saveable
 
 CHECKPOINTS_FOLDER = "checkpoints"
 MAX_EMPTY_STEPS = 10
-"""Outer steps in a row without a contribution after which a run gives up; at its start, one is enough."""
+"""Outer steps in a row without a contribution after which a run gives up; at the start of a run, one is enough."""
 
 GOOD_NEWS = ("worker_started", "started_from", "imitation_teacher", "imitated")
 """Events that the progress bar doesn't count as problems."""

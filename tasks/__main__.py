@@ -1,4 +1,4 @@
-"""`python -m tasks`: what tasks there are, what a mixture gives, and what one task looks like under Adam."""
+"""`python -m tasks`: lists tasks, samples mixtures, and shows what Adam does to a task."""
 
 import argparse
 import dataclasses
@@ -38,7 +38,7 @@ def _measures(family: TaskFamily) -> str:
 
 
 def describe_all() -> Iterable[str]:
-    """Lines about families, mixtures, suites and data sets."""
+    """Lines that list families, mixtures, suites and data sets."""
     yield "families (with their default architecture: parameters, predicted time of a step)"
     for name in sorted(FAMILIES):
         yield f"  {name:<26}{_measures(FAMILIES[name]())}"
@@ -56,7 +56,7 @@ def describe_all() -> Iterable[str]:
 
 
 def describe_mixture(mixture: TaskMixture | WeightedMixtures) -> str:
-    """Number of families, augmentation, normalisation and caps on a step."""
+    """Number of families, augmentation, normalisation, and cap on the time of a step."""
     weighted = mixture.parts if isinstance(mixture, WeightedMixtures) else ((mixture, 1.0),)
     parts = [part for part, _ in weighted if isinstance(part, TaskMixture)]
     num_families = len({family for part in parts for family, _ in part.families})
@@ -116,7 +116,7 @@ def describe_task(name: str, picture: Path | None = None) -> Iterable[str]:
 
 
 def time_suite(name: str, max_steps: int | None) -> Iterable[str]:
-    """A line for each task: what Adam at a rate of .003 does to its loss, and the processor time of the run."""
+    """A line for each task: losses of Adam at a rate of .003, and the processor time of the run."""
     for task in fixed.get_suite(name):
         task = dataclasses.replace(task, num_steps=min(task.num_steps, max_steps or task.num_steps))
         losses, seconds = adam_grid.time_run(task, SHOW_RATE)
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns 2 where the request makes no sense."""
+    """Runs a command; returns the exit status, 2 for a request that can't be met."""
     options = _parser().parse_args(arguments)
     try:
         if options.command == "list":

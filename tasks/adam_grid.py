@@ -1,4 +1,4 @@
-"""Adam over a grid of constant rates on one task: shows that a task is neither trivial nor impossible."""
+"""Adam on one task over a grid of constant rates, to show that the task is neither trivial nor impossible."""
 
 import functools
 import time
@@ -14,7 +14,7 @@ from tasks.fixed import FixedTask
 
 RATES = tuple(10.0 ** np.linspace(-5, 0, 15))
 TAIL_SHARE = 0.05
-"""Share of the steps whose mean loss stands for the final one."""
+"""Share of the steps, the last ones, whose mean loss is the final loss."""
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -36,8 +36,10 @@ def curves(task: FixedTask, rates, seeds) -> np.ndarray:
 
 
 class Timed(NamedTuple):
+    """One run and its processor time."""
+
     losses: np.ndarray  # [steps]
-    seconds: float  # of a processor, without compiling: the time of the run on one core
+    seconds: float  # of processor time, without compiling
 
 
 def time_run(task: FixedTask, rate: float) -> Timed:
@@ -51,15 +53,17 @@ def time_run(task: FixedTask, rate: float) -> Timed:
 
 
 def final_losses(losses: np.ndarray) -> np.ndarray:
-    """Mean of the last steps [lanes]; infinite where it is not a number."""
+    """Mean of the last steps [lanes]; infinite if it isn't finite."""
     tail = losses[:, -max(1, round(TAIL_SHARE * losses.shape[1])) :].mean(1)
     return np.where(np.isfinite(tail), tail, np.inf)
 
 
 class GridResult(NamedTuple):
+    """The best rate of a task and what it reaches."""
+
     first_loss: float
     best_rate: float
-    place: int  # of the best rate in the grid
+    place: int  # index of the best rate in the grid
     final_losses: np.ndarray  # [rates] of the tuning seed
     seed_losses: np.ndarray  # [seeds] at the best rate
 

@@ -30,13 +30,13 @@ PROBABILITIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Probabilities of each wrapper; independent of each other, but for the three kinds of reparametrisation."""
+    """Probability of each wrapper. They are independent, but at most one kind of reparametrisation is used."""
 
     reparametrize_global: float = 0.0
     reparametrize_tensor: float = 0.0
     reparametrize_parameter: float = 0.0
     decades: tuple[float, ...] = (1.0, 2.0, 3.0)
-    """Of the reparametrisation, one chosen at random."""
+    """Decades that a reparametrisation spans; one is chosen at random."""
     evolution_gradient: float = 0.0
     reduced_batch: float = 0.0
     reduced_precision: float = 0.0
@@ -47,7 +47,7 @@ class Augmentation:
     """Antithetic pairs of an estimated gradient, one chosen at random: a pair costs two evaluations of the loss."""
     min_batch_share: float = 0.1
     max_directions: int = 8
-    """Of a subsampled gradient, each as long as the parameters."""
+    """Most directions of a subsampled gradient; each takes the memory of the parameters."""
 
     def __post_init__(self):
         for name in PROBABILITIES:
@@ -62,7 +62,7 @@ class Augmentation:
             raise ValueError("Augmentation: evolution_pairs must not be empty")
 
     def apply(self, family: TaskFamily, rng: np.random.Generator) -> TaskFamily:
-        """`family` inside the wrappers that chance chose; what changes a single gradient lies inside a delay."""
+        """`family` inside randomly chosen wrappers; those that change a single gradient lie inside a delay."""
         kind, *chances = rng.random(7)
         decades = choice(rng, self.decades)
         for granularity in ("global", "tensor", "parameter"):

@@ -1,4 +1,4 @@
-"""The time of a training step, predicted from the lowered program before anything is compiled."""
+"""Predicts the time of a training step from its lowered program, before anything is compiled."""
 
 import functools
 import time
@@ -11,9 +11,9 @@ import numpy as np
 from tasks.family import TaskFamily
 
 FEATURES = ("step", "flops", "bytes accessed", "transcendentals", "calls")
-"""One, three sums of XLA's analysis of the lowered program, and how many operations run, whatever their size."""
+"""A constant one, three sums of XLA's cost analysis of the lowered program, and the number of operations that run."""
 SECONDS = (0.0, 3.26e-11, 1.75e-11, 3.57e-9, 1.88e-7)
-"""Seconds for one of each feature, by `calibrate` on one core of a virtual machine; see docs/tasks.md."""
+"""Seconds for one unit of each feature, from `calibrate` on one core of a virtual machine; see docs/tasks.md."""
 
 
 def _gradient(family: TaskFamily):
@@ -26,7 +26,9 @@ def _gradient(family: TaskFamily):
 
 
 def _count_calls(jaxpr: Any) -> float:
-    """Equations that run: those inside a scan once an iteration, a generator's rounds, which fuse, as one."""
+    """Number of operations that run: those inside a scan count once an iteration, a generator's rounds, which fuse,
+    as one.
+    """
     total = 0.0
     for equation in jaxpr.eqns:
         if equation.params.get("name") == "threefry":
@@ -40,7 +42,7 @@ def _count_calls(jaxpr: Any) -> float:
 
 @functools.cache
 def count(family: TaskFamily) -> tuple[float, ...]:
-    """The `FEATURES` of loss, gradients and batch; the data set has to be here."""
+    """The `FEATURES` of loss, gradients and batch; needs the family's data set."""
     return count_program(_gradient(family))
 
 
@@ -57,7 +59,7 @@ def predict_step_seconds(family: TaskFamily, seconds: tuple[float, ...] = SECOND
 
 
 def measure_step_seconds(family: TaskFamily, *, num_steps: int = 200) -> float:
-    """Processor seconds of loss, gradients and plain gradient descent a step; compiles."""
+    """Processor seconds of a step of plain gradient descent: loss, gradients and update. Compiles."""
     data = family.load()[0]
 
     @jax.jit
@@ -77,7 +79,7 @@ def measure_step_seconds(family: TaskFamily, *, num_steps: int = 200) -> float:
 
 
 def calibrate(features: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Non-negative seconds of each feature that predict [families, features] @ seconds with least relative errors."""
+    """Non-negative seconds for each feature, with least relative errors of [families, features] @ seconds."""
     from scipy.optimize import nnls
 
     scale = features.max(0)

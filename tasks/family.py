@@ -5,9 +5,9 @@
     train, valid = family.load()                # arrays, passed as arguments
     loss = family.loss(draw, params, family.batch(train, key_batch), key_loss)
 
-A family of one's own subclasses `TaskFamily` as a frozen dataclass with `draw`, `init`, `batch`, `loss` and
-`reference_loss`, and a field `dataset`, which is "none" if its data are generated. A mixture samples it by a class
-method `sample(rng, scale)`. `examples/own_task.py` is a whole one.
+A family of one's own is a frozen dataclass and subclasses `TaskFamily`. It implements `draw`, `init`, `batch`, `loss`
+and `reference_loss`, and has a field `dataset`, "none" if its data are generated. To be in a mixture it needs a class
+method `sample(rng, scale)` too. `examples/own_task.py` is a complete one.
 """
 
 import abc
@@ -39,7 +39,7 @@ class TaskFamily(abc.ABC):
     """
 
     dataset: str
-    """Name of the data set in `tasks.data`; its arrays are arguments of `batch`."""
+    """Name of the data set in `tasks.data`; `batch` gets its arrays as an argument."""
 
     def load(self) -> tuple[Data, Data]:
         """(training, validation) arrays of the family's data set, on the device, loaded once a process.

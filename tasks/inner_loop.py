@@ -1,4 +1,4 @@
-"""The one inner training loop, shared by meta-training and evaluation; not jitted itself."""
+"""The inner training loop that meta-training and evaluation share; its callers jit it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,12 +13,15 @@ from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 
 class InnerState(NamedTuple):
+    """What a run carries from step to step."""
+
     params: Params
     opt_state: Any
     step: Int[Array, ""]
 
 
 def start(family: TaskFamily, tx: optax.GradientTransformation, draw: Draw, key: PRNGKeyArray) -> InnerState:
+    """The state of a run before its first step."""
     params = family.init(draw, key)
     tx = family.wrap_optimizer(draw, tx)
     return InnerState(params, tx.init(params), jnp.zeros((), jnp.int32))
@@ -35,15 +38,16 @@ def train(
     num_steps: int,
     evaluation_params: Callable[[Any, Params], Params] | None = None,
 ) -> tuple[InnerState, Float[Array, " num_steps"]]:
-    """`num_steps` further inner steps and the training loss before each.
+    """Runs `num_steps` further inner steps; returns the state after them and the training loss before each.
 
-    The batch and the noise of a step depend on `key` and the step's number only, so that a run in segments equals
-    one run to the bit. The optimizer is told the loss (`value`) and may ask for it elsewhere (`obj_fn`, as optax's
-    second-order methods do).
+    The batch and the noise of a step depend on `key` and on the step's number only, so a run in segments equals a
+    single run to the bit. The optimizer gets the loss as `value`, and can evaluate it at other points (`obj_fn`, as
+    optax's second-order methods do).
 
     Args:
-        evaluation_params: (optimizer state, parameters) -> the point that the optimizer would return, for those that
-            take gradients elsewhere. The losses that come back are then those of this point, on the step's batch.
+        evaluation_params: (optimizer state, parameters) -> the point that the optimizer would return. Give it for
+            optimizers that take gradients at another point; the returned losses are then those of the returned
+            point, on the step's batch.
     """
     tx = optax.with_extra_args_support(family.wrap_optimizer(draw, tx))
 

@@ -13,7 +13,7 @@ class LearnedAdam(LearnedOptimizer):
     """Learns the logarithms of the rate, of one minus both decays and of epsilon."""
 
     learning_rate: float = 1e-3
-    """At the start, as the others are."""
+    """Initial value, as the other fields are."""
     first_decay: float = 0.9
     second_decay: float = 0.999
     epsilon: float = 1e-8

@@ -18,13 +18,17 @@ MULTIPLIER = 0.001
 
 
 class State(NamedTuple):
+    """Steps done and momenta."""
+
     step: Int[Array, ""]
     momenta: tuple[Any, ...]  # one tree a decay
 
 
 @dataclasses.dataclass(frozen=True)
 class LearnedMLP(LearnedOptimizer):
-    """Two outputs, a direction and the logarithm of a length, both small; inputs have a unit mean square a tensor."""
+    """Two small outputs a parameter, a direction and a log length; its inputs have a mean square of 1 over each
+    tensor.
+    """
 
     width: int = 32
     depth: int = 2

@@ -1,4 +1,4 @@
-"""Host-side sampling of random architectures from weighted families.
+"""Samples random architectures from weighted families, on the host.
 
 mixture = TaskMixture(((MLPClassifier, 3.0), (MyFamily, 1.0)))  # in my_module.py
 settings = MetaTraining(mixture=mixture)  # or: velo-meta-train laptop --mixture my_module:mixture
@@ -60,18 +60,18 @@ FAMILIES = {
         VisionTransformer,
     )
 }
-"""Families that know how to sample their architecture."""
+"""Families that can sample an architecture, by name."""
 
 Family = type[Any]  # of a `TaskFamily` with a class method sample(rng, scale)
 NORMALIZATIONS = ("linear", "logarithmic")
 MAX_REJECTIONS = 200
-"""Samples over the cap before a mixture gives up."""
+"""Samples above the cap on a step's time after which a mixture gives up."""
 MAX_PLACED = 50
-"""Of these, those in the place that was asked for: a family that the cap leaves nothing of gives way to others."""
+"""Samples from the family that was asked for; if all of them are above the cap, any family is sampled."""
 
 
 class Mixture(abc.ABC):
-    """What architectures are sampled from. Subclasses are frozen dataclasses, hashed by value, and picklable."""
+    """A distribution of architectures. Subclasses are frozen dataclasses, hashed by value, and picklable."""
 
     @abc.abstractmethod
     def sample(self, rng: np.random.Generator, place: float | None = None) -> TaskFamily:
@@ -79,8 +79,8 @@ class Mixture(abc.ABC):
 
         Args:
             rng: all randomness of the sample.
-            place: in [0, 1), a place among the families, which lie side by side and are as wide as their weights;
-                none takes a random one.
+            place: in [0, 1): chooses the family, as if the families lay side by side in [0, 1), each as wide as its
+                weight; None chooses one at random.
 
         Raises:
             ValueError: nothing can be sampled.
@@ -94,7 +94,7 @@ class Mixture(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class NamedMixture(Mixture):
-    """A mixture and what files and commands call it: a name of `MIXTURES`, or `module:attribute`."""
+    """A mixture with the name that files and commands use: a name of `MIXTURES`, or `module:attribute`."""
 
     name: str
     mixture: Mixture
@@ -106,29 +106,30 @@ class NamedMixture(Mixture):
         return self.mixture.sample(rng, place)
 
     def capped(self, max_step_seconds: float) -> Mixture:
-        """Without the name, which stands for the whole mixture."""
+        """The capped mixture, without the name: that stands for the whole mixture."""
         return self.mixture.capped(max_step_seconds)
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskMixture(Mixture):
-    """Families with their weights."""
+    """Families with their weights, and choices that all of them share."""
 
     families: tuple[tuple[Family, float], ...]
     augmentation: str = "none"
     """Named probabilities of `tasks.augmentation`."""
     image_datasets: tuple[str, ...] = ("digits",)
-    """What families of images choose from."""
+    """Data sets that families on images choose from."""
     text_datasets: tuple[str, ...] = ("python_help",)
-    """What language models choose from."""
+    """Data sets that language models choose from."""
     skip_missing: bool = False
-    """Leaves out data sets that are not on this machine: equal seeds then give equal families where equal sets are."""
+    """Whether to leave out data sets that this machine lacks. Equal seeds then give equal families only on
+    machines with the same data sets."""
     max_step_seconds: float | None = None
-    """Cap on the predicted time of a step (`tasks.cost`); none predicts nothing."""
+    """Cap on the predicted time of a step (`tasks.cost`); None has no cap and predicts nothing."""
     scale: int = 1
     """Factor on the largest widths and batches (and, less, depths and contexts): 1 suits a core, 16 an accelerator."""
     normalization: str = "logarithmic"
-    """Of losses: `TaskFamily.normalize`, or linear as VeLO's (`LinearlyNormalized`)."""
+    """Normalisation of losses: logarithmic as `TaskFamily.normalize`, or linear as VeLO's (`LinearlyNormalized`)."""
 
     def __post_init__(self):
         if not self.families:
@@ -162,9 +163,9 @@ class TaskMixture(Mixture):
         return dataclasses.replace(self, max_step_seconds=min(max_step_seconds, own))
 
     def sample(self, rng: np.random.Generator, place: float | None = None) -> TaskFamily:
-        """A random architecture on random data, perhaps augmented, drawn again while it is over the cap.
+        """A random architecture on a random data set, perhaps augmented; samples above the cap are drawn again.
 
-        Without `skip_missing`, a missing data set is an error where it is loaded.
+        Without `skip_missing`, a missing data set raises only when it is loaded.
         """
         for attempt in range(MAX_REJECTIONS):
             family = self._propose(rng, place if attempt < MAX_PLACED else None)
@@ -196,10 +197,10 @@ class TaskMixture(Mixture):
 
 @dataclasses.dataclass(frozen=True)
 class WeightedMixtures(Mixture):
-    """Mixtures, one of which is chosen for every sample."""
+    """Several mixtures; each sample comes from one of them."""
 
     parts: tuple[tuple[Mixture, float], ...]
-    """With their weights."""
+    """(mixture, weight)."""
 
     def __post_init__(self):
         if not self.parts:
@@ -212,13 +213,13 @@ class WeightedMixtures(Mixture):
         return WeightedMixtures(tuple((part.capped(max_step_seconds), weight) for part, weight in self.parts))
 
     def sample(self, rng: np.random.Generator, place: float | None = None) -> TaskFamily:
-        """A sample of one part; the parts lie side by side, and the families within each part."""
+        """A sample of one part. `place` chooses the part and then the family within it."""
         index, rest = _choose([weight for _, weight in self.parts], rng, place)
         return self.parts[index][0].sample(rng, rest)
 
 
 def _choose(weights: list[float], rng: np.random.Generator, place: float | None) -> tuple[int, float | None]:
-    """(index of the chosen one, the place within it, none if it was chosen at random)."""
+    """(index of the choice, place within it; None if the choice was random)."""
     shares = np.array(weights) / np.sum(weights)
     if place is None:
         return int(rng.choice(len(shares), p=shares)), None
@@ -247,7 +248,7 @@ _COSTLY = (RNNLanguageModel, TransformerLanguageModel, ResNetClassifier, Learned
 
 
 def _velo_phase(caps: tuple[tuple[float, float], ...]) -> WeightedMixtures:
-    """VeLO's families under one of the caps (seconds a step, weight); recurrent ones and the like only above .0001."""
+    """VeLO's families under caps of (seconds a step, weight); costly families only where the cap is at least .0001."""
     base = TaskMixture(
         tuple((family, 1.0) for family in (*_CHEAP, *_COSTLY)),
         augmentation="velo_published",
@@ -283,10 +284,17 @@ MIXTURES: dict[str, TaskMixture | WeightedMixtures] = {
     "velo_phase_3": _LATER_PHASES,
     "velo_phase_4": _LATER_PHASES,
 }
-"""Mixtures by name. broad, varied (images of two kinds) and small suit a core. accelerator is varied without what
-thousands of lanes make slow, such as convolutions with other weights in each lane. broad_cluster has up to ten million
-parameters. velo_phase_* are the families, caps, augmentations and normalisation of VeLO's phases; the last three differ
-only in how the optimizer is trained on them. Deviation: caps are for the machine `tasks.cost` is calibrated on."""
+"""Mixtures by name.
+
+- `broad`, `varied` and `small` suit a CPU core; `varied` has images of two kinds.
+- `broad_augmented` is `broad` with augmentations; `broad_downloaded` adds public data sets; `broad_cluster` adds
+  networks of up to some twenty million parameters.
+- `accelerator` is `varied` without the families that thousands of lanes make slow, such as convolutions, whose weights
+  differ by lanes.
+- `velo_phase_*` have the families, caps, augmentations and normalisation of VeLO's phases (2211.09760). The last three
+  are equal: those phases differ only in how the optimizer is trained. Deviation: the caps are seconds on the machine
+  that `tasks.cost` is calibrated on.
+"""
 
 
 def get_mixture(name: str) -> NamedMixture:

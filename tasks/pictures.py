@@ -1,4 +1,4 @@
-"""Pictures: the learning curve of a task, and what mixtures sample."""
+"""Draws the learning curve of a task, and what mixtures sample."""
 
 import collections
 import importlib
@@ -10,12 +10,12 @@ import numpy as np
 
 
 class Sample(NamedTuple):
-    """Of a sampled family."""
+    """What a picture shows of a sampled family."""
 
     family: str
     num_params: int
     step_seconds: float
-    """Predicted; not a number where it isn't known, since the data set is not here."""
+    """Predicted time of a step; NaN if this machine lacks the data set."""
 
 
 def _figure(width: float, height: float) -> Any:
@@ -28,7 +28,7 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """As PNG, SVG or PDF, by the ending; equal pictures make equal files."""
+    """Writes PNG, SVG or PDF, by the suffix; equal pictures make equal files."""
     known = (".pdf", ".png", ".svg")
     if path.suffix not in known:
         raise ValueError(f"a picture must end in one of {', '.join(known)}, got {path.name!r}")
@@ -38,7 +38,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def draw_curve(path: Path, losses: np.ndarray, title: str, reference_loss: float) -> None:
-    """Losses [steps] and their running mean, with a line at the loss of a guess."""
+    """Draws losses [steps] and their running mean, with a line at the loss of a guess."""
     figure = _figure(7.0, 4.0)
     axes = figure.add_subplot()
     axes.plot(losses, color="lightsteelblue", linewidth=0.7, label="a batch")
@@ -52,7 +52,7 @@ def draw_curve(path: Path, losses: np.ndarray, title: str, reference_loss: float
 
 
 def draw_samples(path: Path, samples: Mapping[str, Sequence[Sample]]) -> None:
-    """Histograms of families, parameters and predicted times of a step, one colour a mixture."""
+    """Draws histograms of families, parameters and predicted times of a step, one colour a mixture."""
     figure = _figure(8.0, 10.0)
     top, middle, bottom = figure.subplots(3, 1, height_ratios=(2, 1, 1))
     names = sorted({sample.family for several in samples.values() for sample in several}, reverse=True)

@@ -1,7 +1,7 @@
-"""Some of `jax.random`, to the bit, several times faster inside a training loop on a CPU.
+"""Some functions of `jax.random`, equal to the bit and several times faster inside a training loop on a CPU.
 
-On a CPU, JAX runs the twenty rounds of threefry as a loop over arrays in memory. Written out, they fuse with each other
-and with what reads the numbers.
+On a CPU, JAX runs the twenty rounds of threefry as a loop over arrays in memory. Here the rounds are written out, so
+that they fuse with each other and with what reads the numbers.
 """
 
 import math
@@ -17,10 +17,12 @@ PARITY = np.uint32(0x1BD11BDA)
 
 
 def split(key: PRNGKeyArray, num: int = 2) -> Array:
+    """As `jax.random.split`."""
     return _key(threefry(jax.random.key_data(key), jnp.zeros(num, jnp.uint32), jnp.arange(num, dtype=jnp.uint32)))
 
 
 def fold_in(key: PRNGKeyArray, data: int | Int[Array, ""]) -> PRNGKeyArray:
+    """As `jax.random.fold_in`."""
     return _key(threefry(jax.random.key_data(key), jnp.zeros((), jnp.uint32), jnp.asarray(data).astype(jnp.uint32)))
 
 
@@ -31,7 +33,7 @@ def _key(words: tuple[UInt[Array, "..."], UInt[Array, "..."]]) -> Array:
 
 
 def bits(key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> UInt[Array, "..."]:
-    """Uniform 32-bit integers; `shape` has less than 2^32 elements."""
+    """Uniform 32-bit integers, as `jax.random.bits`; `shape` has less than 2^32 elements."""
     if math.prod(shape) >= 1 << 32:
         raise ValueError(f"prng.bits: shape must have less than 2^32 elements, got {shape}")
     index = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
@@ -42,7 +44,7 @@ def bits(key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> UInt[Array, "..."]:
 def uniform(
     key: PRNGKeyArray, shape: tuple[int, ...] = (), minval: float = 0.0, maxval: float = 1.0
 ) -> Float[Array, "..."]:
-    """In [minval, maxval); in double precision, where that is enabled, from JAX's own generator."""
+    """Uniform in [minval, maxval), as `jax.random.uniform`; with x64 it is that function."""
     if jax.dtypes.canonicalize_dtype(float) == np.float64:
         return jax.random.uniform(key, shape, minval=minval, maxval=maxval)
     one = np.float32(1.0).view(np.uint32)
@@ -52,7 +54,7 @@ def uniform(
 
 
 def normal(key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
-    """Of mean 0 and variance 1; in double precision as `uniform`."""
+    """Standard normal, as `jax.random.normal`; with x64 it is that function."""
     if jax.dtypes.canonicalize_dtype(float) == np.float64:
         return jax.random.normal(key, shape)
     low = np.nextafter(np.float32(-1.0), np.float32(0.0))

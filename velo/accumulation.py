@@ -11,6 +11,8 @@ from velo.shapes import Float, Int
 
 
 class AveragingState(NamedTuple):
+    """Averages of the gradients and losses since the last update."""
+
     count: Int[jax.Array, ""]  # gradients in the averages
     mean_grads: Any  # float32
     mean_loss: Float[jax.Array, ""]
@@ -18,9 +20,9 @@ class AveragingState(NamedTuple):
 
 
 def average_updates(tx: optax.GradientTransformationExtraArgs, every: int) -> optax.GradientTransformationExtraArgs:
-    """`tx` on the averages of `every` gradients and losses; the updates in between are zero.
+    """`tx` on averages of `every` gradients and losses; the updates in between are zero.
 
-    Unlike `optax.MultiSteps` it averages the losses too, which learned optimizers read. With `every` 1 it is `tx`.
+    Unlike `optax.MultiSteps` it averages the losses too, which learned optimizers read. With `every` 1 it returns `tx`.
     """
     if every == 1:
         return tx

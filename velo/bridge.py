@@ -33,6 +33,7 @@ class BridgedOptimizer:
 
     @property
     def name(self) -> str:
+        """Name of the architecture's class."""
         return type(self.optimizer).__name__
 
     def init(self, params: Any, model_state: Any = None, num_steps: Any = None, key: Any = None) -> BridgedState:
@@ -74,15 +75,19 @@ class BridgedOptimizer:
         )
 
     def get_params(self, state: BridgedState) -> Any:
+        """The parameters."""
         return state.params
 
     def get_state(self, state: BridgedState) -> Any:
+        """The model's state."""
         return state.state
 
     def get_params_state(self, state: BridgedState) -> tuple[Any, Any]:
+        """The parameters and the model's state."""
         return state.params, state.state
 
     def set_params(self, state: BridgedState, params: Any) -> BridgedState:
+        """The state with these parameters in place of its own."""
         return state._replace(params=params)
 
 
@@ -94,12 +99,15 @@ class BridgedLearnedOptimizer:
 
     @property
     def name(self) -> str:
+        """Name of the architecture's class."""
         return type(self.optimizer).__name__
 
     def init(self, key: Any) -> Theta:
+        """Untrained meta-parameters."""
         return self.optimizer.init(key)
 
     def opt_fn(self, theta: Theta, is_training: bool = False) -> BridgedOptimizer:
+        """The optimizer with these meta-parameters."""
         del is_training
         return BridgedOptimizer(self.optimizer, theta)
 

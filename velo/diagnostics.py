@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from velo.architectures import single_precision
 from velo.architectures.velo import features
 from velo.architectures.velo.architecture import MAX_LOG_STEP, VeLO
 from velo.extras import png, require
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 from velo.training.result import Step
 from velo.transformation import Weights, resolve_weights
@@ -34,6 +35,8 @@ class Observation(NamedTuple):
 
 
 class ObservedState(NamedTuple):
+    """State of the observed optimizer, and what was seen of its latest update."""
+
     inner: Any
     observation: Observation
 
@@ -55,20 +58,18 @@ class Observed(LearnedOptimizer):
             blank = jax.tree.map(jnp.zeros_like, params)
             return ObservedState(state, self._observe(0, blank, blank, params, state, None))
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            check_update_arguments(params, value)
+        def update(updates, state, params, loss):
             controls = None
-            if isinstance(self.architecture, VeLO) and jax.tree.leaves(params):
-                with jax.default_matmul_precision("highest"):
-                    steps, inner, controls = self.architecture.update_with_controls(
-                        theta, num_steps, updates, state.inner, params, jnp.asarray(value)
-                    )
+            if isinstance(self.architecture, VeLO):
+                steps, inner, controls = self.architecture.update_with_controls(
+                    theta, num_steps, updates, state.inner, params, loss
+                )
             else:
-                steps, inner = tx.update(updates, state.inner, params, value=value, **extra_args)
+                steps, inner = tx.update(updates, state.inner, params, value=loss)
             observation = self._observe(state.observation.step + 1, steps, updates, params, inner, controls)
             return steps, ObservedState(inner, observation)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
     def _observe(self, step, steps, grads, params, state, controls) -> Observation:
         num_tensors = len(jax.tree.leaves(params))

@@ -1,4 +1,6 @@
-"""Whether the packages that velo computes with are recent enough: checked on import, told in one line."""
+"""Checks on import that the packages that velo computes with are recent enough, and says in one line what to
+install.
+"""
 
 import importlib.metadata
 import re

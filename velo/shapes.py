@@ -1,4 +1,4 @@
-"""Shape annotations for arrays; without jaxtyping (a development dependency) they are inert."""
+"""Shape annotations for arrays; without jaxtyping, a development dependency, they are not checked."""
 
 from typing import TYPE_CHECKING
 

@@ -1,40 +1,58 @@
 """`velo.optimizer`: a learned optimizer as users ask for it, with weight decay, a step scale and a chosen horizon."""
 
-import operator
+import dataclasses
+import hashlib
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from velo.accumulation import average_updates
 from velo.architectures.velo.architecture import VeLO
+from velo.arguments import (
+    check_count,
+    check_gradients,
+    check_loss,
+    check_not_negative,
+    check_parameters,
+    check_positive,
+)
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
-from velo.shapes import Float, Int
+from velo.shapes import Float, Int, UInt
+from velo.sharding import on_explicit_axes
 from velo.weights import DEFAULT_WEIGHTS, LIGHT_WEIGHTS, load_weights
 
 Weights = str | os.PathLike | tuple[LearnedOptimizer, Theta]
 Number = float | Float[jax.Array, ""]
 PACKAGED = {"default": DEFAULT_WEIGHTS, "light": LIGHT_WEIGHTS}
 Scale = Number | Callable[[Int[jax.Array, ""]], Float[jax.Array, ""]]
+MAX_FINGERPRINT = 1021
+"""Bytes; the largest prime below a kibibyte."""
 
 
 class ScaledState(NamedTuple):
     count: Int[jax.Array, ""]
     learned: Any
+    fingerprint: UInt[jax.Array, " fingerprint"]
+    """Zeros, as many as a digest of the parameters' shapes says: a shape is known while a program is traced, so that
+    parameters that change theirs are noticed there. (An array without entries would do, and Orbax refuses those.)"""
 
 
 def optimizer(
     num_steps: SupportsIndex,
     weights: Weights = "default",
     *,
-    weight_decay: Number = 0.0,
+    weight_decay: Scale = 0.0,
     weight_decay_mask: Any = None,
     step_scale: Scale = 1.0,
     horizon: SupportsIndex | None = None,
     matrix_axes: Any = None,
+    initial_distance: float | None = None,
+    max_distance: Number | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """A learned optimizer for a run of `num_steps` steps; the loss goes in as `update(..., value=loss)`.
 
@@ -49,9 +67,11 @@ def optimizer(
             (docs/model_card.md); "light" elementwise ones, for less memory and time; "untrained" is VeLO before any
             meta-training: Adam's direction in the eigenbasis (SOAP, 2409.11321) under Prodigy's step size (2306.06101)
             with cosine decay.
-        weight_decay: a number or a traced scalar, the fraction of each parameter that one step takes away, times
-            the scale. As there is no learning rate here, this is AdamW's learning rate times its decay: 1e-4 is usual.
-        weight_decay_mask: tree of bools like the parameters, or a function from them to it; None decays them all.
+        weight_decay: the fraction of each parameter that one step takes away, times the scale: a number, a traced
+            scalar or a function of the step, counted from 0. As there is no learning rate here, this is AdamW's
+            learning rate times its decay: 1e-4 is usual.
+        weight_decay_mask: tree of bools like the parameters or a prefix of one, or a function from the parameters to
+            it; None decays them all.
         step_scale: multiplies every step; a number, a traced scalar or a function of the step, counted from 0.
             1 is what was meta-trained.
         horizon: longest run, in updates, that the weights are to be asked for, such as the longest that they were
@@ -61,50 +81,95 @@ def optimizer(
             columns)` or None for each tensor, as a tree like the parameters, a prefix of one, or a function from the
             parameters to it. None follows the rules of `velo.architectures.velo.matrices`; say it for layers stacked in
             one tensor.
+        initial_distance: VeLO's first estimate of how far the solution lies from the start, in units of a parameter,
+            instead of the architecture's. The estimate is the step size and never falls; it grows by factors, so a
+            value far below costs some steps, one above the truth is never taken back. For fine-tuning take it small.
+        max_distance: where VeLO's estimate stops growing; at least the first one, may be traced. None sets no limit.
+
+    Under `optax.inject_hyperparams` with `static_args=("num_steps", "weights")`, `weight_decay`, `step_scale` and
+    `max_distance` are numbers in the state that may change during a run. `init` takes shapes and dtypes
+    (`jax.ShapeDtypeStruct`) too, and then returns those of the state.
 
     Raises:
-        ValueError: an argument is out of range, `weights` is no weights file; `init` raises one
+        ValueError: an argument is out of range or of the wrong kind, `weights` is no weights file; `init` raises one
             that names the leaf if a parameter is not of a floating type, `update` if `params` or `value` is missing,
             or where gradients, parameters and state don't belong together.
         FileNotFoundError: there is no such weights file.
     """
     length = check_count("num_steps", num_steps)
-    _check_not_negative("weight_decay", weight_decay)
-    if not callable(step_scale):
-        _check_not_negative("step_scale", step_scale)
+    for name, scale in (("weight_decay", weight_decay), ("step_scale", step_scale)):
+        if not callable(scale):
+            check_not_negative(name, scale)
     every = 1 if horizon is None else -(-length // check_count("horizon", horizon))
     architecture, theta = resolve_weights(weights)
-    if matrix_axes is None:
-        learned = architecture.bind(theta, -(-length // every))
-    elif isinstance(architecture, VeLO) and architecture.has_basis:
-        learned = architecture.bind(theta, -(-length // every), matrix_axes)
-    else:
-        raise ValueError(f"matrix_axes: {type(architecture).__name__} has no basis, its state is elementwise")
+    options = {}
+    if matrix_axes is not None:
+        if not (isinstance(architecture, VeLO) and architecture.has_basis):
+            raise ValueError(f"matrix_axes: {type(architecture).__name__} has no basis, its state is elementwise")
+        options["matrix_axes"] = matrix_axes
+    if initial_distance is not None or max_distance is not None:
+        architecture, options["max_distance"] = _limit_distance(architecture, initial_distance, max_distance)
+    learned = architecture.bind(theta, -(-length // every), **options)
 
     def init(params):
-        _check_floating(params)
-        return ScaledState(jnp.zeros((), jnp.int32), learned.init(params))
+        check_parameters(params)
+        fingerprint = jnp.zeros(_fingerprint(params), jnp.uint8)
+        return ScaledState(jnp.zeros((), jnp.int32), learned.init(params), fingerprint)
 
     def update(updates, state, params=None, *, value=None, **extra_args):
         del extra_args
         check_update_arguments(params, value)
-        _check_same_tensors("the gradients", updates, params)
+        loss = check_loss(value)
+        check_parameters(params)
+        check_gradients(updates, params)
+        _check_state(state, params)
         try:
-            updates, learned_state = learned.update(updates, state.learned, params, value=value)
+            updates, learned_state = learned.update(updates, state.learned, params, value=loss)
         except Exception as error:
-            _check_state(learned, state, params, error)
+            _check_learned_state(learned, state, params, error)
             raise
-        scale = step_scale(state.count) if callable(step_scale) else step_scale
-        decayed = _mask(weight_decay_mask, params)
+        scale = _at(state.count, step_scale)
+        decay = _at(state.count, weight_decay)
         updates = jax.tree.map(
-            lambda step, leaf, decays: scale_step(step, leaf, scale, weight_decay if decays else 0.0),
+            lambda step, leaf, decays: scale_step(step, leaf, scale, decay if decays else 0.0),
             updates,
             params,
-            decayed,
+            _mask(weight_decay_mask, params),
         )
-        return updates, ScaledState(jnp.asarray(optax.safe_increment(state.count)), learned_state)
+        return updates, ScaledState(jnp.asarray(optax.safe_increment(state.count)), learned_state, state.fingerprint)
 
-    return average_updates(optax.GradientTransformationExtraArgs(init, update), every)
+    return _of_shapes(on_explicit_axes(average_updates(optax.GradientTransformationExtraArgs(init, update), every)))
+
+
+def _limit_distance(architecture, initial, limit) -> tuple[LearnedOptimizer, Any]:
+    """The architecture with another first estimate, and the checked largest one."""
+    for name, value in (("initial_distance", initial), ("max_distance", limit)):
+        if value is None:
+            continue
+        check_positive(name, value)
+        if not isinstance(architecture, VeLO):
+            raise ValueError(f"{name}: {type(architecture).__name__} has no estimate of the distance")
+    if initial is not None:
+        architecture = dataclasses.replace(architecture, initial_distance=float(initial))
+    if limit is not None and not isinstance(limit, jax.core.Tracer) and float(limit) < architecture.initial_distance:
+        least = architecture.initial_distance
+        raise ValueError(f"max_distance has to be at least the first estimate, {least}, got {limit!r}")
+    return architecture, limit if limit is None or isinstance(limit, jax.core.Tracer) else float(limit)
+
+
+def _of_shapes(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+    """`tx`, whose `init` takes shapes and dtypes (`jax.ShapeDtypeStruct`) too, and then returns those of the state."""
+
+    def init(params):
+        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
+            return jax.eval_shape(tx.init, params)
+        return tx.init(params)
+
+    return optax.GradientTransformationExtraArgs(init, tx.update)
+
+
+def _at(count: Int[jax.Array, ""], scale: Scale) -> Any:
+    return scale(count) if callable(scale) else scale
 
 
 def scale_step(step, leaf, scale, weight_decay):
@@ -120,9 +185,22 @@ def _is(value, constant: float) -> bool:
 
 
 def _mask(mask, params):
+    """A bool for each parameter.
+
+    Raises:
+        ValueError: the mask is no prefix of the parameters, or its leaves are no bools.
+    """
     if mask is None:
         return jax.tree.map(lambda _: True, params)
-    return mask(params) if callable(mask) else mask
+    chosen = mask(params) if callable(mask) else mask
+    if not all(isinstance(leaf, bool | np.bool_) for leaf in jax.tree.leaves(chosen)):
+        raise ValueError(f"weight_decay_mask has to be a tree of bools, got {chosen!r}")
+    try:
+        return jax.tree.map(lambda decays, below: jax.tree.map(lambda _: bool(decays), below), chosen, params)
+    except ValueError as error:
+        raise ValueError(
+            f"weight_decay_mask has to be a tree like the parameters or a prefix of them: {error}"
+        ) from None
 
 
 def resolve_weights(weights: Any) -> tuple[LearnedOptimizer, Theta]:
@@ -130,64 +208,55 @@ def resolve_weights(weights: Any) -> tuple[LearnedOptimizer, Theta]:
     if isinstance(weights, tuple):
         if len(weights) != 2 or not isinstance(weights[0], LearnedOptimizer):
             raise ValueError("weights as a tuple has to be (architecture, theta), such as velo.load_weights returns")
+        _check_theta(*weights)
         return weights
+    if not isinstance(weights, str | os.PathLike):
+        raise ValueError(
+            "weights has to be a path, 'default', 'light', 'untrained', or a tuple (architecture, theta), got "
+            f"{type(weights).__name__}"
+        )
     if weights == "untrained":
         architecture = VeLO()
-        return architecture, architecture.init(jax.random.key(0))
+        with jax.ensure_compile_time_eval():  # a constant, also where a program is being traced
+            return architecture, architecture.init(jax.random.key(0))
     return load_weights(PACKAGED.get(weights, weights) if isinstance(weights, str) else weights)
 
 
-def check_count(name: str, value: Any) -> int:
-    """`value` as an int; a ValueError that says what it has to be if it is no integer of at least 1."""
-    try:
-        count = operator.index(value)
-    except (TypeError, jax.errors.JAXTypeError):
-        raise ValueError(f"{name} has to be a Python integer, a number of steps, got {value!r}") from None
-    if isinstance(value, bool) or count < 1:
-        raise ValueError(f"{name} has to be at least 1, got {value!r}")
-    return count
-
-
-def _check_not_negative(name: str, value: Any) -> None:
-    if isinstance(value, int | float) and not 0 <= value < float("inf"):
-        raise ValueError(f"{name} has to be finite and at least 0, got {value!r}")
-
-
-def _check_floating(params) -> None:
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        dtype = jnp.result_type(leaf)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(
-                f"parameter {jax.tree_util.keystr(path)} has dtype {dtype}, and only floating-point parameters can be "
-                "optimized: take it out of the parameters or freeze it with optax.masked"
-            )
-
-
-def _check_same_tensors(name: str, tree, params) -> None:
-    """Raises a ValueError that names the first tensor whose counterpart is missing or of another shape."""
-    alike = jax.tree.structure(tree) == jax.tree.structure(params)
-    if alike and [*map(jnp.shape, jax.tree.leaves(tree))] == [*map(jnp.shape, jax.tree.leaves(params))]:
-        return
+def _check_theta(architecture, theta) -> None:
+    """Raises a ValueError if theta doesn't have the tree and shapes of the architecture's."""
     given, wanted = (
-        {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(x)[0]}
-        for x in (tree, params)
+        {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+        for tree in (theta, jax.eval_shape(architecture.init, jax.random.key(0)))
     )
     for path in [*wanted, *given]:
         if given.get(path) != wanted.get(path):
             found, expected = (f"shape {x[path]}" if path in x else "none" for x in (given, wanted))
             raise ValueError(
-                f"{name} have to be a tree like the parameters: at {path or 'the root'} they have {found}, the "
-                f"parameters {expected}. Take them with jax.grad at the very params that go into update"
+                f"weights: theta has to be that of {type(architecture).__name__}: at {path or 'the root'} it has "
+                f"{found}, not {expected}"
             )
 
 
-def _check_state(learned, state, params, cause: Exception) -> None:
-    """Raises a ValueError if an update failed since its state was made for other parameters."""
+def _fingerprint(params) -> int:
+    shapes = repr([jnp.shape(leaf) for leaf in jax.tree.leaves(params)])
+    return 1 + int.from_bytes(hashlib.sha256(shapes.encode()).digest()[:8]) % MAX_FINGERPRINT
+
+
+def _check_state(state, params) -> None:
+    """Raises a ValueError if the state is not one of these parameters."""
     if not isinstance(state, ScaledState):
-        raise ValueError(f"the state has to be what tx.init(params) returned, got {type(state).__name__}") from cause
+        raise ValueError(f"the state has to be what tx.init(params) returned, got {type(state).__name__}")
+    if jnp.shape(state.fingerprint) != (_fingerprint(params),):
+        raise ValueError(
+            "the state was made for parameters of other shapes: call tx.init(params) anew when the network changes"
+        )
+
+
+def _check_learned_state(learned, state, params, cause: Exception) -> None:
+    """Raises a ValueError if an update failed since its state was made with other weights."""
     expected = jax.eval_shape(learned.init, params)
     shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state.learned, expected)]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            "the state was made for parameters of other shapes: call tx.init(params) anew when the network changes"
+            "the state was made with other weights: call tx.init(params) anew when the optimizer changes"
         ) from cause

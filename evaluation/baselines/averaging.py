@@ -1,4 +1,4 @@
-"""Optimizers that are evaluated elsewhere than at the point of their gradients: averages and slow weights."""
+"""Optimizers that return another point than the one where they take gradients: averages and slow weights."""
 
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ GAMMA = 8
 
 
 class AveragedState(NamedTuple):
+    """State of the optimizer inside, and the average of its iterates."""
+
     inner: Any
     average: Any
     count: jax.Array
@@ -44,6 +46,8 @@ def averaged(tx: optax.GradientTransformation, gamma: float = GAMMA) -> optax.Gr
 
 
 class SlowState(NamedTuple):
+    """State of the optimizer inside, and the slow weights."""
+
     inner: Any
     slow: Any
 
@@ -51,7 +55,7 @@ class SlowState(NamedTuple):
 def lookahead(
     tx: optax.GradientTransformation, sync_period: int, slow_step_size
 ) -> optax.GradientTransformationExtraArgs:
-    """optax's Lookahead (1907.08610) with the slow weights in the state, so that it trains ordinary parameters."""
+    """optax's Lookahead (1907.08610) with the slow weights in the state, so that the parameters are ordinary ones."""
     pair = optax.lookahead(tx, sync_period, slow_step_size)
 
     def init(params):

@@ -1,4 +1,4 @@
-"""The interface of baselines: an optax optimizer with what may be tuned about it.
+"""The interface of a baseline: an optax optimizer with the hyperparameters that may be tuned.
 
     def signed(hyperparameters, num_steps):
         return optax.chain(optax.scale_by_sign(), optax.scale_by_learning_rate(hyperparameters["learning_rate"]))
@@ -11,8 +11,8 @@
     tx = baseline.bind({"learning_rate": 0.01}, num_steps=1000)  # an optax transformation for one run
     cosine = baseline.with_schedule("cosine")                    # the same, with a schedule on its learning rate
 
-An evaluation takes it as `Contender("signed", baseline)`, `velo-evaluate` as `--optimizers my_module:baseline`. The
-catalogue holds all baselines that have a name.
+An evaluation takes it as `Contender("signed", baseline)`, and `velo-evaluate` as `--optimizers my_module:baseline`.
+`evaluation.baselines.catalogue` has the bundled baselines.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ class Baseline:
     """
 
     name: str
-    """By which reports and stored curves know it. It has to change when the factory does something else."""
+    """Name in reports and stored curves. Change it when the factory changes what it computes."""
     factory: Callable[[Hyperparameters, int], optax.GradientTransformation]
     """(hyperparameters, num_steps) -> optax transformation; the hyperparameters may be traced.
 

@@ -1,4 +1,4 @@
-"""AdaBound and AMSBound (1902.09843): Adam whose per-parameter rates are squeezed towards that of plain SGD."""
+"""AdaBound and AMSBound (1902.09843): Adam whose per-parameter rates move towards that of plain SGD."""
 
 from typing import Any, NamedTuple
 
@@ -8,6 +8,8 @@ import optax
 
 
 class BoundedState(NamedTuple):
+    """Adam's averages and the number of steps."""
+
     mean: Any
     square: Any
     max_square: Any  # of AMSBound; unused by AdaBound

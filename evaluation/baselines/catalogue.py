@@ -1,4 +1,4 @@
-"""The table of baselines: all that optax has of the usual ones, and ours where it has none."""
+"""The table of baselines: optax's optimizers, and ours where optax has none."""
 
 import difflib
 from typing import Any
@@ -15,9 +15,9 @@ from evaluation.baselines.schedules import SCHEDULES, WARM_UP
 from evaluation.baselines.spans import Decay, LogUniform
 
 RATES = LogUniform(1e-5, 1.0)
-"""As VeLO's baselines (2211.09760) span them."""
+"""The span of VeLO's baselines (2211.09760)."""
 ADAPTIVE_RATES = LogUniform(1e-4, 0.1)
-"""For random searches over several hyperparameters, which would waste trials beyond."""
+"""A narrower span for random searches over several hyperparameters, which would waste trials outside."""
 FIRST_DECAYS, SECOND_DECAYS = Decay(0.5, 0.999), Decay(0.8, 0.9999)
 """Deviation: 2007.01547 draws the decays themselves log-uniformly, which hardly tries long averages."""
 WEIGHT_DECAYS = LogUniform(1e-5, 0.1)
@@ -32,7 +32,7 @@ def _baseline(name: str, factory, paper: str, *space, defaults: dict[str, float]
 
 
 def _with(factory, *names: str, **fixed: Any):
-    """A factory that hands on the rate and the hyperparameters of these names."""
+    """A factory that passes on the learning rate and the hyperparameters of these names."""
 
     def build(h, num_steps):
         return factory(h[RATE], **{name: h[name] for name in names}, **fixed)
@@ -68,7 +68,7 @@ def _schedule_free_adamw(h, num_steps):
 
 
 def _schedule_free_soap(h, num_steps):
-    """SOAP's direction without its momentum, for which the interpolation stands."""
+    """SOAP's direction without momentum; the interpolation of schedule-free takes its place."""
     direction = soap.scale_by_soap(b1=0.0, b2=h["b2"])
     return _schedule_free(optax.chain(direction, optax.add_decayed_weights(h["weight_decay"])), h, num_steps, h["b1"])
 
@@ -82,7 +82,7 @@ def _schedule_free_plus(h, num_steps):
 
 
 def _sm3(h, num_steps):
-    """optax's, which knows no scalars: they become vectors of one entry on their way through."""
+    """optax's SM3, which takes no scalars: they are passed as vectors of one entry."""
     tx = optax.sm3(h[RATE], h["momentum"])
 
     def vectors(tree):
@@ -217,7 +217,7 @@ _TABLE = (
 )  # fmt: skip
 
 BASELINES = {baseline.name: baseline for baseline in _TABLE}
-"""Without schedules; `get` knows each with each schedule too, as `adam_cosine`."""
+"""Baselines by name, without schedules; `get` also returns them under a schedule, such as `adam_cosine`."""
 
 
 def get(name: str) -> Baseline:
@@ -241,7 +241,7 @@ def get(name: str) -> Baseline:
 
 
 def names() -> list[str]:
-    """Of all baselines under all schedules."""
+    """Names of all baselines under all schedules."""
     return [
         *BASELINES,
         *(f"{name}_{schedule}" for name, b in BASELINES.items() if b.takes_schedule for schedule in SCHEDULES),

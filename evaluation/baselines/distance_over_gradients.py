@@ -32,6 +32,8 @@ def layerwise(learning_rate) -> optax.GradientTransformation:
 
 
 class StableState(NamedTuple):
+    """State of `stable`, with the names of the paper."""
+
     initial_params: Any
     max_distance: jax.Array
     sum_squares: jax.Array  # G_{t-1}

@@ -1,4 +1,4 @@
-"""Tensors as matrices, and what optimizers do with the Kronecker factors of their gradients."""
+"""Reads tensors as matrices, and computes and applies the Kronecker factors of their gradients."""
 
 import math
 
@@ -25,7 +25,7 @@ def fold(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def identities(shape: tuple[int, ...], max_side: int) -> Sides:
-    """One a side of a folded shape, in float32; None for sides above `max_side`."""
+    """An identity matrix for each side of a folded shape, in float32; None for sides above `max_side`."""
     return tuple(jnp.eye(side, dtype=jnp.float32) if side <= max_side else None for side in shape)
 
 
@@ -54,4 +54,5 @@ def multiply(matrices: Sides, tensor: jax.Array) -> jax.Array:
 
 
 def transpose(matrices: Sides) -> Sides:
+    """The transposed matrices."""
     return tuple(None if matrix is None else matrix.T for matrix in matrices)

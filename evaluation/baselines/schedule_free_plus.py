@@ -9,6 +9,8 @@ import optax
 
 
 class ScheduleFreePlusState(NamedTuple):
+    """State with the names of the paper."""
+
     x: Any  # the average, which is returned
     z: Any  # the iterate under it; the parameters are y between both
     mean: Any

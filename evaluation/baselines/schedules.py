@@ -1,4 +1,4 @@
-"""Factors on a learning rate over a run, composable with every baseline that takes a rate."""
+"""Schedules: factors on a learning rate over a run, for every baseline that takes a rate."""
 
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +70,7 @@ SCHEDULES: dict[str, Callable[[int], optax.Schedule]] = {
 
 
 def scheduled(rate: Any, schedule: str, num_steps: int) -> Any:
-    """`rate`, which may be traced, as it is ("constant") or as a function of the number of steps taken."""
+    """`rate` itself for "constant", otherwise a function of the number of steps taken; `rate` may be traced."""
     if schedule == "constant":
         return rate
     factor = SCHEDULES[schedule](num_steps)

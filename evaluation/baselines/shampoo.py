@@ -1,4 +1,4 @@
-"""Shampoo (1802.09568) as it is used today: moving averages, stale roots, and the size of Adam's step (2309.06497)."""
+"""Shampoo (1802.09568) with moving averages, rarely updated roots and the size of Adam's step (2309.06497)."""
 
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ TINY = 1e-30
 
 
 class ShampooState(NamedTuple):
+    """Averages, factors and roots, and the number of steps."""
+
     mean: Any
     square: Any  # of the grafted Adam
     factors: Any  # a list of `Sides`, one entry a leaf

@@ -15,6 +15,8 @@ RIDGE = 1e-30
 
 
 class SoapState(NamedTuple):
+    """Moments, factors and bases, and the number of gradients."""
+
     mean: Any  # m and v have the shapes of the parameters and are in the bases of this state
     square: Any
     factors: Any  # a list of `Sides`, one entry a leaf; empty for leaves of fewer than two axes

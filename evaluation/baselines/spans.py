@@ -1,4 +1,4 @@
-"""From where a hyperparameter is drawn."""
+"""Distributions that hyperparameters are drawn from."""
 
 import abc
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a report shows, computed once: page, Markdown and terminal only lay it out."""
+"""What a report shows, computed once; page, Markdown and terminal only lay it out."""
 
 import dataclasses
 import functools

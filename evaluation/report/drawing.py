@@ -1,4 +1,4 @@
-"""Figures with their data: SVG for a page, PNG for a paper, CSV for everybody; colours and axes that all share."""
+"""Figures with their data (SVG for the page, PNG and CSV as files), and the style that all figures share."""
 
 import base64
 import csv
@@ -82,7 +82,7 @@ class Drawing:
     """A figure and the numbers that it shows."""
 
     name: str
-    """Of its files, without a suffix."""
+    """Name of its files, without a suffix."""
     title: str
     figure: Figure
     columns: tuple[str, ...]

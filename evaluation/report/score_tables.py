@@ -1,4 +1,4 @@
-"""The tables of the report: scores and times of each optimizer on each task, scores of each over all tasks."""
+"""The tables of the report: scores and times of each optimizer on each task, and scores over all tasks."""
 
 import dataclasses
 
@@ -56,7 +56,7 @@ class Time:
     """See `scores.in_seconds`."""
     speed_up: float
     ratio: float
-    """Of the final losses when the faster of optimizer and reference is done, see `scores.equal_time_losses`."""
+    """Ratio of final losses when the faster of optimizer and reference is done, see `scores.equal_time_losses`."""
     compile_seconds: float
     tuning_seconds: float
 

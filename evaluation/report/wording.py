@@ -1,4 +1,4 @@
-"""The wording of the report: numbers, findings and failures as text, the same in the terminal and on the page."""
+"""Wording of the report: numbers, findings and failures as text, the same in the terminal and on the page."""
 
 import math
 
@@ -113,7 +113,7 @@ def count(number: int, noun: str) -> str:
 
 
 def finding(found: Summary, rows: list[Row], reference: str, stretch: int) -> str:
-    """How an optimizer did against the tuned reference, in sentences whose subject is left to the caller."""
+    """The result of an optimizer against the tuned reference, in sentences without their subject."""
     mine = [row for row in rows if row.optimizer == found.optimizer]
     wins, ties, losses = found.record
     text = (

@@ -52,7 +52,7 @@ def write(out: Path, saved: SavedEvaluation, console: Console | None = None) -> 
 
 
 def _task_table(content: Content) -> Table:
-    """A section for each task, a line for each optimizer, learned ones in bold; narrow enough for 80 columns."""
+    """A section for each task and a line for each optimizer, learned ones in bold; fits 80 columns."""
     rows, reference, procedure = content.rows, content.results.reference, content.procedure
     seeds = wording.count(procedure.num_seeds, "seed")
     result = Table(title=f"{content.suite}: final losses, mean of {seeds}", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -82,7 +82,7 @@ def _task_table(content: Content) -> Table:
 
 
 def _summary_table(content: Content) -> Table:
-    """A line for each optimizer, over all tasks; narrow enough for 80 columns."""
+    """A line for each optimizer, over all tasks; fits 80 columns."""
     reference, procedure = content.results.reference, content.procedure
     result = Table(title=f"{content.suite}: against tuned {reference}", box=box.SIMPLE_HEAD, pad_edge=False)
     result.add_column("optimizer", overflow="fold", min_width=19)

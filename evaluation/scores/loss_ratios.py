@@ -1,4 +1,4 @@
-"""Final losses of many runs compared in one number, with the baseline's or with its tuning trials."""
+"""Final losses of many runs compared in one number, with those of the baseline or of its tuning trials."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How far a score can be trusted: bootstrap intervals over seeds, wins and losses, paired tests over tasks."""
+"""Statistics on scores: bootstrap intervals over seeds, wins and losses, paired tests over tasks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ from velo.shapes import Float
 LEVEL = 0.95
 NUM_RESAMPLES = 500
 TIE = 0.01
-"""Share of the baseline's loss within which two final losses are equal."""
+"""Two final losses are a tie if they differ by at most this share of the baseline's."""
 
 
 class Interval(NamedTuple):
-    """Of a score, at `LEVEL`; (nan, nan) where there is none."""
+    """Interval of a score at the confidence `LEVEL`; (nan, nan) if it has none."""
 
     low: float
     high: float

@@ -1,4 +1,4 @@
-"""The smoothed loss of training runs, and what is read off it: final loss, divergence, steps to a target."""
+"""Smooths the losses of training runs, and reads off them: final loss, divergence, steps to a target."""
 
 import numpy as np
 

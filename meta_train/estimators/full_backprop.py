@@ -1,4 +1,7 @@
-"""Backpropagation through whole episodes, for comparison: exact, and useless where training is chaotic (1810.10180)."""
+"""Backpropagation through whole episodes, for comparison: exact, but its gradients explode where training is chaotic.
+
+Source: 1810.10180.
+"""
 
 import dataclasses
 from typing import ClassVar

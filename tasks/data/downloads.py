@@ -1,4 +1,4 @@
-"""Real data sets through tensorflow-datasets (the extra `datasets`): read from its folder, never downloaded unasked."""
+"""Data sets of tensorflow-datasets (the extra `datasets`), read from its folder; only `prepare` downloads."""
 
 import collections
 import importlib

@@ -2,4 +2,6 @@
 
 
 class MissingDataError(RuntimeError):
-    """Says which package and which folder a data set needs; mixtures can be told to skip such sets."""
+    """A data set isn't on this machine; the message says which package and folder it needs. Mixtures can skip such
+    sets.
+    """

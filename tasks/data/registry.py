@@ -1,4 +1,4 @@
-"""Name -> what a data set is and its loader of (training, validation) arrays."""
+"""The data sets by name: what each is, and its loader of (training, validation) arrays."""
 
 import dataclasses
 import functools
@@ -14,18 +14,18 @@ from tasks.data.missing import MissingDataError
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What is known of a data set without loading it."""
+    """What is known of a data set before it is loaded."""
 
     kind: str
-    """none, image or table (inputs, of images perhaps bytes, and labels), target (inputs and real targets), text (one
-    row of tokens), graph (adjacency and labels)."""
+    """What the arrays are: `none`; `image` (bytes or floats, and labels); `table` (inputs and labels);
+    `target` (inputs and real targets); `text` (one row of tokens); `graph` (adjacency and labels)."""
     load: Callable[[], Any]
     """Returns (training, validation) NumPy arrays."""
     input_shape: tuple[int, ...] = ()
     num_classes: int = 0
     """Classes, or the size of the vocabulary."""
     variance: float = 1.0
-    """Mean variance of an input around its mean over the data set: the squared error of the best constant."""
+    """Variance of an input over the data set, averaged over inputs: the squared error of the best constant."""
     is_downloaded: bool = False
     """Whether it comes from tensorflow-datasets."""
 

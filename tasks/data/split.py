@@ -1,4 +1,4 @@
-"""The one split of a data set into training and validation examples."""
+"""Splits a data set into training and validation examples."""
 
 import numpy as np
 

@@ -59,5 +59,6 @@ def block(
 
 
 def check_heads(family, width: int, num_heads: int) -> None:
+    """Raises a ValueError unless the width is a multiple of `num_heads`."""
     if width % num_heads:
         raise ValueError(f"{type(family).__name__}: width must be a multiple of num_heads, got {width} and {num_heads}")

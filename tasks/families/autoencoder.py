@@ -16,6 +16,8 @@ from velo.shapes import Array, Float
 
 
 class AutoencoderDraw(NamedTuple):
+    """Noise on the input and scale of the initial parameters."""
+
     input_noise: Float[Array, ""]  # standard deviation; the target is the clean image
     init_scale: Float[Array, ""]
 
@@ -26,7 +28,7 @@ class AutoencoderDraw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Autoencoder(TaskFamily):
-    """Denoising autoencoder with mirrored hidden layers; mean squared error."""
+    """Denoising autoencoder with mirrored hidden layers, under mean squared error."""
 
     dataset: str = "digits"
     widths: tuple[int, ...] = (64, 16)
@@ -41,6 +43,7 @@ class Autoencoder(TaskFamily):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "Autoencoder":
+        """A random architecture; `scale` as in `TaskMixture`."""
         width = log_uniform_power(rng, 16, 64 * scale)
         return cls(
             widths=tuple(width // 2**index for index in range(int(rng.integers(1, 4)))),

@@ -62,6 +62,8 @@ FUNCTIONS = {
 
 
 class FunctionDraw(NamedTuple):
+    """Minimum, scales and noise."""
+
     minimum: Float[Array, " size"]
     scales: Float[Array, " size"]  # factors on the entries
     noise: Float[Array, ""]  # standard deviation of the point at which a batch evaluates
@@ -82,6 +84,7 @@ class ClassicalFunction(TaskFamily):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "ClassicalFunction":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(function=choice(rng, sorted(FUNCTIONS)), size=log_uniform_power(rng, 2, 256 * scale))
 
     @property

@@ -1,4 +1,4 @@
-"""What classifiers on a stored data set share: how a draw changes data and initial weights, and the loss."""
+"""What classifiers on stored data share: the draw, its noise on data and labels, and the loss."""
 
 import abc
 import math
@@ -17,12 +17,14 @@ NUM_CLASSES = {name: source.num_classes for name, source in SOURCES.items() if s
 INPUT_SHAPES = {name: SOURCES[name].input_shape for name in NUM_CLASSES}
 IMAGES = tuple(name for name, shape in INPUT_SHAPES.items() if len(shape) == 3)
 OBJECTIVES = ("cross_entropy", "squared_error")
-"""The second is of one-hot labels, averaged over the classes."""
+"""squared_error is that of one-hot labels, averaged over the classes."""
 SAMPLED_OBJECTIVES = ("cross_entropy", "cross_entropy", "cross_entropy", "squared_error")
 
 
 class ClassifierDraw(NamedTuple):
-    """Noise makes a small data set impossible to memorise, so that tasks differ by more than their seeds."""
+    """Scales and noise. Noise keeps a small data set from being memorised, so that tasks differ by more than their
+    seeds.
+    """
 
     input_scale: Float[Array, ""]
     input_noise: Float[Array, ""]  # standard deviation
@@ -35,6 +37,7 @@ class ClassifierDraw(NamedTuple):
 
 
 def draw_classifier(key: PRNGKeyArray) -> ClassifierDraw:
+    """A random `ClassifierDraw`."""
     uniform = prng.uniform(key, (4,))
     return ClassifierDraw(
         input_scale=jnp.exp(2.0 * uniform[0] - 1.0),
@@ -56,7 +59,7 @@ def perturb(
     draw: ClassifierDraw, inputs: Float[Array, "batch ..."], labels: Int[Array, " batch"], num_classes: int,
     key: PRNGKeyArray,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """(scaled inputs with noise, labels with noise); both as they are if the draw has no noise at all."""
+    """(scaled inputs with noise, labels with noise); both unchanged if the draw has no noise."""
     """(scaled inputs with noise, labels with noise); both as they are if the draw has no noise at all."""
     if draw.input_noise is None:
         return inputs, labels
@@ -69,17 +72,18 @@ def perturb(
 
 
 class Classifier(TaskFamily):
-    """A network of inputs from a stored data set, with softmax regression or squared error of one-hot labels."""
+    """A classifier of a stored data set, under cross-entropy or squared error of one-hot labels."""
 
     batch_size: int
     objective: str
 
     def check(self, *sizes: str, datasets=tuple(NUM_CLASSES)) -> None:
-        """Raises a ValueError unless all fields make sense; `sizes` names those that must be positive."""
+        """Raises a ValueError that names the field if one is out of range; fields in `sizes` must be positive."""
         layers.check_fields(self, *sizes, "batch_size", dataset=datasets, objective=OBJECTIVES)
 
     @property
     def num_classes(self) -> int:
+        """Number of classes of the data set."""
         return NUM_CLASSES[self.dataset]
 
     @property
@@ -101,7 +105,7 @@ class Classifier(TaskFamily):
     def logits(
         self, params: Params, inputs: Float[Array, "batch ..."], key: PRNGKeyArray
     ) -> Float[Array, "batch classes"]:
-        """The network; `key` drives dropout."""
+        """The network's outputs; `key` is for dropout."""
 
     def loss(self, draw, params, batch, key):
         inputs, labels = perturb(draw, *batch, num_classes=self.num_classes, key=key)

@@ -16,6 +16,8 @@ from velo.shapes import Array, Float
 
 
 class ClickDraw(NamedTuple):
+    """The true law of clicks, and the scale of the initial parameters."""
+
     token_bias: Float[Array, "fields vocabulary"]
     token_vectors: Float[Array, "fields vocabulary taste"]
     dense_weights: Float[Array, " dense"]
@@ -48,6 +50,7 @@ class ClickModel(TaskFamily):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "ClickModel":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             num_fields=choice(rng, (2, 4, 8)),
             vocabulary_size=log_uniform_power(rng, 64, 256 * scale),

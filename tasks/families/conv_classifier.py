@@ -30,6 +30,7 @@ class ConvClassifier(classification.Classifier):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "ConvClassifier":
+        """A random architecture; `scale` as in `TaskMixture`."""
         width = log_uniform_power(rng, 4, 16 * scale)
         return cls(
             channels=tuple(width * min(2**index, 2) for index in range(int(rng.integers(1, 4)))),

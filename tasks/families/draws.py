@@ -1,4 +1,4 @@
-"""Random numbers on the device: few generator calls, since they are most of what a compiler has to chew on."""
+"""Random numbers of a draw, from few generator calls, since those take most of the compile time."""
 
 import math
 
@@ -36,7 +36,7 @@ def log_uniform(uniform: Float[Array, ""], low: float, high: float) -> Float[Arr
 
 
 def permutation(uniform: Float[Array, " n"]) -> Int[Array, " n"]:
-    """The random order of n uniform numbers."""
+    """A random permutation: the order of n uniform numbers."""
     return jnp.argsort(uniform).astype(jnp.int32)
 
 

@@ -20,6 +20,8 @@ FEATURE_SIZE = 4
 
 
 class GraphDraw(NamedTuple):
+    """Noise on edges, and the scale of the initial parameters."""
+
     edge_noise: Float[Array, ""]  # share of node pairs whose edge flips, afresh in every batch
     init_scale: Float[Array, ""]
 
@@ -43,6 +45,7 @@ class GraphClassifier(TaskFamily):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "GraphClassifier":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             width=log_uniform_power(rng, 8, 32 * scale),
             num_rounds=int(rng.integers(1, 4)),

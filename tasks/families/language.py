@@ -1,4 +1,4 @@
-"""What language models share: windows of text, the draw, the noise, and the loss."""
+"""What language models share: windows of text, the draw, noise on tokens, and the loss."""
 
 import abc
 import math
@@ -16,10 +16,12 @@ from velo.shapes import Array, Float, Int, PRNGKeyArray
 VOCABULARY_SIZES = {name: source.num_classes for name, source in SOURCES.items() if source.kind == "text"}
 MAX_TOKEN_NOISE = 0.2
 MAX_ONE_HOT = 1024
-"""Vocabulary above which embeddings are gathered."""
+"""Largest vocabulary whose embeddings are read by a one-hot product; larger ones are gathered."""
 
 
 class LanguageDraw(NamedTuple):
+    """Noise on tokens, scale of the initial parameters, and a permutation of the vocabulary."""
+
     token_noise: Float[Array, ""]  # share of input tokens replaced by random ones, afresh in every batch
     init_scale: Float[Array, ""]
     relabelling: Int[Array, " vocabulary"]  # a permutation of the tokens
@@ -30,6 +32,7 @@ class LanguageDraw(NamedTuple):
 
 
 def draw_language(key: PRNGKeyArray, vocabulary_size: int) -> LanguageDraw:
+    """A random `LanguageDraw`."""
     uniform = prng.uniform(key, (vocabulary_size + 2,))
     return LanguageDraw(
         token_noise=MAX_TOKEN_NOISE * uniform[0],
@@ -45,7 +48,7 @@ def windows(tokens: Int[Array, " length"], key: PRNGKeyArray, batch_size: int, s
 
 
 def corrupt(draw: LanguageDraw, tokens: Int[Array, "batch size"], key: PRNGKeyArray) -> tuple[Array, Array]:
-    """(inputs with noise, clean targets), both relabelled; both as they are if the draw has no noise at all."""
+    """(inputs with noise, clean targets), both relabelled; both unchanged if the draw has no noise."""
     if draw.token_noise is None:
         return tokens, tokens
     vocabulary_size = len(draw.relabelling)
@@ -59,7 +62,7 @@ def corrupt(draw: LanguageDraw, tokens: Int[Array, "batch size"], key: PRNGKeyAr
 def embed(table: Float[Array, "vocabulary width"], tokens: Int[Array, "..."]) -> Float[Array, "... width"]:
     """Rows of the table.
 
-    Few rows are read by one-hot products: the gradient of a gather is a scatter, which a CPU runs slowly under vmap.
+    Small tables are read by a one-hot product: the gradient of a gather is a scatter, slow on a CPU under vmap.
     """
     if len(table) > MAX_ONE_HOT:
         return table[tokens]
@@ -73,11 +76,12 @@ class LanguageModel(TaskFamily):
     context: int
 
     def check(self, *sizes: str, **choices) -> None:
-        """Raises a ValueError unless all fields make sense; `sizes` names those that must be positive."""
+        """Raises a ValueError that names the field if one is out of range; fields in `sizes` must be positive."""
         layers.check_fields(self, *sizes, "context", "batch_size", dataset=VOCABULARY_SIZES, **choices)
 
     @property
     def vocabulary_size(self) -> int:
+        """Number of tokens of the data set."""
         return VOCABULARY_SIZES[self.dataset]
 
     @property
@@ -98,7 +102,7 @@ class LanguageModel(TaskFamily):
     def logits(
         self, params: Params, tokens: Int[Array, "batch context"], key: PRNGKeyArray
     ) -> Float[Array, "batch outputs vocabulary"]:
-        """Of the token after each of the last `outputs` places; `key` drives dropout."""
+        """Logits of the token after each of the last `outputs` places; `key` is for dropout."""
 
     def loss(self, draw, params, batch, key):
         inputs, targets = corrupt(draw, batch, key)

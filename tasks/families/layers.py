@@ -37,7 +37,7 @@ NORMS = {
 """Before a scale and an offset: layer norm (Ba et al. 2016), its form without a mean (Zhang and Sennrich 2019), batch
 norm (Ioffe and Szegedy 2015) by the batch at hand, since training doesn't read its running averages."""
 CHOICES = {"activation": ACTIVATIONS, "initializer": INITIALIZERS, "norm": ("none", *NORMS)}
-"""Fields that mean the same in every family, and their values."""
+"""Fields that have the same meaning in every family, and their allowed values."""
 
 
 def check_fields(family: Any, *sizes: str, **choices: Iterable[str]) -> None:
@@ -55,6 +55,7 @@ def check_fields(family: Any, *sizes: str, **choices: Iterable[str]) -> None:
 
 
 def check_choice(family: str, field: str, value: str, known) -> None:
+    """Raises a ValueError that names the field unless the value is one of the choices."""
     if value not in known:
         raise ValueError(f"{family}: {field} must be one of {', '.join(sorted(known))}, got {value!r}")
 
@@ -96,6 +97,7 @@ def stack(name: str, sizes: Sequence[int], kernel: tuple[int, ...] = ()) -> dict
 
 
 def dense(layer: dict[str, Array], x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+    """x w + b."""
     bias = layer["b"].reshape((1,) * (x.ndim - 1) + (-1,))
     return x @ layer["w"] + bias
 
@@ -103,14 +105,14 @@ def dense(layer: dict[str, Array], x: Float[Array, "*batch inputs"]) -> Float[Ar
 def conv(
     layer: dict[str, Array], x: Float[Array, "batch height width inputs"], stride: int = 1
 ) -> Float[Array, "batch out_height out_width outputs"]:
-    """Convolution with zero padding that keeps the size (up to the stride), in the form that suits the backend."""
+    """Convolution with zero padding, of the input's size over the stride; by slices on a CPU, by XLA elsewhere."""
     return conv_by_slices(layer, x, stride) if jax.default_backend() == "cpu" else conv_by_xla(layer, x, stride)
 
 
 def conv_by_slices(layer: dict[str, Array], x: Float[Array, "batch height width inputs"], stride: int) -> Array:
-    """As shifted slices and one matrix product.
+    """Convolution as shifted slices and one matrix product.
 
-    On a CPU, XLA runs its own convolution 10-17 times slower inside a scan, and a vmapped one as a slow grouped one.
+    On a CPU, XLA runs its own convolution 10 to 17 times slower inside a scan, and under `vmap` as a slow grouped one.
     """
     size, _, num_inputs, num_outputs = layer["w"].shape
     height, width = x.shape[1:3]
@@ -123,7 +125,7 @@ def conv_by_slices(layer: dict[str, Array], x: Float[Array, "batch height width 
 
 
 def conv_by_xla(layer: dict[str, Array], x: Float[Array, "batch height width inputs"], stride: int) -> Array:
-    """As XLA's convolution, which accelerators have kernels for."""
+    """Convolution by XLA, which has fast kernels for accelerators."""
     padding = ((len(layer["w"]) - 1) // 2, len(layer["w"]) // 2)
     out = jax.lax.conv_general_dilated(
         x, layer["w"], (stride, stride), [padding, padding], dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -132,6 +134,7 @@ def conv_by_xla(layer: dict[str, Array], x: Float[Array, "batch height width inp
 
 
 def init_norm(size: int) -> dict[str, Array]:
+    """Scales of one and offsets of zero."""
     return {"scale": jnp.ones(size), "offset": jnp.zeros(size)}
 
 
@@ -189,5 +192,6 @@ def max_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "ba
 
 
 def cross_entropy(logits: Float[Array, "*batch classes"], labels: Array) -> Float[Array, ""]:
+    """Mean cross-entropy of integer labels."""
     log_probabilities = jax.nn.log_softmax(logits)
     return -jnp.mean(jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1))

@@ -1,4 +1,4 @@
-"""Training of a small learned optimizer by back-propagation through the problems that it solves."""
+"""Training of a small learned optimizer by backpropagation through the problems that it solves."""
 
 import dataclasses
 from typing import NamedTuple
@@ -15,10 +15,12 @@ from velo.shapes import Array, Float
 
 NUM_FEATURES = 3
 LOSS_BOUND = 20.0
-"""Bound on the logarithm of an inner loss: an unstable inner run is a bad loss, not an infinite one."""
+"""Bound on the logarithm of an inner loss, so that an unstable inner run has a large loss and not an infinite one."""
 
 
 class InnerProblemsDraw(NamedTuple):
+    """Curvatures and noise of the inner problems, and the scale of the initial parameters."""
+
     curvature_spread: Float[Array, ""]  # curvatures are e^(spread * normal)
     gradient_noise: Float[Array, ""]
     init_scale: Float[Array, ""]
@@ -28,8 +30,8 @@ class InnerProblemsDraw(NamedTuple):
 class LearnedOptimizerTraining(TaskFamily):
     """The parameters are an MLP that maps gradient and momenta of an entry to its step.
 
-    It minimises noisy diagonal quadratics for `unroll_steps`; the loss is softplus of the mean logarithm of the inner
-    losses over their starts, which grows slowly where the inner runs diverge.
+    It minimises noisy diagonal quadratics for `unroll_steps` steps. The loss is the softplus of the mean of
+    log(inner loss / first inner loss), which grows slowly where inner runs diverge.
     """
 
     dataset: str = "none"
@@ -46,6 +48,7 @@ class LearnedOptimizerTraining(TaskFamily):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "LearnedOptimizerTraining":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             width=log_uniform_power(rng, 8, 32 * scale),
             depth=int(rng.integers(1, 3)),
@@ -58,7 +61,7 @@ class LearnedOptimizerTraining(TaskFamily):
 
     @property
     def reference_loss(self) -> float:
-        """The loss of an optimizer that stands still: softplus of zero."""
+        """The loss of an optimizer that makes no steps: softplus(0)."""
         return float(np.log(2.0))
 
     def draw(self, key):

@@ -27,6 +27,7 @@ class MLPClassifier(classification.Classifier):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "MLPClassifier":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             widths=(log_uniform_power(rng, 8, 64 * scale),) * int(rng.integers(1, 4)),
             activation=choice(rng, sorted(layers.ACTIVATIONS)),

@@ -25,6 +25,7 @@ class MLPLanguageModel(language.LanguageModel):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "MLPLanguageModel":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             context=choice(rng, (2, 4, 8)),
             embedding_size=log_uniform_power(rng, 4, 16 * scale),

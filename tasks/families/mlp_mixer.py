@@ -11,7 +11,7 @@ from tasks.families.sampling import choice, log_uniform_power
 
 @dataclasses.dataclass(frozen=True)
 class MLPMixer(patches.PatchClassifier):
-    """`depth` blocks of an MLP over patches and one over channels."""
+    """`depth` blocks, each an MLP over patches and an MLP over channels."""
 
     dataset: str = "digits"
     patch_size: int = 2
@@ -28,6 +28,7 @@ class MLPMixer(patches.PatchClassifier):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "MLPMixer":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             patch_size=choice(rng, (2, 4)),
             width=log_uniform_power(rng, 16, 32 * scale),

@@ -1,4 +1,4 @@
-"""Training of a learned optimizer on a task of another family, by back-propagation through a whole run."""
+"""Training of a learned optimizer on a task of another family, by backpropagation through a whole run."""
 
 import dataclasses
 
@@ -13,9 +13,10 @@ from velo.learned_optimizer import LearnedOptimizer
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerUnroll(TaskFamily):
-    """The parameters are `optimizer`'s weights; the loss is the mean training loss over `num_steps` inner steps.
+    """The parameters are `optimizer`'s theta; the loss is the mean training loss over `num_steps` inner steps.
 
-    An inner loss above one and a half times the reference counts as that, so that unstable runs are bad, not infinite.
+    Inner losses are bounded at one and a half times the reference, so that an unstable run has a large loss and not an
+    infinite one.
     """
 
     family: TaskFamily

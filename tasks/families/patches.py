@@ -1,4 +1,4 @@
-"""What classifiers of image patches share: cutting and embedding them, and the mean over patches that is read."""
+"""What classifiers of image patches share: cutting images, embedding patches, classifying their mean."""
 
 import abc
 from typing import Any
@@ -18,7 +18,7 @@ def cut(images: Float[Array, "batch height width channels"], size: int) -> Float
 
 
 class PatchClassifier(classification.Classifier):
-    """Embeds square patches, mixes them in its own way, and classifies by a dense layer of their mean."""
+    """Embeds square patches, mixes them as the subclass says, and classifies their mean by a dense layer."""
 
     patch_size: int
     width: int
@@ -33,16 +33,17 @@ class PatchClassifier(classification.Classifier):
 
     @property
     def num_patches(self) -> int:
+        """Number of patches of an image."""
         height, width, _ = classification.INPUT_SHAPES[self.dataset]
         return height * width // self.patch_size**2
 
     @abc.abstractmethod
     def mixer_layers(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """(shapes of the dense layers, norms, shapes of the tables) of what lies between embedding and mean."""
+        """(shapes of dense layers, norms, shapes of tables) that `mix` uses."""
 
     @abc.abstractmethod
     def mix(self, params: Params, x: Float[Array, "batch patches width"]) -> Float[Array, "batch patches width"]:
-        """What lies between embedding and mean."""
+        """The layers between the embedding of patches and their mean."""
 
     def init(self, draw, key):
         num_channels = classification.INPUT_SHAPES[self.dataset][-1]

@@ -14,6 +14,8 @@ from velo.shapes import Array, Float
 
 
 class QuadraticDraw(NamedTuple):
+    """Spectrum, rotation, minimum and noise."""
+
     curvatures: Float[Array, " size"]  # mean one
     minimum: Float[Array, " size"]
     reflections: Float[Array, "reflections size"]  # unit vectors; a product of reflections rotates
@@ -22,9 +24,10 @@ class QuadraticDraw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Quadratic(TaskFamily):
-    """Mean of curvature * (rotated distance)^2 to a minimum that every batch moves a little: noise like a regression's.
+    """Mean of curvature * (rotated distance)^2 to a minimum that moves a little with every batch.
 
-    The condition number is log-uniform in [1, 10^5]; the rotation makes entries interact, as in a network.
+    The noise is thus like that of a regression. The condition number is log-uniform in [1, 10^5]. The rotation makes
+    entries interact, as in a network.
     """
 
     dataset: str = "none"
@@ -38,6 +41,7 @@ class Quadratic(TaskFamily):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "Quadratic":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(size=log_uniform_power(rng, 16, 1024 * scale), num_reflections=int(rng.integers(0, 4)))
 
     @property

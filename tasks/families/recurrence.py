@@ -7,7 +7,7 @@ from tasks.families import layers
 from velo.shapes import Array, Float
 
 CELLS = {"vanilla": 1, "irnn": 1, "gru": 3, "lstm": 4}
-"""Kernels of the width of the state that a cell has.
+"""Number of kernels of a cell, each as wide as its state.
 
 vanilla is tanh, irnn has relu and starts from the identity (Le et al. 2015), gru is Cho et al. 2014 (the reset gate
 after the product), lstm is Hochreiter and Schmidhuber 1997 with a forget gate whose bias starts at one.
@@ -20,7 +20,7 @@ def cell_shapes(name: str, cell: str, input_size: int, width: int) -> dict[str, 
 
 
 def adjust_init(params: dict, name: str, cell: str) -> dict:
-    """The identity of an irnn and the forget bias of an lstm."""
+    """Sets the identity of an irnn and the forget bias of an lstm."""
     state = params[f"{name}_state"]
     width = len(state["w"])
     if cell == "irnn":

@@ -33,6 +33,7 @@ class ResNetClassifier(classification.Classifier):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "ResNetClassifier":
+        """A random architecture; `scale` as in `TaskMixture`."""
         width = log_uniform_power(rng, 4, 8 * scale)
         return cls(
             channels=(width, 2 * width)[: int(rng.integers(1, 3))],

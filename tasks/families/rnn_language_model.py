@@ -28,6 +28,7 @@ class RNNLanguageModel(language.LanguageModel):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "RNNLanguageModel":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             cell=choice(rng, sorted(recurrence.CELLS)),
             context=log_uniform_power(rng, 8, 16 * min(scale, 4)),

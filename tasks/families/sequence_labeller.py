@@ -18,6 +18,8 @@ WINDOW = 3
 
 
 class SequenceDraw(NamedTuple):
+    """The teacher, noise on frames, and the scale of the initial parameters."""
+
     teacher: Float[Array, "window frame classes"]
     frame_noise: Float[Array, ""]  # standard deviation of what the model sees on top of the teacher's frames
     init_scale: Float[Array, ""]
@@ -45,6 +47,7 @@ class SequenceLabeller(TaskFamily):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "SequenceLabeller":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             cell=choice(rng, sorted(recurrence.CELLS)),
             num_frames=log_uniform_power(rng, 8, 16 * min(scale, 4)),

@@ -15,6 +15,8 @@ from velo.shapes import Array, Float, Int
 
 
 class TranslationDraw(NamedTuple):
+    """The language, noise on tokens, and the scale of the initial parameters."""
+
     dictionary: Int[Array, "2 vocabulary"]  # a token's translations
     order: Int[Array, " length"]  # source position of each target word
     token_noise: Float[Array, ""]  # share of source tokens replaced by random ones, afresh in every batch
@@ -23,10 +25,10 @@ class TranslationDraw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SequenceToSequence(TaskFamily):
-    """One transformer block reads the source, one writes the target with attention to what was read.
+    """One transformer block reads the source; another writes the target with attention to the first one's output.
 
-    The target is the source in another word order, word by word in another vocabulary; which of a word's two
-    translations is right depends on the parity of the word before it.
+    The target is the source in another word order and another vocabulary. Each word has two translations; the parity of
+    the word before it decides which one is right.
     """
 
     dataset: str = "none"
@@ -43,6 +45,7 @@ class SequenceToSequence(TaskFamily):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "SequenceToSequence":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             vocabulary_size=log_uniform_power(rng, 16, 64 * scale),
             length=log_uniform_power(rng, 4, 8 * min(scale, 4)),

@@ -22,6 +22,8 @@ HUBER_REFERENCE = 0.425
 
 
 class TeacherDraw(NamedTuple):
+    """The teacher, its inputs and noise, and the scale of the initial parameters."""
+
     teacher: dict[str, Array]  # kernels of unit gain
     input_deviations: Float[Array, " inputs"]  # a power law: some directions matter much more than others
     target_noise: Float[Array, ""]  # standard deviation; the clean target's is one
@@ -57,6 +59,7 @@ class TeacherRegression(TaskFamily):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "TeacherRegression":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             input_size=log_uniform_power(rng, 4, 64 * scale),
             output_size=log_uniform_power(rng, 1, 16 * scale),

@@ -33,6 +33,7 @@ class TransformerLanguageModel(language.LanguageModel):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "TransformerLanguageModel":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             context=log_uniform_power(rng, 8, 16 * min(scale, 4)),
             width=log_uniform_power(rng, 16, 32 * scale),

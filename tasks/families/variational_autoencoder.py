@@ -18,6 +18,8 @@ LOG_DEVIATION_RANGE = (-8.0, 4.0)
 
 
 class VariationalDraw(NamedTuple):
+    """Weight of the divergence, and the scale of the initial parameters."""
+
     divergence_weight: Float[Array, ""]
     init_scale: Float[Array, ""]
 
@@ -38,6 +40,7 @@ class VariationalAutoencoder(TaskFamily):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "VariationalAutoencoder":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             widths=(log_uniform_power(rng, 16, 64 * scale),) * int(rng.integers(1, 3)),
             latent_size=log_uniform_power(rng, 2, 16 * scale),

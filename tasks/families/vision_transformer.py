@@ -27,6 +27,7 @@ class VisionTransformer(patches.PatchClassifier):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, scale: int = 1) -> "VisionTransformer":
+        """A random architecture; `scale` as in `TaskMixture`."""
         return cls(
             patch_size=choice(rng, (2, 4)),
             width=log_uniform_power(rng, 16, 32 * scale),

@@ -1,1 +1,1 @@
-"""Augmentations: families made of another family, one file each; their strength is drawn with the task."""
+"""Augmentations: families that wrap another family, one file each; their strength is part of the draw."""

@@ -27,7 +27,7 @@ class EvolutionGradient(Wrapper):
             raise ValueError(f"EvolutionGradient: num_pairs must be at least 1, got {self.num_pairs}")
 
     def draw_strength(self, key):
-        """s."""
+        """The standard deviation s."""
         return log_uniform(prng.uniform(key), self.min_deviation, self.max_deviation)
 
     def loss(self, draw, params, batch, key):

@@ -1,4 +1,4 @@
-"""Gradients whose length tells little or nothing."""
+"""Gradients divided by a power of their norm, so that their length tells little or nothing."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from tasks.wrappers.wrapper import Wrapper, with_gradient
 
 @dataclasses.dataclass(frozen=True)
 class NormalizedGradient(Wrapper):
-    """The gradient over a power of its global norm; the power is uniform in [0, 1]."""
+    """The gradient over its global norm to a power; the power is uniform in [0, 1]."""
 
     def draw_strength(self, key):
         """The power."""

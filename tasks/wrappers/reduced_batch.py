@@ -1,4 +1,4 @@
-"""Smaller batches without another program: the first examples of a batch, repeated."""
+"""Smaller batches in the same program: the first examples of a batch, repeated."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from tasks.wrappers.wrapper import Wrapper
 
 @dataclasses.dataclass(frozen=True)
 class ReducedBatch(Wrapper):
-    """A share of every batch, log-uniform from `min_share` to one, fills the whole batch."""
+    """Fills each batch with its first examples, a share of it that is log-uniform from `min_share` to one."""
 
     min_share: float = 0.1
 

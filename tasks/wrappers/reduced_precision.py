@@ -1,4 +1,4 @@
-"""Weights, inputs and gradients of few significant bits, as in half-precision training."""
+"""Parameters, inputs and gradients of few significant bits, as in half-precision training."""
 
 import dataclasses
 
@@ -19,10 +19,10 @@ def round_mantissa(x: Float[Array, "..."], num_bits: Float[Array, ""]) -> Float[
 
 @dataclasses.dataclass(frozen=True)
 class ReducedPrecision(Wrapper):
-    """Rounds to 4 to 10 bits, uniform.
+    """Rounds to 4 to 10 bits, uniformly drawn.
 
-    Deviation: VeLO converts the types themselves. Rounding float32 makes the precision part of the draw, so that
-    lanes of one program differ in it, and costs the same on a CPU, which has no fast half precision.
+    Deviation: VeLO converts the dtypes. Rounding float32 makes the precision part of the draw, so that lanes of one
+    program can differ in it. On a CPU, which has no fast half precision, it costs the same.
     """
 
     min_bits: int = 4

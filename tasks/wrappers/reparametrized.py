@@ -1,4 +1,4 @@
-"""Rescaled weights: the trained numbers are the true weights over random factors."""
+"""Rescaled parameters: the optimizer trains the parameters divided by random factors."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ GRANULARITIES = ("global", "tensor", "parameter")
 
 @dataclasses.dataclass(frozen=True)
 class Reparametrized(Wrapper):
-    """Trains weights over factors that are log-uniform in 10^+-decades: one, one a tensor or one an entry."""
+    """Trains parameters over factors log-uniform in 10^+-decades: a single factor, one a tensor or one an entry."""
 
     granularity: str = "global"
     decades: float = 3.0
@@ -26,7 +26,7 @@ class Reparametrized(Wrapper):
             raise ValueError(f"Reparametrized: decades must be in (0, 6], got {self.decades}")
 
     def draw_strength(self, key):
-        """Factors in the shape of the parameters, or one number or one a tensor."""
+        """The factors: in the shape of the parameters, one a tensor, or a single one."""
         leaves, treedef = jax.tree.flatten(abstract_params(self.family))
         counts = {"global": 1, "tensor": len(leaves), "parameter": num_params_abstract(self.family)}
         span = self.decades * math.log(10.0)

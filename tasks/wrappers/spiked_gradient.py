@@ -1,4 +1,4 @@
-"""Gradients that are far too long now and then, as from a bad batch."""
+"""Gradients that are now and then far too long, as from a bad batch."""
 
 import dataclasses
 
@@ -12,7 +12,9 @@ from tasks.wrappers.wrapper import Wrapper, with_gradient
 
 @dataclasses.dataclass(frozen=True)
 class SpikedGradient(Wrapper):
-    """The gradient, times a factor at a share of the steps; the factor is log-uniform from 10 to `max_factor`."""
+    """Multiplies the gradient by a factor at a share of the steps; the factor is log-uniform from 10 to
+    `max_factor`.
+    """
 
     share: float = 0.01
     max_factor: float = 1e3

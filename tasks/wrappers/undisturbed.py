@@ -1,4 +1,4 @@
-"""A task as published: no noise, rescaling or relabelling of the data."""
+"""A family without random changes: no noise, rescaling or relabelling of the data, as for published tasks."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from tasks.wrappers.wrapper import Wrapper, WrapperDraw
 
 @dataclasses.dataclass(frozen=True)
 class Undisturbed(Wrapper):
-    """The family with the data as they are stored and initial weights of their usual scale."""
+    """The family with its data as stored and initial parameters of their usual scale."""
 
     def draw_strength(self, key):
         return ()

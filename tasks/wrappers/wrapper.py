@@ -1,4 +1,4 @@
-"""What wrappers share: they pass everything to the family inside and add a strength to its draw."""
+"""The base of wrappers: passes everything to the family inside and adds a strength to its draw."""
 
 import abc
 import dataclasses
@@ -13,13 +13,15 @@ from velo.shapes import Array, Float, PRNGKeyArray
 
 
 class WrapperDraw(NamedTuple):
+    """The draw of the family inside, and the wrapper's strength."""
+
     inner: Any
     strength: Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(TaskFamily):
-    """A family around `family`."""
+    """A family around `family`; a subclass changes the methods that it needs."""
 
     family: TaskFamily
 
@@ -37,7 +39,7 @@ class Wrapper(TaskFamily):
 
     @abc.abstractmethod
     def draw_strength(self, key: PRNGKeyArray) -> Any:
-        """The wrapper's own part of the draw."""
+        """The wrapper's own part of the draw, such as the size of a disturbance."""
 
     def load(self):
         return self.family.load()
@@ -65,8 +67,8 @@ class Wrapper(TaskFamily):
 def with_gradient(loss: Float[Array, ""], params: Any, grads: Any) -> Float[Array, ""]:
     """The value of `loss` with `grads` as its gradient with respect to `params`.
 
-    The difference of the parameters from themselves adds zero to the value and passes the gradient on, so that an
-    estimated gradient needs neither a second interface nor a custom rule, and vmaps as it stands.
+    Adds the inner product of `grads` and (params - params), which is zero and has this gradient. No custom derivative
+    rule is needed, and it works under `vmap`.
     """
     grads = jax.lax.stop_gradient(grads)
     products = jax.tree.map(lambda grad, leaf: jnp.sum(grad * (leaf - jax.lax.stop_gradient(leaf))), grads, params)
@@ -74,7 +76,7 @@ def with_gradient(loss: Float[Array, ""], params: Any, grads: Any) -> Float[Arra
 
 
 def num_params_abstract(family: TaskFamily) -> int:
-    """Number of parameters while tracing; nothing is computed."""
+    """Number of parameters; works while tracing, and computes nothing."""
     return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(family)))
 
 

@@ -1,4 +1,4 @@
-"""The manifests of clusters: they are YAML, and what they start is a command of ours."""
+"""The cluster configurations: they are YAML, and what they start is a command of ours."""
 
 import shlex
 from pathlib import Path

@@ -97,9 +97,9 @@ def test_the_stored_run_goes_on_by_its_command(tmp_path):
     theta = settings.optimizer.init(jax.random.key(0))
     state, workers = checkpoints.restore(learner.init(settings.outer.build(), theta))
     checkpoints.close()
-    assert state.step == len(read_metrics(stored)) > 0
+    assert state.step == read_metrics(stored)[-1]["step"] + 1 > 0
     assert workers.steps == [state.step] * settings.num_workers
-    _, exported = velo.load_weights(stored / "weights.velo")
+    _, exported = velo.load_weights(velo.weights.LIGHT_WEIGHTS)
     jax.tree.map(np.testing.assert_array_equal, state.average, exported)
 
 

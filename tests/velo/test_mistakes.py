@@ -12,8 +12,9 @@ import pytest
 import velo
 from tests.velo.probe import Probe
 from velo import requirements
+from velo.arguments import check_count, check_loss, check_not_negative, check_positive
 from velo.extras import require
-from velo.transformation import check_count
+from velo.transformation import resolve_weights
 
 WEIGHTS = (Probe(), jnp.float32(0.1))
 PARAMS = {"a": jnp.ones((3, 4)), "b": jnp.ones(4)}
@@ -74,7 +75,7 @@ def test_nan_loss():
 
 def test_steps_beyond_num_steps():
     done = fit([1.0], 3)
-    with pytest.raises(ValueError, match="all 3 steps of that run are done: to train on, start a new run"):
+    with pytest.raises(ValueError, match="all 3 steps of that run are done: to train on, give a larger num_steps"):
         fit([1.0], 3, resume=done)
 
 
@@ -102,9 +103,23 @@ def test_changing_shapes(tx):
         tx.update(PARAMS, {}, PARAMS, value=1.0)
     with pytest.warns(UserWarning, match="5 different shapes within 5 steps.*drop a smaller last batch"):
         fit([np.ones(size) for size in range(1, 8)], 7)
+    with pytest.warns(UserWarning, match="batch 2 has fewer examples.*compiled again.*drop_last=True") as told:
+        fit([np.ones(8), np.ones(3), np.ones(2)], 4)
+    assert len(told) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit([np.ones(8), np.ones(3)], 4)
+        fit([np.ones((8, 5)), np.ones((8, 3))], 4)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((3, 4), (3, 5)), ((3, 4), (4, 3)), ((20,), (20, 1)), ((), (1,)), ((7, 9), (9, 8))]
+)
+def test_changing_shapes_within_a_page(tx, before, after):
+    """The state's arrays have the same shapes for both; noticed in a traced update too."""
+    state = tx.init({"a": jnp.ones(before)})
+    params = {"a": jnp.ones(after)}
+    with pytest.raises(ValueError, match=r"state was made for parameters of other shapes: call tx.init\(params\) anew"):
+        jax.jit(tx.update)(params, state, params, value=1.0)
 
 
 def test_missing_extra(monkeypatch):
@@ -113,3 +128,59 @@ def test_missing_extra(monkeypatch):
         require("matplotlib.figure", "fit", "a picture")
     with pytest.raises(ModuleNotFoundError, match="pip install"):
         fit([1.0], 2).history.plot()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (jnp.ones(8), r"value has to be the scalar loss, got shape \(8,\): take its mean"),
+        (jnp.ones((1,)), r"value has to be the scalar loss, got shape \(1,\)"),
+        ("low", "value has to be a number, a scalar, got 'low'"),
+        (1j, "value has to be a number"),
+    ],
+)
+def test_a_loss_that_is_no_scalar(tx, value, message):
+    """It used to broadcast into the state."""
+    with pytest.raises(ValueError, match=message):
+        tx.update(PARAMS, tx.init(PARAMS), PARAMS, value=value)
+    with pytest.raises(ValueError, match=message):
+        check_loss(value)
+
+
+@pytest.mark.parametrize("value", [jnp.ones(3), "0.1", None, True, -1.0, np.float32(-0.1), float("nan"), 1j])
+def test_numbers_that_are_none(value):
+    with pytest.raises(ValueError, match="weight_decay has to be "):
+        check_not_negative("weight_decay", value)
+
+
+def test_a_distance_has_to_be_positive_and_velos():
+    with pytest.raises(ValueError, match=r"max_distance has to be greater than 0, got 0\.0"):
+        check_positive("max_distance", 0.0)
+    with pytest.raises(ValueError, match="initial_distance: Probe has no estimate of the distance"):
+        velo.optimizer(10, WEIGHTS, initial_distance=0.1)
+    with pytest.raises(ValueError, match=r"max_distance has to be at least the first estimate, 0.0003, got 0.0001"):
+        velo.optimizer(10, "untrained", max_distance=1e-4)
+
+
+def test_traced_counts_say_what_is_static():
+    with pytest.raises(ValueError, match=r"num_steps.*static_args=\('num_steps',\)"):
+        injected = optax.inject_hyperparams(velo.optimizer, static_args=("weights",))(num_steps=10, weights=WEIGHTS)
+        jax.jit(injected.init)(PARAMS)
+
+
+def test_weights_of_other_kinds_and_shapes(tx):
+    with pytest.raises(ValueError, match=r"weights has to be a path, .* got int"):
+        resolve_weights(3)
+    with pytest.raises(
+        ValueError, match=r"theta has to be that of Probe: at the root it has shape \(2,\), not shape \(\)"
+    ):
+        resolve_weights((Probe(), jnp.ones(2)))
+    with pytest.raises(ValueError, match="state was made with other weights"):
+        velo.optimizer(10, "untrained").update(PARAMS, tx.init(PARAMS), PARAMS, value=1.0)
+
+
+def test_masks_of_other_kinds(tx):
+    for mask, message in [({"a": 1.0}, "tree of bools"), ({"c": True}, "like the parameters or a prefix")]:
+        decayed = velo.optimizer(10, WEIGHTS, weight_decay=0.1, weight_decay_mask=mask)
+        with pytest.raises(ValueError, match=f"weight_decay_mask has to be a .*{message}"):
+            decayed.update(PARAMS, decayed.init(PARAMS), PARAMS, value=1.0)

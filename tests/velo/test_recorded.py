@@ -1,4 +1,4 @@
-"""Elementwise weights of before there was a basis give the steps that they gave."""
+"""Elementwise weights from before the eigenbasis still give the steps that were recorded with them."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ import pytest
 import velo
 from velo.architectures.velo import kernel
 
-ROOT = Path(__file__).parents[2]
-RECORDED = Path(__file__).with_name("recorded_elementwise.npz")
+FOLDER = Path(__file__).parent
+RECORDED = FOLDER / "recorded_elementwise.npz"
 """Updates of twelve steps, all tensors in a row, by name of the run; written by the version before the eigenbasis."""
-FILES = {"default": velo.weights.LIGHT_WEIGHTS} | {
-    name: ROOT / "docs" / "runs" / name / "weights.velo" for name in ("first", "second", "third", "fourth")
+FILES = {"fourth": velo.weights.LIGHT_WEIGHTS} | {
+    name: FOLDER / "elementwise_weights" / f"{name}.velo" for name in ("first", "second", "third")
 }
 SHAPES = {"w": (6, 5), "k": (2, 2, 3, 4), "b": (5,), "s": ()}
 NUM_STEPS = 12

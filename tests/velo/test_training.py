@@ -13,7 +13,7 @@ import pytest
 import velo
 from tests.velo.probe import Probe
 from tests.velo.registry import ARCHITECTURES, theta_of
-from velo.training import TrainState
+from velo.training import TrainState, trainer
 from velo.training.batches import Batches
 
 WEIGHTS = (ARCHITECTURES["VeLO"], theta_of(ARCHITECTURES["VeLO"]))
@@ -74,7 +74,7 @@ def test_a_run_in_pieces_is_the_same_run(tmp_path):
     options |= {"key": jax.random.key(1), "evaluate": lambda params, rng: params["b"][0], "evaluate_every": 3}
     whole = fit(**options)
     folder = tmp_path / "run"
-    first = fit(**options, checkpoints=folder, callbacks=[stop_at(7)])
+    first = fit(**options, checkpoints=folder, stop_when=stop_at(7))
     assert first.num_steps_done == 7 and len(first.history) == 7
     for resumed in (fit(**options, checkpoints=folder, resume=True), fit(**options, resume=first)):
         assert_equal(resumed.params, whole.params)
@@ -85,11 +85,11 @@ def test_a_run_in_pieces_is_the_same_run(tmp_path):
 
 
 def test_checkpoints_are_of_one_run(tmp_path):
-    fit(4, checkpoints=tmp_path, callbacks=[stop_at(2)])
+    fit(4, checkpoints=tmp_path, stop_when=stop_at(2))
     with pytest.raises(ValueError, match="has checkpoints already: pass resume=True"):
         fit(4, checkpoints=tmp_path)
-    with pytest.raises(ValueError, match="started with num_steps=4, got 6"):
-        fit(6, checkpoints=tmp_path, resume=True)
+    with pytest.raises(ValueError, match=r"started with num_steps=4, got 3.*longer, not shorter"):
+        fit(3, checkpoints=tmp_path, resume=True)
     with pytest.raises(ValueError, match="holds other shapes"):
         fit(4, checkpoints=tmp_path, resume=True, tx=optax.sgd(0.1, momentum=0.9))
     done = fit(4, checkpoints=tmp_path, resume=True)
@@ -200,9 +200,10 @@ def test_callbacks_see_the_run():
     assert [step.step for step in seen] == list(range(1, 13))
     assert isinstance(seen[-1].state, TrainState)
     losses = [float(step.loss) for step in seen]
-    below = fit(callbacks=[lambda step: step.loss < 0.5 * losses[0]])
+    below = fit(stop_when=lambda step: step.loss < 0.5 * losses[0])
     assert below.num_steps_done == 1 + next(index for index, loss in enumerate(losses) if loss < 0.5 * losses[0])
     assert [step.evaluation for step in seen if step.evaluation] == [{"two": 2.0}] * 3
+    assert fit(callbacks=[lambda step: True]).num_steps_done == 12  # as tqdm's `update` returns
 
 
 def test_options_that_contradict():
@@ -216,7 +217,7 @@ def test_history_as_table_picture_and_text(tmp_path):
     history = fit(evaluate=lambda params: {"bias": params["b"][0]}, evaluate_every=6).history
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame(history.table())
-    assert list(table.columns) == ["step", "loss", "evaluation/bias"] and len(table) == 12
+    assert list(table.columns) == ["step", "loss", "step_size", "evaluation/bias"] and len(table) == 12
     assert table["evaluation/bias"].notna().tolist() == [False] * 5 + [True] + [False] * 5 + [True]
     pytest.importorskip("matplotlib")
     figure = history.plot(tmp_path / "history.png")
@@ -228,8 +229,127 @@ def test_history_as_table_picture_and_text(tmp_path):
     assert json.loads((tmp_path / "history.json").read_text()) == history.to_json()
 
 
-def test_the_bar_tells_loss_and_evaluation(capsys):
+def test_the_bar_tells_loss_and_evaluation(capsys, monkeypatch):
     pytest.importorskip("rich")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes anything for a terminal
+    monkeypatch.setenv("COLUMNS", "200")
     fitted = fit(progress=True, evaluate=lambda params: {"bias": params["b"][0]})
     printed = capsys.readouterr().out
-    assert "12/12" in printed and f"loss {fitted.history.losses[-1]:.4g}" in printed
+    assert "\x1b" in printed and "12/12" in printed and f"loss {fitted.history.losses[-1]:.4g}" in printed
+
+
+def test_lines_where_there_is_no_terminal(capsys, tmp_path):
+    fitted = fit(100, progress=None, weights=WEIGHTS, tx=None, batches=BATCHES)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "step 1/100",
+        *(f"step {step}/100" for step in range(10, 101, 10)),
+    ]
+    last = fitted.history
+    assert (
+        f"loss {last.losses[-1]:.4g}, step size {last.step_sizes[-1]:.2g}, distance {last.distances[-1]:.2g}"
+        in lines[-1]
+    )
+    assert "s left" in lines[3] and "left" not in lines[-1]
+
+    def interrupt(seen):
+        if seen.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    fit(progress=True, callbacks=[interrupt], checkpoints=tmp_path)
+    assert f"interrupted at step 3 of 12: the same call goes on with checkpoints='{tmp_path}', resume=True" in (
+        capsys.readouterr().out
+    )
+    fit(progress=True, callbacks=[interrupt])
+    assert "interrupted at step 3 of 12: the same call goes on with resume=RESULT" in capsys.readouterr().out
+    fit(progress=False, callbacks=[interrupt])
+    assert capsys.readouterr().out == ""
+
+
+def test_the_history_has_step_sizes_and_the_distance():
+    fitted = fit(5, weights=WEIGHTS, tx=None)
+    tx, params = velo.optimizer(5, WEIGHTS), jax.tree.map(jnp.array, PARAMS)
+    state = tx.init(params)
+    for index, batch in enumerate(BATCHES[:5]):
+        loss, grads = jax.value_and_grad(loss_fn)(params, batch)
+        updates, state = jax.jit(tx.update)(grads, state, params, value=loss)
+        params = optax.apply_updates(params, updates)
+        size = np.sqrt(np.mean(np.square(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(updates)]))))
+        np.testing.assert_allclose(fitted.history.step_sizes[index], size, rtol=1e-4)
+        np.testing.assert_allclose(fitted.history.distances[index], state.learned.distance.estimate, rtol=1e-4)
+    assert list(fitted.history.table()) == ["step", "loss", "step_size", "distance"]
+    assert fit(2).history.distances == []
+
+
+def test_a_data_set_is_cut_into_batches():
+    """Every epoch in another order, the same in every run, and none of its examples twice."""
+    data = {"row": np.arange(10), "square": np.arange(10)[:, None] ** 2}
+    batches = list(Batches(data, 0, 6, None, 3))
+    assert all(batch["square"].tolist() == (batch["row"][:, None] ** 2).tolist() for batch in batches)
+    epochs = [np.concatenate([batch["row"] for batch in batches[start : start + 3]]) for start in (0, 3)]
+    assert [len(set(epoch.tolist())) for epoch in epochs] == [9, 9]
+    assert epochs[0].tolist() != epochs[1].tolist()
+    assert [batch["row"].tolist() for batch in Batches(data, 4, 6, None, 3)] == [
+        batch["row"].tolist() for batch in batches[4:]
+    ]
+    inputs, targets = np.concatenate([x for x, _ in BATCHES]), np.concatenate([y for _, y in BATCHES])
+    whole = fit(batches=(inputs, targets), batch_size=16)
+    assert whole.history.last_loss < whole.history.losses[0]
+    stopped = fit(batches=(inputs, targets), batch_size=16, stop_when=stop_at(5))
+    assert_equal(fit(batches=(inputs, targets), batch_size=16, resume=stopped).params, whole.params)
+    for mistaken in ((inputs, targets), {"inputs": inputs, "targets": targets}):
+        with pytest.raises(ValueError, match=r"one data set.*give batch_size="):
+            fit(batches=mistaken)
+    with pytest.raises(ValueError, match=r"as many examples each.*batch_size; got arrays of shapes"):
+        fit(batches=(inputs, targets[1:]), batch_size=16)
+    with pytest.raises(ValueError, match="at most the number of examples 64, got 65"):
+        fit(batches=(inputs, targets), batch_size=65)
+
+
+def test_a_run_is_resumed_with_more_steps(tmp_path):
+    """The optimizer's state goes on under the schedule of the longer run."""
+    options = {"weights": (Probe(), jnp.float32(0.1)), "tx": None}
+    fit(6, **options, checkpoints=tmp_path)
+    extended = fit(12, **options, checkpoints=tmp_path, resume=True)
+    assert extended.num_steps_done == extended.history.num_steps == len(extended.history) == 12
+    assert_equal(fit(12, **options, resume=fit(6, **options)).params, extended.params)
+    long = fit(12, **options, resume=fit(12, **options, stop_when=stop_at(6)))
+    assert float(long.state.opt_state.learned.step) == float(extended.state.opt_state.learned.step) == 12
+    assert extended.history.step_sizes[6] > extended.history.step_sizes[5]  # the rate is that of half a run again
+
+
+@pytest.mark.parametrize("name", ["VeLO", "HyperV2"])
+def test_double_precision_resumes(name, tmp_path):
+    weights = (ARCHITECTURES[name], theta_of(ARCHITECTURES[name]))
+    with jax.enable_x64(True):
+        options = {
+            "weights": weights,
+            "tx": None,
+            "loss": lambda params, batch: loss_fn(params, batch).astype(jnp.float64),
+        }
+        fit(4, **options, checkpoints=tmp_path, stop_when=stop_at(2))
+        resumed = fit(4, **options, checkpoints=tmp_path, resume=True)
+        assert_equal(resumed.params, fit(4, **options).params)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": 3.0}, r"loss_fn has to be a function, loss_fn\(params, batch\), got float"),
+        ({"tx": 0.1}, "tx has to be an optax transformation, got float"),
+        ({"has_aux": "yes"}, "has_aux has to be True or False, got 'yes'"),
+        ({"key": 0}, r"key has to be one PRNG key, such as jax.random.key\(0\), got 0"),
+        ({"evaluate": 1}, r"evaluate has to be a function, evaluate\(params\), got int"),
+        ({"callbacks": print}, "callbacks has to be a list of functions, got builtin_function_or_method"),
+        ({"callbacks": [None]}, "each of callbacks has to be a function"),
+        ({"stop_when": 10}, "stop_when has to be a function"),
+        ({"resume": "runs"}, "resume has to be True, False or an earlier result"),
+        ({"progress": 1}, "progress has to be True or False, got 1"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(options, message):
+    names = ("loss_fn", "tx", "has_aux", "key", "evaluate", "callbacks", "stop_when", "resume", "progress")
+    usual = {"loss_fn": loss_fn, "tx": ADAM, "has_aux": False, "callbacks": (), "resume": False}
+    given = usual | {("loss_fn" if name == "loss" else name): value for name, value in options.items()}
+    with pytest.raises(ValueError, match=message):
+        trainer._check_arguments(*(given.get(name) for name in names))

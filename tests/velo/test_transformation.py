@@ -62,6 +62,46 @@ def test_weight_decay_mask(weights, plain, mask):
     assert_close(got["w"], plain[0]["w"] - 0.1 * PARAMS["w"])
 
 
+def test_weight_decay_mask_may_be_a_prefix(weights):
+    nested = {"l1": PARAMS, "l2": {"deep": PARAMS}}
+    grads = {"l1": GRADS, "l2": {"deep": GRADS}}
+    (bare,) = run(velo.optimizer(10, weights), 1, nested, grads)
+    (got,) = run(
+        velo.optimizer(10, weights, weight_decay=0.1, weight_decay_mask={"l1": True, "l2": False}), 1, nested, grads
+    )
+    assert_close(got["l2"], bare["l2"])
+    assert_close(got["l1"], jax.tree.map(lambda step, leaf: step - 0.1 * leaf, bare["l1"], PARAMS))
+
+
+def test_weight_decay_schedule_counts_from_zero(weights, plain):
+    got = run(velo.optimizer(10, weights, weight_decay=lambda count: 0.1 * (1.0 + count)), 3)
+    want = [
+        jax.tree.map(lambda step, leaf, n=n: step - 0.1 * (1 + n) * leaf, update, PARAMS)
+        for n, update in enumerate(plain)
+    ]
+    assert_close(got, want)
+
+
+def test_the_distance_starts_and_stops_where_it_is_told():
+    params = jax.tree.map(jnp.asarray, PARAMS)
+    architecture = velo.VeLO(lstm_size=4, num_mixtures=2, basis="elementwise")
+    weights = (architecture, architecture.init(jax.random.key(0)))
+
+    def estimates(**options):
+        tx = velo.optimizer(40, weights, **options)
+        state, moved, seen = tx.init(params), params, []
+        update = jax.jit(tx.update)
+        for _ in range(20):
+            updates, state = update(moved, state, moved, value=1.0)  # of half the square
+            moved = optax.apply_updates(moved, updates)
+            seen.append(float(state.learned.distance.estimate))
+        return seen
+
+    free = estimates(initial_distance=1e-3)
+    assert free[0] == np.float32(1e-3) and free[-1] > 0.02
+    assert max(estimates(initial_distance=1e-3, max_distance=0.02)) == np.float32(0.02)
+
+
 def test_step_scale_schedule_counts_from_zero(weights, plain):
     got = run(velo.optimizer(10, weights, step_scale=lambda count: 1.0 / (1.0 + count)), 3)
     assert_close(got, [jax.tree.map(lambda u, n=n: u / (1 + n), update) for n, update in enumerate(plain)])

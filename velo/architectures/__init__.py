@@ -1,4 +1,7 @@
-"""The learned optimizers, one file an architecture."""
+"""The learned optimizers: `velo` is this project's architecture, `published` has those of the papers.
+
+Beside the two folders stands what several architectures use: pages, blocks, the LSTM's state.
+"""
 
 from velo.architectures.published.adafac_mlp import AdafacMLP
 from velo.architectures.published.celo import Celo, CeloAdam

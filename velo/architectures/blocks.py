@@ -1,4 +1,4 @@
-"""Work on pages block by block, so that what a pass computes in between stays in the cache."""
+"""Runs a function over pages block by block, so that its intermediate results stay in the cache."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,16 +10,17 @@ PAGE_AXIS = -2
 
 
 def map_blocks(function: Callable[[Any, Any], tuple[Any, Any]], num_blocks: int, updated: Any, read: Any):
-    """`function(updated, read) -> (updated, out)` over all pages: elementwise in the pages, so blocks don't show.
+    """`function(updated, read) -> (updated, out)` over all pages.
 
-    On a CPU the pages go through in `num_blocks` blocks, `updated` being overwritten in place. An accelerator gets
-    all at once: its kernels want length, and it keeps no cache for us.
+    `function` treats every page alone, so the result doesn't depend on the number of blocks. On a CPU the pages are
+    processed in `num_blocks` blocks, and `updated` is overwritten in place. On an accelerator all pages are processed
+    at once: its kernels are faster on long arrays.
 
     Args:
-        function: called once in the traced program; pages are the axis before the last of all that it takes and gives.
-        num_blocks: divides the number of pages.
+        function: traced once. The pages are the axis before the last of all arrays that it takes and returns.
+        num_blocks: number of blocks; divides the number of pages.
         updated: tree of arrays that `function` returns in a new version.
-        read: tree of arrays.
+        read: tree of arrays that it reads only.
 
     Returns:
         The new `updated`, and `out` for all pages.

@@ -1,6 +1,6 @@
-"""Pages: all tensors of a tree in one array of fixed-width rows, each row of one tensor.
+"""Packs all tensors of a tree into one array of fixed-width pages; a page holds entries of one tensor only.
 
-One program then serves any number of tensors: neither compile time nor dispatch grows with them.
+One program then serves any number of tensors: neither compile time nor dispatch grows with their number.
 """
 
 import dataclasses
@@ -14,32 +14,35 @@ import numpy as np
 from velo.shapes import Array, Bool, Float
 
 PAGE_SIZES = (512, 128)
-"""Wide pages make an update faster, narrow ones fit small tensors."""
+"""Wide pages make an update faster; narrow ones waste less on small tensors."""
 MAX_PADDING = 1 / 64
-"""Share of zeros up to which the wide pages are taken."""
+"""Largest share of padding for which the wide pages are used."""
 BLOCK_SIZE = 8192
-"""Parameters of a block: the twenty arrays of this length that an update touches fit a core's cache."""
+"""Parameters in a block. An update touches about twenty arrays of this length, which fit a core's cache."""
 MAX_MEMBERSHIP = 1 << 16
-"""Entries of the tensor-by-page matrix above which sums go by segments."""
+"""Largest number of entries of the tensor-by-page matrix; above it, sums use `jax.ops.segment_sum`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where each tensor lies; static. A tensor fills whole pages, the rest of its last page is zero.
+    """Where each tensor lies in the pages; static.
 
-    The pages are those of the tensors, then as many of zeros as make whole blocks; the last tensor owns these.
+    Each tensor fills whole pages, and the rest of its last page is zero. Pages of zeros at the end complete the last
+    block; they count as the last tensor's.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     width: int | None = None
-    """Of the pages; chosen by how much would be zero if not given."""
+    """Parameters in a page; None chooses one of `PAGE_SIZES` by the padding that it needs."""
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:
+        """Number of parameters of each tensor."""
         return np.array([math.prod(shape) for shape in self.shapes], np.int64)
 
     @functools.cached_property
     def page_size(self) -> int:
+        """Parameters in a page."""
         if self.width is not None:
             return self.width
         limit = (1.0 + MAX_PADDING) * self.sizes.sum()
@@ -48,40 +51,50 @@ class Layout:
 
     @functools.cached_property
     def pages_per_tensor(self) -> np.ndarray:
+        """Number of pages of each tensor."""
         return -(-self.sizes // self.page_size)
 
     @functools.cached_property
     def first_pages(self) -> np.ndarray:
+        """Index of each tensor's first page."""
         return np.cumsum(self.pages_per_tensor) - self.pages_per_tensor
 
     @functools.cached_property
     def num_blocks(self) -> int:
+        """Number of blocks that `map_blocks` processes one after the other."""
         return max(1, -(-int(self.pages_per_tensor.sum()) * self.page_size // BLOCK_SIZE))
 
     @functools.cached_property
     def num_pages(self) -> int:
+        """Number of pages, a multiple of `num_blocks`."""
         return -(-int(self.pages_per_tensor.sum()) // self.num_blocks) * self.num_blocks
 
     @functools.cached_property
     def tensor_of_page(self) -> np.ndarray:
+        """Index of the tensor that each page belongs to."""
         owners = np.repeat(np.arange(len(self.shapes)), self.pages_per_tensor)
         return np.pad(owners, (0, self.num_pages - len(owners)), mode="edge") if len(owners) else owners
 
     @functools.cached_property
     def filled(self) -> np.ndarray:
-        """Number of parameters in each page, from its begin."""
+        """Number of parameters in each page; they come first in it."""
         place = np.arange(self.num_pages) - self.first_pages[self.tensor_of_page]
         return np.clip(self.sizes[self.tensor_of_page] - place * self.page_size, 0, self.page_size)
 
     @property
     def occupied(self) -> Bool[Array, "pages width"]:
-        """True where a parameter lies; computed, since a stored mask would be as large as the parameters."""
+        """True for entries that hold a parameter, False for padding.
+
+        Computed when it is needed: a stored mask would be as large as the parameters.
+        """
         return jnp.arange(self.page_size)[None] < jnp.asarray(self.filled)[:, None]
 
     def zeros(self) -> Float[Array, "pages width"]:
+        """Pages of zeros."""
         return jnp.zeros((self.num_pages, self.page_size))
 
     def pack(self, leaves: list[Array]) -> Float[Array, "pages width"]:
+        """The leaves, in float32, as pages."""
         pieces = []
         for leaf, size, pages in zip(leaves, self.sizes, self.pages_per_tensor, strict=True):
             pieces.append(leaf.astype(jnp.float32).reshape(-1))
@@ -91,6 +104,7 @@ class Layout:
         return jnp.concatenate(pieces).reshape(-1, self.page_size)
 
     def unpack(self, pages: Float[Array, "pages width"]) -> list[Array]:
+        """The inverse of `pack`: one array a tensor, in its shape and in float32."""
         starts = self.first_pages
         if jax.default_backend() == "cpu" and pages.size:
             starts = _at_runtime(tuple(int(start) for start in starts), pages[0, 0] > 0)
@@ -104,7 +118,9 @@ class Layout:
         ]
 
     def sum_by_tensor(self, per_page: Float[Array, "pages ..."]) -> Float[Array, "tensors ..."]:
-        """Sums over each tensor's pages: one small matrix product, or sorted segments where that would be large."""
+        """Sums over each tensor's pages: one small matrix product, or sorted segments where the matrix would be
+        large.
+        """
         num_tensors = len(self.shapes)
         if num_tensors * self.num_pages > MAX_MEMBERSHIP:
             return jax.ops.segment_sum(per_page, self.tensor_of_page, num_tensors, indices_are_sorted=True)
@@ -113,10 +129,11 @@ class Layout:
 
 
 def _at_runtime(numbers: tuple[int, ...], either: Bool[Array, ""]) -> list[Array]:
-    """The numbers, whatever `either` is, unknown to XLA's CPU compiler, which makes a kernel of each known slice.
+    """`numbers` as values that XLA's CPU compiler doesn't know; `either` has no influence on them.
 
-    Those at unknown places share one for each shape: 500 tensors compile in 1 CPU-second instead of 13. Lanes of a
-    `vmap` get the known numbers: a slice that differs by lanes would be a gather.
+    The compiler makes a kernel of its own for each slice at a known place. At unknown places slices of one shape share
+    a kernel: 500 tensors compile in 1 CPU-second instead of 13. Under `vmap` the numbers stay known, since a slice
+    whose place differs by lanes is a gather.
     """
 
     def known():

@@ -1,8 +1,9 @@
 """The stream of batches of a run, from any iterable, placed on the devices."""
 
+import functools
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,9 +18,11 @@ class Batches:
     """Batches `first`, `first + 1`, ..., `num_steps - 1` of a run, as arrays.
 
     Args:
-        source: an iterable, gone through again whenever it ends, if it can be; or a function of the step's number.
+        source: an iterable, gone through again whenever it ends, if it can be; or a function of the step's number; with
+            `batch_size` a tree of arrays, one data set.
         first: how many batches to leave out, those of the steps done before.
         devices: the leading axis of every array is divided among them; None leaves arrays where they are.
+        batch_size: examples of a batch, drawn by `epochs_of`.
     """
 
     def __init__(
@@ -28,9 +31,14 @@ class Batches:
         first: int,
         num_steps: int,
         devices: Sequence[Any] | None,
+        batch_size: int | None = None,
     ):
-        if not isinstance(source, Iterable) and not callable(source):
+        if batch_size is not None:
+            source = epochs_of(source, batch_size)
+        elif not isinstance(source, Iterable) and not callable(source):
             raise ValueError(f"batches has to be an iterable, or a function of the step, got {type(source).__name__}")
+        else:
+            _check_not_one_data_set(source)
         self._source = source
         self._range = range(first, num_steps)
         if devices is not None and len(devices) == 0:
@@ -38,6 +46,7 @@ class Batches:
         self._mesh = None if devices is None else Mesh(np.array(devices), ("batch",))
         self._structure: Any = None
         self._shapes: set[Any] = set()
+        self._is_smaller_told = False
 
     def replicate(self, tree: Any) -> Any:
         """The tree on every device."""
@@ -74,6 +83,13 @@ class Batches:
         self._structure = structure
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if shapes not in self._shapes:
+            if not self._is_smaller_told and any(_is_smaller(shapes, earlier) for earlier in self._shapes):
+                self._is_smaller_told = True
+                warnings.warn(
+                    f"batch {step + 1} has fewer examples than earlier ones, and the step is compiled again for it: "
+                    "drop a smaller last batch (drop_last=True of a DataLoader), or give the arrays with batch_size=",
+                    stacklevel=2,
+                )
             self._shapes.add(shapes)
             if len(self._shapes) == MAX_SHAPES + 1:
                 warnings.warn(
@@ -98,6 +114,65 @@ class Batches:
                 "choose a multiple, and drop a smaller last batch"
             )
         return jax.device_put(leaf, NamedSharding(self._mesh, PartitionSpec("batch")))
+
+
+def epochs_of(data: Any, batch_size: int) -> Callable[[int], Any]:
+    """Batches of one data set by step: each epoch in an order of its own, which depends on its number alone.
+
+    The last examples of an order that fill no batch are left out of that epoch.
+
+    Args:
+        data: a tree of arrays with the examples along the leading axis.
+        batch_size: at most the number of examples.
+
+    Raises:
+        ValueError: the arrays have different numbers of examples, or fewer than a batch.
+    """
+    data = jax.tree.map(_as_array, data)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(data)]
+    lengths = {shape[0] if shape else None for shape in shapes}
+    if len(lengths) != 1 or None in lengths:
+        raise ValueError(
+            f"batches has to be a tree of arrays with as many examples each, to be cut into batches of batch_size; got "
+            f"arrays of shapes {shapes}"
+        )
+    (length,) = lengths
+    if batch_size > length:
+        raise ValueError(f"batch_size has to be at most the number of examples {length}, got {batch_size}")
+
+    @functools.lru_cache(maxsize=1)
+    def order(epoch: int) -> np.ndarray:
+        return np.random.default_rng((0, epoch)).permutation(length)
+
+    def batch(step: int) -> Any:
+        epoch, place = divmod(step, length // batch_size)
+        rows = order(epoch)[place * batch_size : (place + 1) * batch_size]
+        return jax.tree.map(lambda leaf: leaf[rows], data)
+
+    return batch
+
+
+def _check_not_one_data_set(source: Any) -> None:
+    """Raises a ValueError if `source` is rather (inputs, targets) than an iterable of batches."""
+    advice = "give batch_size= to have it cut into batches, or [batch] to train on all of it in every step"
+    if isinstance(source, Mapping):
+        raise ValueError(f"batches is a {type(source).__name__}, one data set and no iterable of batches: {advice}")
+    if not isinstance(source, tuple) or not all(hasattr(leaf, "shape") for leaf in source):
+        return
+    shapes = [tuple(leaf.shape) for leaf in source]
+    if len({(shape[1:], str(leaf.dtype)) for shape, leaf in zip(shapes, source, strict=True)}) > 1:
+        raise ValueError(
+            f"batches is a tuple of arrays of shapes {', '.join(map(str, shapes))}, which looks like one data set "
+            f"(inputs, targets) and not like batches: {advice}"
+        )
+
+
+def _is_smaller(shapes: Any, earlier: Any) -> bool:
+    """Whether the arrays differ by fewer examples alone."""
+    if [(shape[1:], dtype) for shape, dtype in shapes] != [(shape[1:], dtype) for shape, dtype in earlier]:
+        return False
+    pairs = [(new[:1], old[:1]) for (new, _), (old, _) in zip(shapes, earlier, strict=True)]
+    return all(new <= old for new, old in pairs) and any(new < old for new, old in pairs)
 
 
 def _as_array(leaf: Any) -> Any:

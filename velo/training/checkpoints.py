@@ -27,16 +27,19 @@ class Checkpoints:
         self._manager = self._orbax.CheckpointManager(self.folder, options=options, item_names=("state", "record"))
 
     def latest_step(self) -> int | None:
+        """Steps done at the last checkpoint; None without one."""
         return self._manager.latest_step()
 
     def save(self, state: TrainState, history: History) -> None:
+        """Writes a checkpoint and returns when it is on the disk."""
         step = int(state.step)
         if step in self._manager.all_steps():
             return
         arrays = _numbered(jax.tree.map(_data, state))
         record = {"shapes": _shapes(arrays), "history": history.to_json()}
         args = self._orbax.args
-        self._manager.save(step, args=args.Composite(state=args.StandardSave(arrays), record=args.JsonSave(record)))
+        state = args.StandardSave(_with_entries(arrays))
+        self._manager.save(step, args=args.Composite(state=state, record=args.JsonSave(record)))
 
     def restore(self, template: TrainState) -> tuple[TrainState, History]:
         """The latest checkpoint.
@@ -53,7 +56,7 @@ class Checkpoints:
                 f"checkpoint {where} holds other shapes than this model, optimizer and model_state: "
                 "resume with what it was started with, or choose another folder"
             )
-        restored = self._read(step, "state", self._orbax.args.StandardRestore(arrays))
+        restored = arrays | self._read(step, "state", self._orbax.args.StandardRestore(_with_entries(arrays)))
         state = jax.tree.unflatten(jax.tree.structure(template), [restored[name] for name in sorted(arrays)])
         return jax.tree.map(_typed, state, template), History.from_json(record["history"])
 
@@ -68,11 +71,17 @@ class Checkpoints:
             ) from error
 
     def close(self) -> None:
+        """Releases the folder."""
         self._manager.close()
 
 
 def _numbered(tree: Any) -> dict[str, Any]:
     return {f"{index:06d}": leaf for index, leaf in enumerate(jax.tree.leaves(tree))}
+
+
+def _with_entries(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Orbax refuses arrays without entries, which some states have."""
+    return {name: array for name, array in arrays.items() if array.size}
 
 
 def _is_key(leaf: Any) -> bool:

@@ -19,6 +19,10 @@ class History:
     def __init__(self, num_steps: int):
         self.num_steps = num_steps
         self.losses: list[float] = []
+        self.step_sizes: list[float] = []
+        """Root mean square of each update, over all parameters."""
+        self.distances: list[float] = []
+        """VeLO's estimate of the distance to the solution after each update; empty for other optimizers."""
         self.metrics: dict[str, list[float]] = {}
         self.evaluations: list[dict[str, Any]] = []
         """Each with its `step`: the number of updates done."""
@@ -41,19 +45,28 @@ class History:
 
     @property
     def last_evaluation(self) -> Mapping[str, Any]:
+        """The latest evaluation with its `step`; empty before the first."""
         return self.evaluations[-1] if self.evaluations else {}
 
-    def append(self, loss: float, metrics: Mapping[str, float]) -> None:
+    def append(self, loss: float, metrics: Mapping[str, float], step_size: float, distance: float | None) -> None:
+        """Adds one step: its loss, its metrics by name, its step size, and the distance estimate if there is one."""
         self.losses.append(loss)
+        self.step_sizes.append(step_size)
+        if distance is not None:
+            self.distances.append(distance)
         for name, value in metrics.items():
             self.metrics.setdefault(name, []).append(value)
 
     def table(self) -> dict[str, np.ndarray]:
         """Columns of equal length, one row a step: `pandas.DataFrame(history.table())`.
 
-        `step` counts from 1; an evaluation's columns, `evaluation/NAME`, are NaN at steps without one.
+        `step` counts from 1; `step_size` is the root mean square of the update, `distance` VeLO's estimate; an
+        evaluation's columns, `evaluation/NAME`, are NaN at steps without one.
         """
-        columns = {"step": np.arange(1, len(self) + 1), "loss": np.array(self.losses), **self._metric_columns()}
+        columns = {"step": np.arange(1, len(self) + 1), "loss": np.array(self.losses)}
+        columns |= {"step_size": np.array(self.step_sizes)} | self._metric_columns()
+        if self.distances:
+            columns["distance"] = np.array(self.distances)
         for entry in self.evaluations:
             for name, value in entry.items():
                 if name != "step":
@@ -67,7 +80,7 @@ class History:
     def plot(self, path: str | PathLike | None = None) -> Any:
         """A matplotlib figure: the training loss, and a panel for each quantity of the evaluations.
 
-        Written to `path` if one is given; the suffix chooses the format.
+        With `path` it is written there too; the suffix chooses the format.
         """
         figure_module = require("matplotlib.figure", "fit", "a picture of the history")
         names = list(dict.fromkeys(name for entry in self.evaluations for name in entry if name != "step"))
@@ -94,17 +107,23 @@ class History:
         return png(self.plot)
 
     def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
         return {
             "num_steps": self.num_steps,
             "losses": list(self.losses),
+            "step_sizes": list(self.step_sizes),
+            "distances": list(self.distances),
             "metrics": {name: list(values) for name, values in self.metrics.items()},
             "evaluations": [dict(entry) for entry in self.evaluations],
         }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "History":
+        """The inverse of `to_json`."""
         history = cls(record["num_steps"])
         history.losses = list(record["losses"])
+        history.step_sizes = list(record["step_sizes"])
+        history.distances = list(record["distances"])
         history.metrics = {name: list(values) for name, values in record["metrics"].items()}
         history.evaluations = [dict(entry) for entry in record["evaluations"]]
         return history

@@ -1,4 +1,4 @@
-"""What a run gives to its callbacks and to its caller."""
+"""The values that a run passes to its callbacks and returns to its caller."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -25,21 +25,24 @@ class Step(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained model, or one on the way; `velo.fit(..., resume=fitted)` goes on from it."""
+    """A trained model, or a partly trained one: `velo.fit(..., resume=fitted)` continues its run."""
 
     state: TrainState
     history: History
 
     @property
     def params(self) -> Any:
+        """The trained parameters."""
         return self.state.params
 
     @property
     def model_state(self) -> Any:
+        """The model's state; None if it has none."""
         return self.state.model_state
 
     @property
     def num_steps_done(self) -> int:
+        """Number of updates done."""
         return int(self.state.step)
 
     def __repr__(self) -> str:
@@ -47,7 +50,7 @@ class Fitted:
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss stayed NaN or infinite; `fitted` is the run up to there."""
+    """The loss was NaN or infinite too many times in a row; `fitted` is the run up to there."""
 
     def __init__(self, message: str, fitted: Fitted):
         super().__init__(message)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from velo.architectures.velo.distance import Distance
 from velo.shapes import Float, Int
 
 
@@ -17,6 +18,15 @@ class TrainState(NamedTuple):
     params: Any
     opt_state: Any
     model_state: Any
+
+
+class Outcome(NamedTuple):
+    """What a step tells of itself beside the new state."""
+
+    loss: Float[jax.Array, ""]
+    aux: Any
+    step_size: Float[jax.Array, ""]  # root mean square of the update over all parameters
+    distance: Float[jax.Array, ""] | None  # VeLO's estimate after the update; None for other optimizers
 
 
 class Loss(NamedTuple):
@@ -100,7 +110,7 @@ def _like(new: Any, old: Any) -> Any:
 
 def make_step(
     loss: Loss, tx: optax.GradientTransformationExtraArgs, key: jax.Array | None
-) -> Callable[[TrainState, Any], tuple[TrainState, Float[jax.Array, ""], Any]]:
+) -> Callable[[TrainState, Any], tuple[TrainState, Outcome]]:
     """The compiled step; the state that goes in is donated."""
 
     def step(state: TrainState, batch: Any):
@@ -110,6 +120,20 @@ def make_step(
         )
         updates, opt_state = tx.update(grads, state.opt_state, state.params, value=value)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, opt_state, model_state), value, aux
+        outcome = Outcome(value, aux, _root_mean_square(updates), _estimate(opt_state))
+        return TrainState(state.step + 1, params, opt_state, model_state), outcome
 
     return jax.jit(step, donate_argnums=0)
+
+
+def _root_mean_square(updates: Any) -> Float[jax.Array, ""]:
+    leaves = [jnp.asarray(leaf, jnp.float32) for leaf in jax.tree.leaves(updates)]
+    num_entries = max(1, sum(leaf.size for leaf in leaves))
+    return jnp.sqrt(sum((jnp.sum(jnp.square(leaf)) for leaf in leaves), jnp.float32(0.0)) / num_entries)
+
+
+def _estimate(opt_state: Any) -> Float[jax.Array, ""] | None:
+    """Of the distance; the largest where parts of the parameters have optimizers of their own."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, Distance))
+    estimates = [node.estimate for node in nodes if isinstance(node, Distance)]
+    return jnp.max(jnp.stack(estimates)) if estimates else None

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from velo.arguments import check_bool, check_callable, check_count, is_key
 from velo.training.batches import Batches
 from velo.training.checkpoints import Checkpoints
-from velo.training.display import interruptible, shown
+from velo.training.display import Display, interruptible, shown
 from velo.training.history import History
 from velo.training.result import Fitted, NonFiniteLossError, Step
-from velo.training.step import Loss, TrainState, make_step
-from velo.transformation import Weights, check_count, optimizer
+from velo.training.step import Loss, Outcome, TrainState, make_step
+from velo.transformation import Weights, optimizer
 
 READ_EVERY = 10
 """Steps between two looks at the losses, each of which waits for the device."""
@@ -29,6 +30,7 @@ def fit(
     batches: Iterable[Any] | Callable[[int], Any],
     num_steps: SupportsIndex,
     *,
+    batch_size: SupportsIndex | None = None,
     weights: Weights = "default",
     tx: optax.GradientTransformation | None = None,
     has_aux: bool = False,
@@ -37,6 +39,7 @@ def fit(
     evaluate: Callable[..., Any] | None = None,
     evaluate_every: int | None = None,
     callbacks: Sequence[Callable[[Step], Any]] = (),
+    stop_when: Callable[[Step], Any] | None = None,
     checkpoints: str | PathLike | None = None,
     checkpoint_every: int | None = None,
     resume: bool | Fitted = False,
@@ -46,9 +49,9 @@ def fit(
 ) -> Fitted:
     """Trains `params` for `num_steps` steps; nothing has to be tuned.
 
-    An interrupt (Ctrl-C) finishes the step, writes a checkpoint and returns what there is, as does a callback that
-    returns something true. The run goes on with `resume`, and its parameters are then those of an uninterrupted run
-    to the bit, provided that `batches` gives the same batches again.
+    An interrupt (Ctrl-C) finishes the step, writes a checkpoint and returns what there is, as does `stop_when`. The run
+    goes on with `resume`, and its parameters are then those of an uninterrupted run to the bit, provided that
+    `batches` gives the same batches again. With a larger `num_steps` it is a longer run from there on.
 
     Args:
         loss_fn: `loss_fn(params, batch)`, the mean loss of a batch. With `model_state` it is called as
@@ -56,8 +59,11 @@ def fit(
             (loss, aux), with both (loss, (new model state, aux)); with `key` it gets a key of its own as last argument.
         params: initial parameters, any tree of floating-point arrays; they are copied.
         batches: an iterable of trees of arrays with the examples along the leading axis, gone through again whenever
-            it ends; or a function of the step, counted from 0. On a resume the batches of earlier steps are skipped.
-        num_steps: length of the run. The optimizer's schedule is made for it, so it can't be extended afterwards.
+            it ends; or a function of the step, counted from 0; or, with `batch_size`, one data set, a tree of arrays
+            such as (inputs, targets). On a resume the batches of earlier steps are skipped.
+        num_steps: length of the run. The optimizer's schedule is made for it; a run that turns out too short is resumed
+            with more steps, which ends somewhat above one that knew (docs/run_length.md).
+        batch_size: examples of a batch, where `batches` is one data set: each epoch goes through it in another order.
         weights: of the learned optimizer, as in `velo.optimizer`.
         tx: an optax transformation instead of `velo.optimizer(num_steps, weights)`: one with weight decay or frozen
             parts, or another optimizer to compare with.
@@ -66,7 +72,8 @@ def fit(
         key: source of randomness in the loss; step k gets `jax.random.fold_in(key, k)`.
         evaluate: `evaluate(params)`, or `evaluate(params, model_state)` if there is one: a number or a dict of them.
         evaluate_every: steps between evaluations, a tenth of the run by default; the last step always has one.
-        callbacks: called with a `Step` after each step; one that returns something true stops the run, as
+        callbacks: each is called with a `Step` after each step; what it returns means nothing.
+        stop_when: called with a `Step` after each step; the run stops where it returns something true, as
             `lambda step: step.loss < 0.1` does.
         checkpoints: folder for checkpoints; needs the extra `fit`.
         checkpoint_every: steps between checkpoints, a tenth of the run by default; the last step always has one.
@@ -75,37 +82,43 @@ def fit(
         devices: among which each batch is divided, the parameters being on all of them; None changes no placement.
         compute_dtype: such as `jnp.bfloat16`: parameters and inputs are cast for the loss, the parameters that are
             kept and the updates stay as they are.
-        progress: whether to show a bar; None shows one where rich is installed.
+        progress: whether the run is told: by a bar where there is a terminal or a notebook and rich is installed,
+            otherwise by a line every tenth of the run. None is True.
 
     Raises:
-        ValueError: an argument is out of range, `batches` ended early, or a checkpoint doesn't fit this run.
+        ValueError: an argument is out of range or of the wrong kind, `batches` ended early, or a checkpoint doesn't fit
+            this run.
         NonFiniteLossError: the loss was NaN or infinite ten times in a row.
     """
     length = check_count("num_steps", num_steps)
+    _check_arguments(loss_fn, tx, has_aux, key, evaluate, callbacks, stop_when, resume, progress)
+    size = None if batch_size is None else check_count("batch_size", batch_size)
     loss = Loss(loss_fn, has_aux, model_state is not None, key is not None, compute_dtype)
     if tx is None:
         tx = optimizer(length, weights)
-    elif weights != "default":
+    elif not isinstance(weights, str) or weights != "default":
         raise ValueError("give weights or tx, not both: tx is an optimizer with its weights")
     tx = optax.with_extra_args_support(tx)
-    run = _Run(length, evaluate, callbacks, _interval("evaluate_every", evaluate_every, length))
+    run = _Run(length, evaluate, callbacks, stop_when, _interval("evaluate_every", evaluate_every, length))
     saving = None if checkpoints is None else Checkpoints(checkpoints)
     save_every = _interval("checkpoint_every", checkpoint_every, length)
     try:
         state, run.history = _start(tx, params, model_state, length, saving, resume)
-        stream = Batches(batches, int(state.step), length, devices)
+        stream = Batches(batches, int(state.step), length, devices, size)
         state = stream.replicate(state)
         step_fn = make_step(loss, tx, key)
-        with interruptible() as interrupted, shown(progress, int(state.step), length) as show:
+        with interruptible() as interrupted, shown(progress is not False, int(state.step), length) as display:
             for step, batch in enumerate(stream, start=int(state.step) + 1):
-                state, value, aux = step_fn(state, batch)
-                stop = run.record(step, value, aux, state, show) or bool(interrupted)
+                state, outcome = step_fn(state, batch)
+                stop = run.record(step, outcome, state, display) or bool(interrupted)
                 if saving is not None and (stop or step % save_every == 0 or step == length):
                     run.read(state)
                     saving.save(state, run.history)
                 if stop:
                     break
             run.read(state)
+            if interrupted and not run.is_done:
+                display.say(_interruption(int(state.step), length, saving))
         return Fitted(state, run.history)
     finally:
         if saving is not None:
@@ -114,6 +127,35 @@ def fit(
 
 def _interval(name: str, value: int | None, length: int) -> int:
     return max(1, length // 10) if value is None else check_count(name, value)
+
+
+def _check_arguments(loss_fn, tx, has_aux, key, evaluate, callbacks, stop_when, resume, progress) -> None:
+    """Raises a ValueError that names the first argument of the wrong kind."""
+    check_callable("loss_fn", loss_fn, "loss_fn(params, batch)")
+    check_bool("has_aux", has_aux)
+    if tx is not None and not (hasattr(tx, "init") and hasattr(tx, "update")):
+        raise ValueError(f"tx has to be an optax transformation, got {type(tx).__name__}")
+    if key is not None and not is_key(key):
+        raise ValueError(f"key has to be one PRNG key, such as jax.random.key(0), got {key!r}")
+    if evaluate is not None:
+        check_callable("evaluate", evaluate, "evaluate(params)")
+    if callable(callbacks) or not isinstance(callbacks, Iterable):
+        raise ValueError(f"callbacks has to be a list of functions, got {type(callbacks).__name__}")
+    for callback in callbacks:
+        check_callable("each of callbacks", callback, "callback(step)")
+    if stop_when is not None:
+        check_callable("stop_when", stop_when, "stop_when(step)")
+    if not isinstance(resume, bool | Fitted):
+        raise ValueError(f"resume has to be True, False or an earlier result of velo.fit, got {resume!r}")
+    if progress is not None:
+        check_bool("progress", progress)
+
+
+def _interruption(step: int, length: int, saving: Checkpoints | None) -> str:
+    how = "resume=RESULT, what this one returned"
+    if saving is not None:
+        how = f"checkpoints={str(saving.folder)!r}, resume=True"
+    return f"interrupted at step {step} of {length}: the same call goes on with {how}"
 
 
 def _start(tx, params, model_state, length, saving: Checkpoints | None, resume) -> tuple[TrainState, History]:
@@ -134,16 +176,17 @@ def _start(tx, params, model_state, length, saving: Checkpoints | None, resume) 
         raise ValueError("resume=True needs checkpoints=, the folder to resume from; or pass an earlier result")
     else:
         return state, History(length)
-    if history.num_steps != length:
-        raise ValueError(
-            f"that run was started with num_steps={history.num_steps}, got {length}: its schedule is made for the "
-            "former; to train on, start a new run from its parameters"
-        )
     if int(restored.step) >= length:
         raise ValueError(
-            f"all {length} steps of that run are done: to train on, start a new run from its parameters, with "
-            "as many steps as it shall have"
+            f"all {length} steps of that run are done: to train on, give a larger num_steps, or start a new run from "
+            "its parameters"
         )
+    if length < history.num_steps:
+        raise ValueError(
+            f"that run was started with num_steps={history.num_steps}, got {length}: its schedule is made for the "
+            "former, and a run can be made longer, not shorter"
+        )
+    history.num_steps = length
     return restored, history
 
 
@@ -157,17 +200,22 @@ def _copy(leaf: Any) -> jax.Array:
 class _Run:
     """The bookkeeping of a run: losses read now and then, evaluations, callbacks."""
 
-    def __init__(self, num_steps, evaluate, callbacks, evaluate_every):
+    def __init__(self, num_steps, evaluate, callbacks, stop_when, evaluate_every):
         self.history = History(num_steps)
         self._evaluate = evaluate
         self._evaluate_every = evaluate_every
         self._callbacks = callbacks
-        self._pending: list[tuple[Any, dict[str, Any]]] = []
+        self._stop_when = stop_when
+        self._pending: list[Outcome] = []
         self._num_nonfinite = 0
 
-    def record(self, step: int, value, aux, state: TrainState, show: Callable[[int, str], None]) -> bool:
-        """Notes one step; whether a callback wants to stop."""
-        self._pending.append((value, _scalars(aux)))
+    @property
+    def is_done(self) -> bool:
+        return len(self.history) == self.history.num_steps
+
+    def record(self, step: int, outcome: Outcome, state: TrainState, display: Display) -> bool:
+        """Notes one step; whether the run shall stop."""
+        self._pending.append(outcome._replace(aux=_scalars(outcome.aux)))
         last = step == self.history.num_steps
         evaluation = None
         if self._evaluate is not None and (last or step % self._evaluate_every == 0):
@@ -175,15 +223,18 @@ class _Run:
             self.history.evaluations.append({"step": step, **evaluation})
         if last or evaluation is not None or step % READ_EVERY == 0 or step == 1:
             self.read(state)
-            show(step, self._status())
-        stops = [callback(Step(step, value, aux, state, evaluation)) for callback in self._callbacks]
-        return any(stop is not None and bool(stop) for stop in stops)
+            display.update(step, self._status())
+        seen = Step(step, outcome.loss, outcome.aux, state, evaluation)
+        for callback in self._callbacks:
+            callback(seen)
+        return self._stop_when is not None and bool(self._stop_when(seen))
 
     def read(self, state: TrainState) -> None:
         """Fetches the losses of the last steps; raises NonFiniteLossError if they are numbers no more."""
-        for value, metrics in jax.device_get(self._pending):
-            self.history.append(float(value), {name: float(metric) for name, metric in metrics.items()})
-            self._num_nonfinite = 0 if np.isfinite(value) else self._num_nonfinite + 1
+        for loss, metrics, step_size, distance in jax.device_get(self._pending):
+            named = {name: float(metric) for name, metric in metrics.items()}
+            self.history.append(float(loss), named, float(step_size), None if distance is None else float(distance))
+            self._num_nonfinite = 0 if np.isfinite(loss) else self._num_nonfinite + 1
         self._pending.clear()
         if self._num_nonfinite >= min(MAX_NONFINITE, self.history.num_steps):
             first = len(self.history) - self._num_nonfinite + 1
@@ -202,7 +253,9 @@ class _Run:
         return {name: float(value) for name, value in named.items()}
 
     def _status(self) -> str:
-        text = f"loss {self.history.losses[-1]:.4g}"
+        text = f"loss {self.history.losses[-1]:.4g}, step size {self.history.step_sizes[-1]:.2g}"
+        if self.history.distances:
+            text += f", distance {self.history.distances[-1]:.2g}"
         shown = [f"{name} {value:.4g}" for name, value in self.history.last_evaluation.items() if name != "step"]
         return ", ".join([text, *shown])
 

@@ -1,4 +1,4 @@
-"""Recording a learned optimizer in a file, and building it again from what a file says, checked field by field."""
+"""Records a learned optimizer in a file, and builds it from a file's fields, each of them checked."""
 
 import dataclasses
 import hashlib

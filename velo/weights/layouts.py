@@ -1,8 +1,8 @@
-"""Where the arrays of each released format belong in our theta, and the sizes that they tell.
+"""Where each array of a released format belongs in our theta, and which sizes of the architecture the arrays tell.
 
 Haiku's names are those of `learned_optimization`, celo and celo2; the others are PyLO's modules. A layer is (inputs,
-outputs) in Haiku and (outputs, inputs) in PyTorch; our per-parameter networks are (outputs, inputs) and our per-tensor
-layers (inputs, outputs).
+outputs) in Haiku and (outputs, inputs) in PyTorch. Ours are (outputs, inputs) in per-parameter networks and (inputs,
+outputs) in per-tensor layers. A function `X_sizes` returns the fields of the architecture, a function `X` the plan.
 """
 
 import dataclasses
@@ -20,36 +20,39 @@ NUM_OUTPUTS = 3
 NUM_MLP_INPUTS = 39
 PYLO_HALVES = {"VeLO_RNN": "mix_layer1.weight", "VeLO_MLP": "input_weights_"}
 PYLO_WORKING = ("input_weights", "input_bias", "hidden_weights.", "hidden_bias.", "output_weights", "output_bias")
-"""Copies that PyLO computes anew at every step; the stored bank has an underscore behind these names."""
+"""Arrays that PyLO computes at every step; the bank itself has these names with an underscore behind them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The array or arrays of the file that make one leaf of theta."""
+    """The array or arrays of a file that make up one leaf of theta."""
 
     parts: tuple[tuple[str, Shape], ...]
     axis: int = 0
-    """Along which several are concatenated."""
+    """Axis along which several arrays are concatenated."""
     transpose: bool = False
-    """Whether the last two axes are exchanged then."""
+    """Whether to exchange the last two axes after that."""
     squeeze: bool = False
-    """Whether a leading axis of 1 is dropped at last."""
+    """Whether to drop a leading axis of 1 at the end."""
 
     def assemble(self, arrays: Arrays) -> np.ndarray:
+        """The leaf."""
         array = np.concatenate([arrays[name] for name, _ in self.parts], axis=self.axis)
         array = np.swapaxes(array, -1, -2) if self.transpose else array
         return array[0] if self.squeeze else array
 
 
 Plan = dict[str, Source]
+"""The source of each leaf of theta, by its path."""
 
 
 def one(name: str, *shape: int, transpose: bool = False, squeeze: bool = False) -> Source:
+    """A leaf that is a single array of the file."""
     return Source(((name, shape),), transpose=transpose, squeeze=squeeze)
 
 
 def count(arrays: Arrays, pattern: str, start: int = 0) -> int:
-    """How many arrays `pattern` names with successive numbers."""
+    """Number of arrays named `pattern` with successive numbers from `start`."""
     number = start
     while pattern.format(number) in arrays:
         number += 1
@@ -57,6 +60,7 @@ def count(arrays: Arrays, pattern: str, start: int = 0) -> int:
 
 
 def haiku_linear(ours: str, theirs: str, num_inputs: int, num_outputs: int, transpose: bool = False) -> Plan:
+    """A linear layer of Haiku."""
     return {
         f"{ours}/w": one(f"{theirs}/w", num_inputs, num_outputs, transpose=transpose),
         f"{ours}/b": one(f"{theirs}/b", num_outputs),
@@ -64,6 +68,7 @@ def haiku_linear(ours: str, theirs: str, num_inputs: int, num_outputs: int, tran
 
 
 def torch_linear(ours: str, theirs: str, num_inputs: int, num_outputs: int, transpose: bool = True) -> Plan:
+    """A linear layer of PyTorch."""
     return {
         f"{ours}/w": one(f"{theirs}.weight", num_outputs, num_inputs, transpose=transpose),
         f"{ours}/b": one(f"{theirs}.bias", num_outputs),
@@ -71,12 +76,15 @@ def torch_linear(ours: str, theirs: str, num_inputs: int, num_outputs: int, tran
 
 
 def haiku_bank_sizes(arrays: Arrays) -> dict[str, int]:
+    """Width and depth of Haiku's per-parameter network."""
     depth = count(arrays, "ff_mod_stack/~/w{}", start=1)
     return {"mlp_width": arrays["ff_mod_stack/~/b0"].shape[-1], "mlp_depth": max(depth, 1)}
 
 
 def haiku_network(ours: str, bank: Shape, mlp_width: int, mlp_depth: int) -> Plan:
-    """The network split by groups of inputs; `bank` is the shape of the leading axes, () or (bank,)."""
+    """Haiku's per-parameter network, its first layer split by groups of inputs; `bank` is its leading axes, () or
+    (bank,).
+    """
     root = "ff_mod_stack/~/"
     groups = tuple((f"{root}w0__{index}", (*bank, size, mlp_width)) for index, size in enumerate(GROUPS))
     plan = {
@@ -91,10 +99,12 @@ def haiku_network(ours: str, bank: Shape, mlp_width: int, mlp_depth: int) -> Pla
 
 
 def haiku_lstm_sizes(arrays: Arrays) -> dict[str, int]:
+    """Hidden units of Haiku's LSTM."""
     return {"lstm_size": arrays["lstm_init_state/hidden"].shape[1]}
 
 
 def haiku_hypernetwork(num_inputs: int, lstm_size: int, num_mixtures: int) -> Plan:
+    """Haiku's LSTM over tensors; without controls if `num_mixtures` is 0."""
     ours, theirs = "hypernetwork", "rnn_params"
     plan = {
         f"{ours}/initial_hidden": one("lstm_init_state/hidden", 1, lstm_size, squeeze=True),
@@ -111,33 +121,40 @@ def haiku_hypernetwork(num_inputs: int, lstm_size: int, num_mixtures: int) -> Pl
 
 
 def steered_sizes(arrays: Arrays) -> dict[str, int]:
+    """Sizes of HyperV2 or Celo."""
     bank = {"num_mixtures": arrays["ff_mod_stack/~/b0"].shape[0]}
     return haiku_lstm_sizes(arrays) | bank | haiku_bank_sizes(arrays)
 
 
 def hyper_v2(lstm_size: int, num_mixtures: int, mlp_width: int, mlp_depth: int) -> Plan:
+    """HyperV2 of learned_optimization."""
     network = haiku_network("bank", (num_mixtures,), mlp_width, mlp_depth)
     return haiku_hypernetwork(30, lstm_size, num_mixtures) | network
 
 
 def celo(lstm_size: int, num_mixtures: int, mlp_width: int, mlp_depth: int) -> Plan:
+    """Celo of the celo repository."""
     network = haiku_network("bank", (num_mixtures,), mlp_width, mlp_depth)
     return haiku_hypernetwork(18, lstm_size, num_mixtures) | network
 
 
 def celo_adam(lstm_size: int) -> Plan:
+    """Celo-Adam of the celo repository."""
     return haiku_hypernetwork(18, lstm_size, 0)
 
 
 def celo2(mlp_width: int, mlp_depth: int) -> Plan:
+    """Celo2 of the celo2 repository."""
     return haiku_network("network", (), mlp_width, mlp_depth)
 
 
 def adafac_mlp_sizes(arrays: Arrays) -> dict[str, int]:
+    """Sizes of learned_optimization's AdafacMLPLOpt."""
     return {"mlp_width": arrays["nn/~/b0"].shape[0], "mlp_depth": max(count(arrays, "nn/~/w{}") - 1, 1)}
 
 
 def adafac_mlp(mlp_width: int, mlp_depth: int) -> Plan:
+    """AdafacMLPLOpt of learned_optimization."""
     sizes = (NUM_MLP_INPUTS, *[mlp_width] * mlp_depth, 2)
     plan = {
         "momentum_decays": one("momentum_decays", 3),
@@ -151,6 +168,7 @@ def adafac_mlp(mlp_width: int, mlp_depth: int) -> Plan:
 
 
 def rnn_mlp_sizes(arrays: Arrays) -> dict[str, int]:
+    """Sizes of learned_optimization's RNNMLPLOpt."""
     return haiku_lstm_sizes(arrays) | {
         "mlp_width": arrays["ffmod_params/mlp/~/linear_0/b"].shape[0],
         "mlp_depth": max(count(arrays, "ffmod_params/mlp/~/linear_{}/w") - 1, 1),
@@ -163,6 +181,7 @@ def rnn_mlp_sizes(arrays: Arrays) -> dict[str, int]:
 def rnn_mlp(
     lstm_size: int, mlp_width: int, mlp_depth: int, from_mlp_size: int, from_lstm_size: int, lstm_to_mlp_size: int
 ) -> Plan:
+    """RNNMLPLOpt of learned_optimization."""
     sizes = (37 + lstm_to_mlp_size, *[mlp_width] * mlp_depth, 2 + from_mlp_size)
     lstm_inputs = 18 + from_mlp_size + from_lstm_size + lstm_size
     plan = {
@@ -181,6 +200,7 @@ def rnn_mlp(
 
 
 def pylo_velo_sizes(arrays: Arrays) -> dict[str, int]:
+    """Sizes of PyLO's VeLORNN and VeLOMLP."""
     return {
         "lstm_size": arrays["mix_layer1.bias"].shape[0],
         "num_mixtures": arrays["input_bias_"].shape[0],
@@ -190,7 +210,7 @@ def pylo_velo_sizes(arrays: Arrays) -> dict[str, int]:
 
 
 def pylo_velo(lstm_size: int, num_mixtures: int, mlp_width: int, mlp_depth: int) -> Plan:
-    """The two modules VeLORNN and VeLOMLP together."""
+    """PyLO's modules VeLORNN and VeLOMLP together."""
     ours = "hypernetwork"
     plan = {
         f"{ours}/initial_hidden": one("lstm_init_state.0", 1, lstm_size, squeeze=True),
@@ -211,12 +231,13 @@ def pylo_velo(lstm_size: int, num_mixtures: int, mlp_width: int, mlp_depth: int)
 
 
 def pylo_mlp_sizes(arrays: Arrays) -> dict[str, int]:
+    """Sizes of PyLO's MetaMLP."""
     depth = 1 + count(arrays, "network.linear_{}.weight")
     return {"mlp_width": arrays["network.input.bias"].shape[0], "mlp_depth": depth}
 
 
 def pylo_mlp(mlp_width: int, mlp_depth: int) -> Plan:
-    """The module MetaMLP; the decays are arguments there, and here options of the architecture."""
+    """PyLO's module MetaMLP. Its decays are arguments there and fields of the architecture here."""
     names = ["input", *(f"linear_{index}" for index in range(mlp_depth - 1)), "output"]
     sizes = (NUM_MLP_INPUTS, *[mlp_width] * mlp_depth, 2)
     plan: Plan = {}
@@ -226,11 +247,12 @@ def pylo_mlp(mlp_width: int, mlp_depth: int) -> Plan:
 
 
 def pylo_celo2_sizes(arrays: Arrays) -> dict[str, int]:
+    """Sizes of PyLO's CELO2MLP."""
     return {"mlp_width": arrays["b0"].shape[0], "mlp_depth": max(count(arrays, "dense_w.{}"), 1)}
 
 
 def pylo_celo2(mlp_width: int, mlp_depth: int) -> Plan:
-    """The module CELO2MLP, whose layers are (inputs, outputs)."""
+    """PyLO's module CELO2MLP, whose layers are (inputs, outputs)."""
     groups = tuple((f"w0.{index}", (size, mlp_width)) for index, size in enumerate(GROUPS))
     plan = {"network/0/w": Source(groups, transpose=True), "network/0/b": one("b0", mlp_width)}
     for index in range(mlp_depth):
@@ -241,11 +263,12 @@ def pylo_celo2(mlp_width: int, mlp_depth: int) -> Plan:
 
 
 def dense_celo2_sizes(arrays: Arrays) -> dict[str, int]:
+    """Sizes of PyLO's earlier Celo2MLP."""
     return {"mlp_width": arrays["first_layer.bias"].shape[0], "mlp_depth": 2}
 
 
 def dense_celo2(mlp_width: int, mlp_depth: int) -> Plan:
-    """The earlier module Celo2MLP, always of two hidden layers."""
+    """PyLO's earlier module Celo2MLP, which has two hidden layers."""
     assert mlp_depth == 2
     return {
         **torch_linear("network/0", "first_layer", NUM_INPUTS, mlp_width, transpose=False),
@@ -255,11 +278,12 @@ def dense_celo2(mlp_width: int, mlp_depth: int) -> Plan:
 
 
 def grouped_celo2_sizes(arrays: Arrays) -> dict[str, int]:
+    """Sizes of `grouped_celo2`."""
     return {"mlp_width": arrays["first_layer_bias"].shape[0], "mlp_depth": 2}
 
 
 def grouped_celo2(mlp_width: int, mlp_depth: int) -> Plan:
-    """The same before its first layer was made one matrix."""
+    """Celo2MLP with its first layer split by groups of inputs."""
     groups = tuple((f"first_layer_weights.{index}", (mlp_width, size)) for index, size in enumerate(GROUPS))
     first = {"network/0/w": Source(groups, axis=1), "network/0/b": one("first_layer_bias", mlp_width)}
     return dense_celo2(mlp_width, mlp_depth) | first

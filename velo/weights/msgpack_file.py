@@ -1,6 +1,7 @@
-"""The msgpack files of `flax.serialization` that optimizers were released in, read strictly.
+"""Reads the msgpack files of `flax.serialization` that optimizers were released in, strictly.
 
-`flax.serialization.msgpack_restore` is not used: it sets no limits, so that a few bytes could claim any memory.
+`flax.serialization.msgpack_restore` isn't used: it sets no limits, so that a few bytes could claim any amount of
+memory.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Recognising released weights by their arrays: which architecture, of which sizes, and where each array belongs."""
+"""Recognises released weights by their arrays: which architecture, of which sizes, where each array belongs."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -15,33 +15,37 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Recognised:
+    """Released weights as an architecture, its fields and its theta."""
+
     architecture: str
     configuration: dict[str, Any]
     kind: str
-    """Whose files look like this."""
+    """Who released files of this form."""
     arrays: dict[str, np.ndarray]
-    """By their path in our theta."""
+    """Leaves of theta by their path."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
+    """A released form of weights files: how to recognise and to convert it."""
+
     kind: str
     architecture: str
     matches: Callable[[Arrays], bool]
     sizes: Callable[[Arrays], dict[str, int]]
-    """The configuration, from the arrays."""
+    """Fields of the architecture, from the arrays."""
     plan: Callable[..., Plan]
-    """Where each array belongs, given the configuration."""
+    """Where each array belongs, given the fields."""
     ignored: tuple[str, ...] = ()
-    """Prefixes of arrays that carry nothing."""
+    """Prefixes of arrays that are not read."""
 
 
 def recognise(arrays: Arrays) -> Recognised:
-    """The first format that matches, its arrays converted to our theta.
+    """The arrays as our theta, by the first format that matches.
 
     Raises:
-        WeightsError: no format fits, or an array is missing, too many or of another shape or dtype than the sizes
-            that were inferred ask for: each is named as in the file, with both shapes.
+        WeightsError: no format matches, or an array is missing, superfluous or of another shape or dtype than the
+            inferred sizes need; the message names each array as in the file, with both shapes.
     """
     halves = [half for half, signature in layouts.PYLO_HALVES.items() if signature in arrays]
     if len(halves) == 1:

@@ -23,9 +23,9 @@ except ImportError:  # newer versions of JAX
     disable_x64 = functools.partial(jax.enable_x64, False)
 
 DEFAULT_WEIGHTS = pathlib.Path(__file__).with_name("default.velo")
-"""Those that come with the package; docs/model_card.md says what they are."""
+"""The weights that come with the package; docs/model_card.md describes them."""
 LIGHT_WEIGHTS = DEFAULT_WEIGHTS.with_name("light.velo")
-"""Elementwise ones: less memory and time a step."""
+"""Elementwise weights that come with the package: less memory and time a step."""
 FORMAT_VERSION = 2
 """1: before VeLO had a basis; its VeLO is elementwise."""
 DESCRIPTION = "velo"  # our entry in the metadata: JSON with the fields of WeightsInfo
@@ -54,6 +54,7 @@ class WeightsInfo:
 
     @property
     def num_meta_parameters(self) -> int:
+        """Number of entries of theta."""
         return sum(int(np.prod(shape)) for shape in self.shapes.values())
 
 
@@ -154,7 +155,8 @@ def load_weights(
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     structure = jax.tree.structure(specification)
-    return optimizer, structure.unflatten([jnp.asarray(arrays[name]) for name in leaves])
+    with jax.ensure_compile_time_eval():  # constants, also where a program is being traced
+        return optimizer, structure.unflatten([jnp.asarray(arrays[name]) for name in leaves])
 
 
 def weights_info(path: str | os.PathLike, *, companion: str | os.PathLike | None = None) -> WeightsInfo:

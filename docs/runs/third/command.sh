@@ -1,5 +1,5 @@
 velo-meta-train laptop --num-steps 210 --seed 5 --mixture varied --family-pool 39 --num-workers 12 \
-  --start-weights docs/runs/first/weights.velo --estimator.num-pairs 8 \
+  --start-weights tests/velo/elementwise_weights/first.velo --estimator.num-pairs 8 \
   --estimator.parts bank hypernetwork/controls hypernetwork/log_step \
   --curriculum.growth-steps 1000000 --curriculum.first-step-seconds 4e-4 --curriculum.last-step-seconds 4e-4 \
   --episodes.min-steps 150 --episodes.max-steps 1200 \

@@ -1,8 +1,8 @@
-"""Averages of gradients at several timescales: momenta, second moments, and second moments factored as in Adafactor.
+"""Averages of gradients at several timescales: momenta, second moments, and Adafactor's factored second moments.
 
-The factored ones tensor by tensor, as Celo2 and the reference have them; rows, columns and the unfactored rest lie in
-flat vectors, one for all tensors, so that the state has the same tree whatever the parameters. By groups of equal shape
-they are in `velo.architectures.published.arrangement`.
+The factored moments are computed tensor by tensor here, as Celo2 and the references do. Rows, columns and unfactored
+moments are stored as flat vectors, one each for all tensors, so that the state's tree doesn't depend on the
+parameters. `velo.architectures.published.arrangement` computes them for groups of tensors of one shape.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ from velo.shapes import Float
 SQUARE_FLOOR = 1e-30
 FACTOR_FLOOR = 1e-9
 MAX_GRADIENT = 1000.0
-LARGE_GRADIENT = 1e8  # for those that don't clip: only so that sums of fourth powers stay finite
+LARGE_GRADIENT = 1e8  # limit for optimizers that don't clip: it keeps sums of fourth powers finite
 
 
 class Factored(NamedTuple):
-    """Second moments factored over the two longest dimensions of each tensor, those of rank 0 and 1 unfactored."""
+    """Adafactor's second moments: factored over the two longest dimensions of each tensor, in full for rank 0 and 1."""
 
     rows: Float[jax.Array, "decays rows"]  # averaged over the longest dimension
     columns: Float[jax.Array, "decays columns"]  # averaged over the second-longest
@@ -31,12 +31,12 @@ class Factored(NamedTuple):
 
 
 class FactoredFeatures(NamedTuple):
-    """Of one tensor, each of shape (decays, *shape)."""
+    """What the per-parameter network reads of one tensor's factored moments; each has the shape (decays, *shape)."""
 
     row: jax.Array
     column: jax.Array
-    gradient_scale: jax.Array  # factors that normalise a gradient
-    momentum_scale: jax.Array  # and a momentum
+    gradient_scale: jax.Array  # times a gradient: the normalised gradient
+    momentum_scale: jax.Array  # times a momentum: the normalised momentum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,22 +47,26 @@ class Factoring:
 
     @functools.cached_property
     def row_shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each tensor's row averages, without the longest dimension; (0,) where nothing is factored."""
         return [_without(shape, dims[1]) if (dims := factored_dims(shape)) else (0,) for shape in self.shapes]
 
     @functools.cached_property
     def column_shapes(self) -> list[tuple[int, ...]]:
+        """As `row_shapes`, without the second-longest dimension."""
         return [_without(shape, dims[0]) if (dims := factored_dims(shape)) else (0,) for shape in self.shapes]
 
     @functools.cached_property
     def unfactored_shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each tensor's unfactored moments; (0,) for factored tensors."""
         return [(0,) if factored_dims(shape) else shape for shape in self.shapes]
 
     def init(self, num_decays: int) -> Factored:
+        """Moments of zero."""
         groups = (self.row_shapes, self.column_shapes, self.unfactored_shapes)
         return Factored(*(jnp.zeros((num_decays, sum(map(math.prod, shapes)))) for shapes in groups))
 
     def split(self, factored: Factored) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
-        """Rows, columns and unfactored moments tensor by tensor, the decays in front."""
+        """(rows, columns, unfactored moments) of each tensor, the decays as the leading axis."""
         return list(
             zip(
                 _split(factored.rows, self.row_shapes),
@@ -100,9 +104,9 @@ class Factoring:
 
 
 def factored_dims(shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """The second-longest and the longest dimension, None below rank 2 and for empty tensors.
+    """(second-longest, longest) dimension; None below rank 2 and for empty tensors.
 
-    Ties fall as NumPy's default argsort decides, which the released weights were trained with.
+    Ties are broken as NumPy's default argsort breaks them: the released weights were trained with that.
     """
     if len(shape) < 2 or math.prod(shape) == 0:
         return None
@@ -111,27 +115,28 @@ def factored_dims(shape: tuple[int, ...]) -> tuple[int, int] | None:
 
 
 def average_once(old: jax.Array, new: jax.Array, decay: float | Float[jax.Array, ""]) -> jax.Array:
-    """Moving average; 1 - decay is formed in float32, as the released optimizers do."""
+    """Exponential average; 1 - decay is computed in float32, as in the released optimizers."""
     decay = jnp.asarray(decay, jnp.float32)
     return decay * old + (1.0 - decay) * new
 
 
 def average(old: jax.Array, new: jax.Array, decays: Float[jax.Array, " decays"]) -> jax.Array:
-    """Moving averages at several decays, which are the first axis of `old` and of the result."""
+    """Exponential averages at several decays, which are the first axis of `old` and of the result."""
     decays = decays.reshape(-1, *[1] * new.ndim)
     return decays * old + (1.0 - decays) * new[None]
 
 
 def clean(grads: list[jax.Array], limit: float) -> list[jax.Array]:
-    """Gradients in float32, clipped.
+    """Gradients in float32, clipped to [-limit, limit].
 
-    Deviation: the references let a NaN into every average; here it counts as zero, and infinities as the limit, which
-    the references that do not clip don't have.
+    Deviation: the references let a NaN into every average; here it counts as zero. Infinities count as the limit, also
+    for references that don't clip.
     """
     return [jnp.clip(jnp.nan_to_num(grad.astype(jnp.float32), nan=0.0), -limit, limit) for grad in grads]
 
 
 def safe_rsqrt(x: jax.Array) -> jax.Array:
+    """1 / sqrt(max(x, 1e-9))."""
     return jax.lax.rsqrt(jnp.maximum(x, FACTOR_FLOOR))
 
 

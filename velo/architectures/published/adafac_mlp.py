@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from velo.architectures import single_precision
 from velo.architectures.published import accumulators, parameter_network, two_passes
 from velo.architectures.published.arrangement import Arrangement, Factored
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
 STEP_TIMESCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
@@ -22,17 +23,17 @@ UNFACTORED_EPSILON = 1e-6
 
 
 class State(NamedTuple):
-    """In float32; the tensors are arranged by shape (`arrangement`), each part of them in pages (`pages`)."""
+    """In float32; tensors are arranged by shape into parts (`arrangement`), each part is packed into pages."""
 
     step: Int[jax.Array, ""]
-    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # of each part three
+    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # three a part
     second_moment: tuple[Float[jax.Array, "pages width"], ...]
     factored: Factored
 
 
 @dataclasses.dataclass(frozen=True)
 class AdafacMLP(LearnedOptimizer):
-    """The architecture; the decays of the averages are learned too, starting from the ones given here."""
+    """The architecture. The decays of the averages are learned too; the fields give their initial values."""
 
     mlp_width: int = 4
     mlp_depth: int = 2
@@ -53,6 +54,7 @@ class AdafacMLP(LearnedOptimizer):
             if not 0 <= decay < 1:
                 raise ValueError(f"AdafacMLP: decays must be in [0, 1), got {decay}")
 
+    @single_precision.initialization
     def init(self, key: PRNGKeyArray) -> Theta:
         sizes = (NUM_INPUTS, *[self.mlp_width] * self.mlp_depth, 2)
         return {
@@ -63,21 +65,17 @@ class AdafacMLP(LearnedOptimizer):
         }
 
     def bind(self, theta: Theta, num_steps: int | Int[jax.Array, ""]) -> optax.GradientTransformationExtraArgs:
-        """As everywhere; `num_steps` has no influence, since the network reads only the steps done."""
+        """As in the interface; `num_steps` has no influence, since the network only reads the number of steps done."""
         del num_steps
 
         def init(params):
             return State(jnp.zeros((), jnp.int32), *two_passes_of(jax.tree.leaves(params)).init())
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            check_update_arguments(params, value)
-            if not jax.tree.leaves(params):
-                return updates, state
-            with jax.default_matmul_precision("highest"):
-                return self._update(theta, updates, state, params)
+        def update(updates, state, params, loss):
+            del loss
+            return self._update(theta, updates, state, params)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
     def _update(self, theta, grads, state, params):
         leaves, treedef = jax.tree.flatten(params)
@@ -99,6 +97,7 @@ class AdafacMLP(LearnedOptimizer):
         return treedef.unflatten(updates), State(state.step + 1, *averages)
 
     def decays(self, theta: Theta) -> two_passes.Decays:
+        """The learned decays."""
         return two_passes.Decays(
             learned_decays(self.momentum_decays, theta["momentum_decays"]),
             learned_decays((self.second_moment_decay,), theta["second_moment_decays"])[0],
@@ -107,6 +106,7 @@ class AdafacMLP(LearnedOptimizer):
 
 
 def two_passes_of(leaves: list) -> two_passes.TwoPasses:
+    """The two passes over these leaves."""
     return two_passes.TwoPasses(
         Arrangement(tuple(jnp.shape(leaf) for leaf in leaves)),
         with_clipped=False,
@@ -116,17 +116,18 @@ def two_passes_of(leaves: list) -> two_passes.TwoPasses:
 
 
 def with_steps(network: Theta, step: Int[jax.Array, ""]) -> Theta:
-    """The network that reads the other inputs alone: what the first layer makes of the steps is in its bias."""
+    """The same network with the inputs that depend on the step alone folded into the first layer's bias."""
     first, *rest = network
     weights, of_steps = jnp.split(first["w"], [NUM_INPUTS - len(STEP_TIMESCALES)], axis=1)
     return [{"w": weights, "b": first["b"] + of_steps @ step_features(step)}, *rest]
 
 
 def learned_decays(initial: tuple[float, ...], theta: Float[jax.Array, " decays"]) -> Float[jax.Array, " decays"]:
-    """1 - (1 - initial) exp(10 theta), formed as the reference does, kept in [0, 1]."""
+    """1 - (1 - initial) exp(10 theta), computed as in the reference, clipped to [0, 1]."""
     parameter = jnp.log(1.0 - jnp.array(initial, jnp.float32)) / DECAY_FACTOR
     return jnp.clip(1.0 - jnp.exp(DECAY_FACTOR * (parameter + theta)), 0.0, 1.0)
 
 
 def step_features(step: Int[jax.Array, ""]) -> Float[jax.Array, " 11"]:
+    """tanh(step / timescale - 1) for each of `STEP_TIMESCALES`."""
     return jnp.tanh(step.astype(jnp.float32) / jnp.array(STEP_TIMESCALES) - 1.0)

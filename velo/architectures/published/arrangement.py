@@ -1,7 +1,7 @@
-"""Tensors in the order of their shapes, so that those of one shape are one array, and their factored second moments.
+"""Orders tensors by shape, so that tensors of one shape are one array, and keeps their factored second moments.
 
-Averages of squares over rows and columns are vectors, computed and stored by groups of equal shape; only what the
-per-parameter network reads of them is expanded to pages (`velo.architectures.pages`).
+Row and column averages are vectors, computed and stored for each group of equal shape. Only what the per-parameter
+network reads of them is expanded to pages (`velo.architectures.pages`).
 """
 
 import collections
@@ -21,27 +21,28 @@ from velo.architectures.published.accumulators import SQUARE_FLOOR, average, cle
 from velo.shapes import Float
 
 Vectors = list[tuple[jax.Array, jax.Array]]
-"""For each group what belongs to its rows and to its columns: (..., tensors, *shape without the averaged dimension)."""
+"""(row averages, column averages) of each group: (..., tensors, *shape without the averaged dimension)."""
 Combine = Callable[[jax.Array, jax.Array], jax.Array]
 MIN_WIDTH, MIN_COMMON_WIDTH, MAX_WIDTH = 32, 64, 1024
-"""Of pages that divide rows: of one shape, shared by several, and of any."""
+"""Limits of the widths of pages that divide rows: least for one shape, least for several shapes, most for any."""
 MIN_BY_ROWS = 1 << 16
-"""Parameters for which such pages are worth a loop of their own."""
+"""Least number of parameters for which pages that divide rows are worth a loop of their own."""
 MAX_PARTS = 4
-"""Of an arrangement; fixed, since the state has as many places whatever the parameters, as `optax.tree` wants it."""
+"""Most parts of an arrangement. The state always has this many places, so that its tree doesn't depend on the
+parameters (`optax.tree` needs that)."""
 
 
 class Factored(NamedTuple):
-    """Second moments factored over the two longest dimensions of each tensor, those of rank 0 and 1 unfactored."""
+    """Adafactor's second moments: factored over the two longest dimensions of each tensor, in full for rank 0 and 1."""
 
     rows: Float[jax.Array, "decays rows"]  # averaged over the longest dimension
     columns: Float[jax.Array, "decays columns"]  # averaged over the second-longest
-    unfactored: Float[jax.Array, "decays pages width"]  # of the first pages
+    unfactored: Float[jax.Array, "decays pages width"]  # those of the unfactored tensors, which come first
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Tensors of one factored shape: those from `begin` up to `end` in the arrangement."""
+    """Tensors of one factored shape: places `begin` to `end` (excluded) of the arrangement."""
 
     shape: tuple[int, ...]
     begin: int
@@ -49,41 +50,45 @@ class Group:
 
     @property
     def count(self) -> int:
+        """Number of tensors."""
         return self.end - self.begin
 
     @property
     def second(self) -> int:
-        """Axis of the second-longest dimension, counted from behind, as all axes here."""
+        """Axis of the second-longest dimension. All axes here are counted from the end."""
         dims = factored_dims(self.shape)
         assert dims is not None
         return dims[0] - len(self.shape)
 
     @property
     def longest(self) -> int:
+        """Axis of the longest dimension."""
         dims = factored_dims(self.shape)
         assert dims is not None
         return dims[1] - len(self.shape)
 
     @property
     def second_of_rows(self) -> int:
-        """Axis of the second-longest dimension in the rows, which have no longest one."""
+        """Axis of the second-longest dimension in the row averages, which lack the longest one."""
         return self.second + 1 if self.longest > self.second else self.second
 
     @property
     def row_shape(self) -> tuple[int, ...]:
+        """(tensors, *shape without the longest dimension)."""
         return (self.count, *np.delete(self.shape, self.longest).tolist())
 
     @property
     def column_shape(self) -> tuple[int, ...]:
+        """(tensors, *shape without the second-longest dimension)."""
         return (self.count, *np.delete(self.shape, self.second).tolist())
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Tensors in the same pages: of any shape, or those whose rows are whole pages.
+    """Tensors that share a layout of pages: tensors of any shape, or (`by_rows`) tensors whose rows are whole pages.
 
-    Where a page lies in one row, what belongs to rows and columns need not be expanded: one of them is a number of the
-    page, the other is read anew for each page.
+    With `by_rows` a page lies in one row. Of row and column averages one is then a number for the page and the other a
+    vector over the page's lanes, so that nothing is expanded to the parameters.
     """
 
     layout: Layout
@@ -93,10 +98,18 @@ class Part:
 
     @property
     def end(self) -> int:
+        """One past the part's last place in the arrangement."""
         return self.begin + len(self.layout.shapes)
 
     def expand(self, combine: Combine, vectors: Vectors, first: jax.Array, padding: float) -> "Expanded":
-        """What `combine` makes of rows and columns for each parameter; `first` are the unfactored tensors' pages."""
+        """`combine(row average, column average)` for each parameter.
+
+        Args:
+            combine: elementwise function.
+            vectors: of the part's groups.
+            first: pages of the unfactored tensors, which come before the groups.
+            padding: value of the entries that hold no parameter.
+        """
         if self.by_rows:
             return self._by_page_and_lane(vectors, padding)
         (depth, num_pages, width), parts = first.shape, [first]
@@ -123,7 +136,7 @@ class Part:
 
     @functools.cached_property
     def lane_vectors(self) -> np.ndarray:
-        """Which of the vectors over lanes each page has, where a page lies in one row."""
+        """With `by_rows`: index of each page's vector in `Expanded.lanes`; zeros otherwise."""
         if not self.by_rows:
             return np.zeros(self.layout.num_pages, np.int64)
         numbers, begin = [], 0
@@ -138,7 +151,7 @@ class Part:
 
 
 class Expanded(NamedTuple):
-    """What belongs to rows and columns: full pages, or numbers of the pages and vectors over their lanes."""
+    """Row and column averages as the passes read them: full pages, or numbers of the pages and vectors over lanes."""
 
     pages: Float[jax.Array, "depth pages width"]
     lanes: Float[jax.Array, "depth vectors width"] | None
@@ -146,20 +159,20 @@ class Expanded(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Arrangement:
-    """The tensors that are not factored, then those of each shape; static."""
+    """An order of the tensors: the unfactored ones, then the others by shape; static."""
 
     shapes: tuple[tuple[int, ...], ...]
     """In the order of the leaves."""
 
     @functools.cached_property
     def order(self) -> list[int]:
-        """The leaf at each place."""
+        """Index of the leaf at each place."""
         shapes = self.shapes
         return sorted(range(len(shapes)), key=lambda leaf: (*self._place(shapes[leaf]), shapes[leaf]))
 
     @functools.cached_property
     def _widths(self) -> dict[tuple[int, ...], int]:
-        """Width of the pages of each shape whose rows are whole pages."""
+        """Page width of each shape whose rows are whole pages."""
         return _row_widths(self.shapes)
 
     def _place(self, shape: tuple[int, ...]) -> tuple[bool, int]:
@@ -167,22 +180,26 @@ class Arrangement:
 
     @functools.cached_property
     def num_unfactored(self) -> int:
+        """Number of tensors that are not factored."""
         return sum(factored_dims(shape) is None for shape in self.shapes)
 
     @functools.cached_property
     def num_unfactored_pages(self) -> int:
+        """Number of their pages."""
         if not self.num_unfactored:
             return 0
         return int(self.parts[0].layout.pages_per_tensor[: self.num_unfactored].sum())
 
     @functools.cached_property
     def groups(self) -> list[Group]:
+        """The groups of factored tensors, in the arrangement's order."""
         shapes = self.sort(self.shapes)
         runs = itertools.groupby(range(self.num_unfactored, len(shapes)), lambda place: shapes[place])
         return [Group(shape, min(places), max(places) + 1) for shape, run in runs for places in [list(run)]]
 
     @functools.cached_property
     def parts(self) -> list[Part]:
+        """The parts, one for each page width, in the arrangement's order."""
         shapes, parts, begin = self.sort(self.shapes), [], 0
         for width, run in itertools.groupby(shapes, lambda shape: self._widths.get(shape, 0)):
             layout = Layout(tuple(run), width or None)
@@ -194,13 +211,15 @@ class Arrangement:
 
     @property
     def sizes(self) -> np.ndarray:
+        """Number of parameters of each tensor, in the arrangement's order."""
         return np.concatenate([part.layout.sizes for part in self.parts])
 
     def sort(self, leaves) -> list:
+        """The leaves in the arrangement's order."""
         return [leaves[leaf] for leaf in self.order]
 
     def restore(self, tensors: list) -> list:
-        """The order of the leaves again."""
+        """The inverse of `sort`."""
         return [tensors[place] for place in np.argsort(self.order)]
 
     def pack(self, tensors: list[jax.Array]) -> tuple[jax.Array, ...]:
@@ -208,6 +227,7 @@ class Arrangement:
         return tuple(part.layout.pack(tensors[part.begin : part.end]) for part in self.parts)
 
     def init(self, num_decays: int) -> Factored:
+        """Moments of zero."""
         width = self.parts[0].layout.page_size if self.num_unfactored else 0
         return Factored(
             jnp.zeros((num_decays, sum(math.prod(group.row_shape) for group in self.groups))),
@@ -216,7 +236,7 @@ class Arrangement:
         )
 
     def vectors(self, factored: Factored) -> Vectors:
-        """Rows and columns by groups, the decays in front."""
+        """Row and column averages of each group, the decays as the leading axis."""
         rows = _split(factored.rows, [group.row_shape for group in self.groups])
         columns = _split(factored.columns, [group.column_shape for group in self.groups])
         return list(zip(rows, columns, strict=True))
@@ -229,7 +249,15 @@ class Arrangement:
         decays: Float[jax.Array, " decays"],
         max_gradient: float,
     ) -> Factored:
-        """The averages after `grads`, of which `pages` are the packed ones."""
+        """The averages after `grads`.
+
+        Args:
+            factored: before.
+            grads: one array a tensor, in the arrangement's order.
+            pages: the same gradients, packed.
+            decays: of the averages.
+            max_gradient: entries are clipped to it.
+        """
         rows, columns = [], []
         for group, (old_rows, old_columns) in zip(self.groups, self.vectors(factored), strict=True):
             stacked = jnp.stack(grads[group.begin : group.end])
@@ -255,7 +283,7 @@ class Arrangement:
 
 
 def _row_widths(shapes: tuple[tuple[int, ...], ...]) -> dict[tuple[int, ...], int]:
-    """Page widths that divide the rows; few of them, since each makes loops of its own that take long to compile."""
+    """Page widths that divide rows; only a few, since each needs a loop of its own, which takes long to compile."""
     sizes = collections.Counter()
     for shape in shapes:
         dims = factored_dims(shape)
@@ -276,7 +304,7 @@ def _row_widths(shapes: tuple[tuple[int, ...], ...]) -> dict[tuple[int, ...], in
 
 
 def _width_of_row(length: int) -> int:
-    """The largest divisor that is not too large for a block."""
+    """The largest divisor of `length` that is at most `MAX_WIDTH`."""
     return next(width for width in range(min(length, MAX_WIDTH), 0, -1) if length % width == 0)
 
 

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from velo.architectures import single_precision
 from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures.published import accumulators, hypernetwork, loss_buffer, steered
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
 NUM_RUN_INPUTS = 18
@@ -21,7 +22,7 @@ STEP_FACTOR = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Celo(steered.SteeredOptimizer):
-    """The LSTM reads only the fraction of training and the loss; the defaults are the released sizes."""
+    """Its LSTM reads the fraction of training and the loss only. The defaults are the released sizes."""
 
     lstm_size: int = 64
     num_mixtures: int = 1
@@ -58,9 +59,9 @@ class AdamState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class CeloAdam(LearnedOptimizer):
-    """Adam with a learned rate for every tensor and step.
+    """Adam whose learning rate is learned, for every tensor and step.
 
-    The reference also keeps factored second moments, which it never reads; they are left out.
+    The reference also keeps factored second moments that nothing reads; they are left out.
     """
 
     lstm_size: int = 64
@@ -75,6 +76,7 @@ class CeloAdam(LearnedOptimizer):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"CeloAdam: {name} must be in [0, 1), got {getattr(self, name)}")
 
+    @single_precision.initialization
     def init(self, key: PRNGKeyArray) -> Theta:
         return {
             "hypernetwork": hypernetwork.init_hypernetwork(key, NUM_RUN_INPUTS, self.lstm_size, num_mixtures=0),
@@ -90,13 +92,10 @@ class CeloAdam(LearnedOptimizer):
                 lstm=init_lstm(theta["hypernetwork"], len(jax.tree.leaves(params))),
             )
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            check_update_arguments(params, value)
-            with jax.default_matmul_precision("highest"):
-                return self._update(theta, num_steps, updates, state, params, jnp.asarray(value))
+        def update(updates, state, params, loss):
+            return self._update(theta, num_steps, updates, state, params, loss)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
     def _update(self, theta, num_steps, grads, state, params, loss):
         leaves, treedef = jax.tree.flatten(params)

@@ -1,6 +1,6 @@
 """Celo2: a per-parameter network whose output is orthogonalised for matrices, and AdamW for everything else.
 
-Source: 2602.19142. It has no per-tensor state and reads no loss; rate and schedule come from outside.
+Source: 2602.19142. It keeps no per-tensor state and reads no loss; learning rate and schedule are given by hand.
 """
 
 import dataclasses
@@ -10,16 +10,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from velo.architectures import single_precision
 from velo.architectures.published import accumulators, parameter_network
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Int, PRNGKeyArray
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 SECOND_MOMENT_DECAY = 0.95
 FACTORED_DECAYS = (0.9, 0.99, 0.999)
 NUM_INPUTS = 30
-NUM_UNFACTORED_INPUTS = 15  # those before the factored ones: all that a tensor of rank 0 or 1 has
-NUM_OUTPUTS = 3  # only the first, the direction, is read: the released weights ignore the magnitude
+NUM_UNFACTORED_INPUTS = 15  # the inputs before the factored ones
+NUM_OUTPUTS = 3  # only the first one, the direction, is read
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
 ADAM_DECAYS = (0.9, 0.95)
@@ -27,7 +28,7 @@ EMBEDDING = "embed"
 
 
 class State(NamedTuple):
-    """In float32; all but the factored moments have the tree of the parameters."""
+    """In float32. All but the factored moments have the tree of the parameters."""
 
     momenta: tuple[optax.Params, ...]  # one a decay
     second_moment: optax.Params
@@ -36,7 +37,7 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Celo2(LearnedOptimizer):
-    """The architecture, and the schedule that it needs: linear warm-up, then a cosine to zero at `num_steps`."""
+    """The architecture, and the schedule that it needs: a linear warm-up, then a cosine to zero at `num_steps`."""
 
     mlp_width: int = 8
     mlp_depth: int = 2
@@ -46,9 +47,9 @@ class Celo2(LearnedOptimizer):
     """Root mean square of a step of the learned part at the peak of the schedule."""
     warmup_fraction: float = 0.05
     adam_scale: float = 1.0
-    """Rate of the AdamW part, as a multiple of `learning_rate`."""
+    """Learning rate of the AdamW part, as a multiple of `learning_rate`."""
     weight_decay: float = 0.0
-    """AdamW's: times the rate."""
+    """AdamW's decay; multiplied by the learning rate."""
 
     def __post_init__(self):
         for name in ("mlp_width", "mlp_depth"):
@@ -60,6 +61,7 @@ class Celo2(LearnedOptimizer):
         if not 0 <= self.warmup_fraction < 1:
             raise ValueError(f"Celo2: warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
 
+    @single_precision.initialization
     def init(self, key: PRNGKeyArray) -> Theta:
         sizes = (NUM_INPUTS, *[self.mlp_width] * self.mlp_depth, NUM_OUTPUTS)
         return {"network": jax.tree.map(lambda leaf: leaf[0], parameter_network.init_bank(key, 1, sizes))}
@@ -77,17 +79,17 @@ class Celo2(LearnedOptimizer):
         def init(params):
             return tx.init(_float32(params))
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            check_update_arguments(params, value)
-            with jax.default_matmul_precision("highest"):
-                updates, state = tx.update(_float32(updates), state, _float32(params))
+        def update(updates, state, params, loss):
+            del loss
+            updates, state = tx.update(_float32(updates), state, _float32(params))
             return jax.tree.map(lambda step, leaf: step.astype(leaf.dtype), updates, params), state
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
     def _rate(self, count, num_steps):
-        """The rate of step `count`, from 0. Deviation: the warm-up's first step is not zero, so that none is wasted."""
+        """Learning rate of step `count`, counted from 0. Deviation: the warm-up starts above zero: no step is
+        wasted.
+        """
         num_steps = jnp.asarray(num_steps, jnp.float32)
         warmup = jnp.maximum(self.warmup_fraction * num_steps, 1.0)
         progress = jnp.clip((count + 1.0 - warmup) / jnp.maximum(num_steps - warmup, 1.0), 0.0, 1.0)
@@ -95,7 +97,7 @@ class Celo2(LearnedOptimizer):
         return self.learning_rate * jnp.minimum((count + 1.0) / warmup, 1.0) * cosine
 
     def _learned(self, theta) -> optax.GradientTransformation:
-        """The direction of every step, of root mean square 1 over the last two dimensions."""
+        """The network's step, of root mean square 1 over the last two dimensions."""
         zeros = optax.tree.zeros_like
 
         def init(params):

@@ -1,7 +1,7 @@
-"""HyperV2: VeLO as it was released, an LSTM over tensors that mixes a bank of per-parameter networks.
+"""HyperV2: the VeLO of 2211.09760 as it was released, an LSTM over tensors that mixes a bank of per-parameter networks.
 
-Source: 2211.09760. What the reference does by accident is behind options named legacy, off by default; what it does to
-broken gradients and losses is not reproduced (marked "Deviation:" in this folder).
+This project's own architecture is `velo.VeLO`. The reference's mistakes are behind options named legacy, off by
+default. How it handles broken gradients and losses is not reproduced (marked "Deviation:" in this folder).
 """
 
 import dataclasses
@@ -27,10 +27,10 @@ class HyperV2(steered.SteeredOptimizer):
     lstm_size: int = 512
     num_mixtures: int = 256
     legacy_lstm_state: bool = False
-    """The LSTM starts from its initial state at every step, its new state thrown away. Google's checkpoints without a
-    configuration beside them were trained with this and with `legacy_loss_features`."""
+    """The LSTM starts every step from its initial state and drops the new one. Google's checkpoints that come without a
+    configuration were trained with this and with `legacy_loss_features`."""
     legacy_loss_features: bool = False
-    """All ten averages of the loss span ten steps, so that its features are -1 or 0."""
+    """All ten averages of the loss span ten steps, so that the loss features are -1 or 0."""
 
     @property
     def num_tensor_inputs(self) -> int:

@@ -1,4 +1,4 @@
-"""The released per-tensor LSTM, its inputs and its two outputs (2211.09760; 2501.12670)."""
+"""The released hypernetwork, an LSTM over tensors: inputs, step and two outputs (2211.09760; 2501.12670)."""
 
 from typing import NamedTuple
 
@@ -16,21 +16,27 @@ NUM_RANKS = 5
 
 
 class Outputs(NamedTuple):
-    controls: Float[jax.Array, "tensors bank"]  # no columns where there is no bank to mix
+    """What the LSTM says of each tensor."""
+
+    controls: Float[jax.Array, "tensors bank"]  # no columns without a bank
     step_size: Float[jax.Array, " tensors"]
 
 
 def truncated_normal(key: PRNGKeyArray, shape: tuple[int, ...], fan_in: int) -> jax.Array:
-    """Haiku's default initialisation: cut off at two standard deviations of 1 / sqrt(fan_in)."""
+    """Haiku's default initialisation: standard deviation 1 / sqrt(fan_in), cut off at two of them."""
     return jax.random.truncated_normal(key, -2.0, 2.0, shape) * fan_in**-0.5
 
 
 def init_linear(key: PRNGKeyArray, num_inputs: int, num_outputs: int) -> Theta:
+    """A linear map of Haiku's default initialisation, with a bias of zero."""
     return {"w": truncated_normal(key, (num_inputs, num_outputs), num_inputs), "b": jnp.zeros(num_outputs)}
 
 
 def init_hypernetwork(key: PRNGKeyArray, num_inputs: int, lstm_size: int, num_mixtures: int) -> Theta:
-    """`unused` is the reference's first mixing layer, whose output it overwrites: part of every released theta."""
+    """Haiku's initialisation of all layers.
+
+    `unused` is the reference's first mixing layer. Its output is overwritten there, but every released theta has it.
+    """
     keys = jax.random.split(key, 6)
     theta = {
         "unused": init_linear(keys[0], num_inputs, lstm_size),
@@ -47,6 +53,7 @@ def init_hypernetwork(key: PRNGKeyArray, num_inputs: int, lstm_size: int, num_mi
 
 
 def linear(layer: Theta, x: Float[jax.Array, "tensors inputs"]) -> Float[jax.Array, "tensors outputs"]:
+    """x w + b."""
     return x @ layer["w"] + layer["b"][None]
 
 
@@ -61,7 +68,7 @@ def lstm_step(layer: Theta, state: LSTMState, x: Float[jax.Array, "tensors input
 def apply_hypernetwork(
     theta: Theta, state: LSTMState, inputs: Float[jax.Array, "tensors inputs"]
 ) -> tuple[Outputs, LSTMState]:
-    """One step for every tensor; they see each other through a maximum over all of them."""
+    """One step of the LSTM for every tensor; tensors exchange information through a maximum over all of them."""
     pooled = jax.nn.relu(linear(theta["pool"], inputs))
     pooled = jnp.max(pooled, axis=0, keepdims=True, initial=0.0)
     state = lstm_step(theta["lstm"], state, linear(theta["mix"], inputs) + pooled)
@@ -71,13 +78,14 @@ def apply_hypernetwork(
 
 
 def fraction_features(fraction: Float[jax.Array, ""]) -> Float[jax.Array, " 9"]:
+    """tanh(10 (fraction - t)) for each t of `FRACTIONS`."""
     return jnp.tanh(10.0 * (fraction - jnp.array(FRACTIONS)))
 
 
 def run_inputs(
     num_tensors: int, fraction: Float[jax.Array, ""], loss_features: Float[jax.Array, " 9"]
 ) -> Float[jax.Array, "tensors 18"]:
-    """What is the same for all tensors."""
+    """The inputs that are the same for all tensors: fraction of training and loss features."""
     row = jnp.concatenate([fraction_features(fraction), loss_features])
     return jnp.broadcast_to(row[None], (num_tensors, len(row)))
 
@@ -87,9 +95,9 @@ def page_sums(
     second_moment: Float[jax.Array, "pages width"],
     filled: Float[jax.Array, "pages 1"],
 ) -> Float[jax.Array, "pages 8"]:
-    """Of each page: the sums of the averages, and of their squares about the page's mean.
+    """Of each page: the sums of the four averages, and the sums of their squared distances from the page's mean.
 
-    About the page's mean no digits are lost where a mean exceeds the deviation.
+    Squares about the page's mean keep their digits where the mean is larger than the deviation.
     """
     occupied = jnp.arange(second_moment.shape[1])[None] < filled
     averages = [*momenta, second_moment]
@@ -100,7 +108,7 @@ def page_sums(
 
 
 def means_and_variances(layout: Layout, of_pages: Float[jax.Array, "pages 8"]) -> Float[jax.Array, "tensors 8"]:
-    """Of each tensor's averages, from `page_sums`."""
+    """Mean and variance of the four averages over each tensor, from `page_sums`."""
     counts = np.maximum(layout.sizes, 1).astype(np.float32)[:, None]
     filled = np.maximum(layout.filled, 1).astype(np.float32)[:, None]
     sums, squares = jnp.split(of_pages, 2, axis=1)
@@ -114,10 +122,10 @@ def tensor_inputs(
     statistics: Float[jax.Array, "tensors 8"],
     params_square: Float[jax.Array, " tensors"],
 ) -> Float[jax.Array, "tensors 12"]:
-    """Of each tensor: mean second moment, rank, variances of the momenta and of the second moment.
+    """Inputs of each tensor: mean second moment, rank, variances of the momenta and of the second moment.
 
-    All are divided (not squared) by the root mean square of the parameters. The "variance" of the second moment is
-    about the mean of each momentum, as in the reference.
+    All are divided by the root mean square of the parameters. As in the reference, the "variance" of the second moment
+    is taken about the mean of each momentum.
 
     Args:
         shapes: of the tensors.

@@ -1,4 +1,4 @@
-"""The released VeLO's memory of the training loss: averages at ten timescales and their minima (2211.09760)."""
+"""The released VeLO's history of the training loss: averages at ten timescales and their minima (2211.09760)."""
 
 from typing import NamedTuple
 
@@ -15,8 +15,10 @@ LARGE = 999999999999.0
 
 
 class LossBuffer(NamedTuple):
+    """Averages of the loss, from a half-life of ten steps to that of the whole run."""
+
     means: Float[jax.Array, " 10"]  # not bias-corrected
-    corrected: Float[jax.Array, " 10"]  # the same, bias-corrected: kept, as the features ask whether it is the minimum
+    corrected: Float[jax.Array, " 10"]  # the same, bias-corrected; the features compare it with the minimum
     running_min: Float[jax.Array, " 10"]  # of `corrected`
     decays: Float[jax.Array, " 10"]
     iteration: Int[jax.Array, ""]
@@ -36,10 +38,10 @@ def init_loss_buffer(num_steps: Float[jax.Array, ""] | Int[jax.Array, ""] | floa
 
 
 def update_loss_buffer(buffer: LossBuffer, loss: Float[jax.Array, ""]) -> LossBuffer:
-    """One more loss, clipped to twice the largest of the averages so far.
+    """Adds a loss, clipped to twice the largest of the averages so far.
 
-    Deviation: the reference lets a NaN (or minus infinity) into the averages, which then stay broken for good; here
-    such a loss changes nothing. Plus infinity is clipped, as there.
+    Deviation: in the reference a NaN or minus infinity breaks the averages for good; here such a loss changes nothing.
+    Plus infinity is clipped, as in the reference.
     """
     correction = 1.0 - buffer.decays ** (buffer.iteration + 1)
     largest = jnp.where(buffer.iteration == 0, loss, jnp.max(buffer.means / correction))

@@ -1,4 +1,4 @@
-"""RNNMLP's view of the training loss: its distance from the average, in standard deviations (2009.11243)."""
+"""RNNMLP's input from the training loss: its distance from the average, in standard deviations (2009.11243)."""
 
 from typing import NamedTuple
 
@@ -12,17 +12,20 @@ MAX_FEATURE = 5.0
 
 
 class LossNormalizer(NamedTuple):
+    """Exponential average and variance of the loss."""
+
     mean: Float[jax.Array, ""]  # not bias-corrected
     variance: Float[jax.Array, ""]
     updates: Int[jax.Array, ""]
 
 
 def init_loss_normalizer() -> LossNormalizer:
+    """Without any loss."""
     return LossNormalizer(jnp.zeros(()), jnp.zeros(()), jnp.zeros((), jnp.int32))
 
 
 def update_loss_normalizer(normalizer: LossNormalizer, loss: Float[jax.Array, ""]) -> LossNormalizer:
-    """One more loss. Deviation: a non-finite one changes nothing, where the reference is broken by it for good."""
+    """Adds a loss. Deviation: a non-finite loss changes nothing; it breaks the reference's averages for good."""
     loss = loss.astype(jnp.float32)
     mean = DECAY * normalizer.mean + (1.0 - DECAY) * loss
     variance = DECAY * normalizer.variance + (1.0 - DECAY) * jnp.square(mean - loss)
@@ -31,7 +34,7 @@ def update_loss_normalizer(normalizer: LossNormalizer, loss: Float[jax.Array, ""
 
 
 def normalized(normalizer: LossNormalizer, loss: Float[jax.Array, ""]) -> Float[jax.Array, ""]:
-    """In [-5, 5]; a NaN counts as the largest."""
+    """(loss - mean) / deviation, clipped to [-5, 5]; 5 for a NaN."""
     weight = 1.0 / (1.0 - DECAY ** normalizer.updates.astype(jnp.float32) + 1e-8)
     distance = loss.astype(jnp.float32) - weight * normalizer.mean
     deviation = distance * jax.lax.rsqrt(weight * normalizer.variance + 1e-8)

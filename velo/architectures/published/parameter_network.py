@@ -1,4 +1,4 @@
-"""The released per-parameter network: its inputs, their normalisation, and a bank of its weights."""
+"""The released per-parameter network: its inputs, their normalisation, and the bank of its weights."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ def init_bank(key: PRNGKeyArray, num_mixtures: int, sizes: tuple[int, ...]) -> T
 
 
 def mix_bank(bank: Theta, coefficients: Float[jax.Array, "tensors bank"]) -> Theta:
-    """The weights of every tensor, biases included: a mean over the bank with these coefficients."""
+    """Weights of every tensor's network: the mean over the bank with these coefficients, biases included."""
     return jax.tree.map(lambda weights: jnp.tensordot(coefficients / weights.shape[0], weights, axes=1), bank)
 
 
@@ -39,16 +39,16 @@ def parameter_features(
     with_clipped: bool,
     epsilon: float = 1e-6,
 ) -> jax.Array:
-    """The inputs in the order of the released weights: 30 with the clipped and the normalised gradient, else 28.
+    """The inputs in the order of the released weights: 30 with the clipped and the normalised gradient, 28 without.
 
     Args:
         grad: of any shape; `params` and `second_moment` have the same.
         params: the parameters.
-        momenta: averages of gradients, the decays in front, as in `factored`.
+        momenta: averages of gradients, with the decays as the leading axis, as in `factored`.
         second_moment: average of squared gradients.
         factored: of the tensor.
-        with_clipped: whether the two additional inputs are there.
-        epsilon: under the root of the second moment.
+        with_clipped: whether to include the clipped and the normalised gradient.
+        epsilon: added to the second moment under the root.
 
     Returns:
         Array of shape (inputs, *shape).
@@ -74,11 +74,11 @@ def parameter_features(
 
 
 def by_page(layout: Layout, features: Float[jax.Array, "inputs pages width"]) -> jax.Array:
-    """Features as the network takes them, (pages, inputs, width), zero where no parameter lies."""
+    """The features in the network's layout, (pages, inputs, width), zero where there is no parameter."""
     return jnp.swapaxes(features, 0, 1) * layout.occupied[:, None]
 
 
 def normalizers(layout: Layout, features: Float[jax.Array, "pages inputs width"]) -> Float[jax.Array, "tensors inputs"]:
-    """What makes every input of unit mean square over each tensor."""
+    """Factors that give every input a mean square of 1 over each tensor."""
     counts = np.maximum(layout.sizes, 1).astype(np.float32)[:, None]
     return jax.lax.rsqrt(1e-5 + layout.sum_by_tensor(jnp.sum(jnp.square(features), axis=2)) / counts)

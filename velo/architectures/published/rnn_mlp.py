@@ -1,6 +1,7 @@
 """RNNMLP: an LSTM over tensors and a per-parameter network that feed each other.
 
-Source: 2009.11243. The reference may also be shown validation losses; here it never is, as it is before the first.
+Source: 2009.11243. The reference can read validation losses too; here it never does, as the reference before the first
+of them.
 """
 
 import dataclasses
@@ -12,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from velo.architectures import single_precision
 from velo.architectures.lstm import LSTMState
 from velo.architectures.pages import Layout
 from velo.architectures.published import accumulators, hypernetwork, loss_normalizer, parameter_network
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
 STEP_TIMESCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
@@ -36,7 +38,7 @@ class State(NamedTuple):
     from_mlp: Float[jax.Array, "tensors features"]
     from_lstm: Float[jax.Array, " features"]
     loss: loss_normalizer.LossNormalizer
-    gradient_size: Float[jax.Array, ""]  # average root mean square of a clipped gradient, not bias-corrected
+    gradient_size: Float[jax.Array, ""]  # average root mean square of clipped gradients, not bias-corrected
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,7 @@ class RNNMLP(LearnedOptimizer):
         if len(self.decays) != 5 or not all(0 <= decay < 1 for decay in self.decays):
             raise ValueError(f"RNNMLP: decays must be five numbers in [0, 1), got {self.decays}")
 
+    @single_precision.initialization
     def init(self, key: PRNGKeyArray) -> Theta:
         keys = jax.random.split(key, 6)
         num_tensor_inputs = NUM_TENSOR_FEATURES + self.from_mlp_size + self.from_lstm_size
@@ -78,7 +81,7 @@ class RNNMLP(LearnedOptimizer):
         }
 
     def bind(self, theta: Theta, num_steps: int | Int[jax.Array, ""]) -> optax.GradientTransformationExtraArgs:
-        """As everywhere; `num_steps` has no influence, since the networks read only the steps done."""
+        """As in the interface; `num_steps` has no influence, since the networks only read the number of steps done."""
         del num_steps
 
         def init(params):
@@ -96,13 +99,10 @@ class RNNMLP(LearnedOptimizer):
                 gradient_size=jnp.asarray(1.0 - CLIP_DECAY, jnp.float32),
             )
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            check_update_arguments(params, value)
-            with jax.default_matmul_precision("highest"):
-                return self._update(theta, updates, state, params, jnp.asarray(value))
+        def update(updates, state, params, loss):
+            return self._update(theta, updates, state, params, loss)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
     def _update(self, theta, grads, state, params, loss):
         leaves, treedef = jax.tree.flatten(params)

@@ -1,6 +1,6 @@
 """What HyperV2 and Celo share: an LSTM over tensors steers a per-parameter network.
 
-Sources: 2211.09760, 2501.12670.
+Sources: 2211.09760, 2501.12670. A subclass says what the LSTM reads and how its outputs are used.
 """
 
 import abc
@@ -11,36 +11,37 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from velo.architectures import single_precision
 from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures.published import accumulators, hypernetwork, loss_buffer, parameter_network, two_passes
 from velo.architectures.published.arrangement import Arrangement, Factored
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 SECOND_MOMENT_DECAY = 0.999
 FACTORED_DECAYS = (0.9, 0.99, 0.999)
 NUM_PARAMETER_FEATURES = 30
-NUM_OUTPUTS = 3  # direction, log magnitude, and one that nothing reads
+NUM_OUTPUTS = 3  # direction, log magnitude, and an output that nothing reads
 STEP_MULTIPLIER = 0.001
 MAGNITUDE_MULTIPLIER = 0.001
 
 
 class State(NamedTuple):
-    """In float32; the tensors are arranged by shape (`arrangement`), each part of them in pages (`pages`)."""
+    """In float32; tensors are arranged by shape into parts (`arrangement`), each part is packed into pages."""
 
     step: Int[jax.Array, ""]
-    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # of each part three
+    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # three a part
     second_moment: tuple[Float[jax.Array, "pages width"], ...]
     factored: Factored
-    statistics: Float[jax.Array, "tensors statistics"]  # of the averages
+    statistics: Float[jax.Array, "tensors statistics"]  # of the averages, read by the next update
     loss_buffer: loss_buffer.LossBuffer
     lstm: LSTMState
 
 
 @dataclasses.dataclass(frozen=True)
 class SteeredOptimizer(LearnedOptimizer):
-    """Common to both; the subclasses say what the LSTM reads and what its outputs mean."""
+    """Common to HyperV2 and Celo; a subclass says what the LSTM reads and what its outputs mean."""
 
     num_statistics: ClassVar[int] = 0
     lstm_size: int
@@ -56,15 +57,15 @@ class SteeredOptimizer(LearnedOptimizer):
     @property
     @abc.abstractmethod
     def num_tensor_inputs(self) -> int:
-        """Inputs of the LSTM."""
+        """Number of inputs of the LSTM."""
 
     def page_statistics(self, momenta, second_moment, filled) -> Float[jax.Array, "pages sums"]:
-        """What `statistics` needs of each page, as `hypernetwork.page_sums`."""
+        """Sums over each page that `statistics` needs, as `hypernetwork.page_sums` computes them; none by default."""
         del momenta, filled
         return jnp.zeros((second_moment.shape[0], 0))
 
     def statistics(self, arrangement: Arrangement, of_pages: list[jax.Array]) -> Float[jax.Array, "tensors statistics"]:
-        """Of the averages of each tensor, which `tensor_inputs` reads in the next update."""
+        """Statistics of each tensor's averages, which `tensor_inputs` reads in the next update; none by default."""
         del of_pages
         return jnp.zeros((len(arrangement.shapes), 0))
 
@@ -75,25 +76,26 @@ class SteeredOptimizer(LearnedOptimizer):
         statistics: Float[jax.Array, "tensors statistics"],
         params_square: Float[jax.Array, " tensors"],
     ) -> Float[jax.Array, "tensors inputs"]:
-        """What the LSTM reads of each tensor, after what it reads of the run."""
+        """Inputs of the LSTM for each tensor; they follow those for the run."""
 
     @abc.abstractmethod
     def mixture(self, controls: Float[jax.Array, "tensors bank"]) -> Float[jax.Array, "tensors bank"]:
-        """Coefficients of the mean over the bank."""
+        """Coefficients of the mean over the bank, from the LSTM's controls."""
 
     @abc.abstractmethod
     def step_scale(self, output: Float[jax.Array, " tensors"]) -> Float[jax.Array, " tensors"]:
-        """What each tensor's step is multiplied by."""
+        """Factor on each tensor's step, from the LSTM's output."""
 
     def loss_timescale(self, num_steps: int | Int[jax.Array, ""]) -> int | float | Int[jax.Array, ""]:
-        """Steps that the longest average of the loss spans."""
+        """Number of steps that the longest average of the loss spans."""
         return num_steps
 
     def next_lstm(self, theta: Theta, state: LSTMState) -> LSTMState:
-        """What the next step starts from."""
+        """State of the LSTM that the next step starts from."""
         del theta
         return state
 
+    @single_precision.initialization
     def init(self, key: PRNGKeyArray) -> Theta:
         key_hypernetwork, key_bank = jax.random.split(key)
         sizes = (NUM_PARAMETER_FEATURES, *[self.mlp_width] * self.mlp_depth, NUM_OUTPUTS)
@@ -116,15 +118,10 @@ class SteeredOptimizer(LearnedOptimizer):
                 lstm=init_lstm(theta["hypernetwork"], len(leaves)),
             )
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            check_update_arguments(params, value)
-            if not jax.tree.leaves(params):
-                return updates, state
-            with jax.default_matmul_precision("highest"):
-                return self._update(theta, num_steps, updates, state, params, jnp.asarray(value))
+        def update(updates, state, params, loss):
+            return self._update(theta, num_steps, updates, state, params, loss)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
     def _update(self, theta, num_steps, grads, state, params, loss):
         leaves, treedef = jax.tree.flatten(params)
@@ -155,7 +152,14 @@ class SteeredOptimizer(LearnedOptimizer):
         state: Any,
         tensor_inputs: Float[jax.Array, "tensors inputs"],
     ) -> tuple[hypernetwork.Outputs, LSTMState]:
-        """What the LSTM says, given the loss buffer after and what it reads of the averages before this update."""
+        """One step of the LSTM.
+
+        Args:
+            theta: all of it.
+            num_steps: length of the run.
+            state: with the loss buffer after this loss.
+            tensor_inputs: computed from the averages before this update.
+        """
         fraction = state.step / jnp.asarray(num_steps, jnp.float32)
         loss_features = loss_buffer.loss_features(state.loss_buffer)
         run = hypernetwork.run_inputs(tensor_inputs.shape[0], fraction, loss_features)

@@ -1,9 +1,9 @@
-"""The released per-parameter network on all tensors at once, in two passes that store none of its inputs.
+"""The released per-parameter network over all tensors at once, in two passes that store none of its inputs.
 
-`tests/velo/reference_steered.py` computes the same with its inputs stacked. Twelve of the inputs depend on a
-parameter's row or column alone: their mean squares, and what they add to the first layer, are computed on the rows and
-columns, and only the latter is expanded to the parameters. The other inputs are computed twice, for their mean squares
-and for the network, by blocks.
+Twelve inputs depend on a parameter's row or column alone. Their mean squares, and their share of the first layer, are
+computed on rows and columns; only that share is expanded to the parameters. The other inputs are computed twice, block
+by block: once for their mean squares and once for the network. `tests/velo/reference_steered.py` computes the same
+with all inputs stored.
 """
 
 import dataclasses
@@ -27,13 +27,13 @@ Pages = Float[jax.Array, "pages width"]
 NUM_DECAYS = 3
 NUM_FACTORED_INPUTS = 4 * NUM_DECAYS  # rows, columns, and the inverse roots of both
 MAX_WRITTEN_OUT = 128
-"""Weights of a layer above which it is a matrix product."""
+"""Most weights of a layer that is written out; a larger layer is a matrix product."""
 
 
 class Averages(NamedTuple):
-    """Of gradients, in float32, of each part's pages (without any where there are fewer parts).
+    """Averages of gradients in float32, one entry for each part; entries without a part are empty.
 
-    The momenta are arrays of their own, so that each is updated in place.
+    The momenta are separate arrays, so that each is updated in place.
     """
 
     momenta: tuple[tuple[Pages, Pages, Pages], ...]
@@ -42,13 +42,15 @@ class Averages(NamedTuple):
 
 
 class Decays(NamedTuple):
+    """Decays of the averages; numbers, or traced where they are learned."""
+
     momenta: Any  # three numbers
     second_moment: Any
     factored: Float[jax.Array, " decays"]
 
 
 class Tensors(NamedTuple):
-    """What the second pass reads, beside the averages; pages and factored by parts."""
+    """What the second pass reads beside the averages; one entry a part."""
 
     grad: tuple[Pages, ...]
     params: tuple[Pages, ...]
@@ -59,7 +61,7 @@ class Tensors(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TwoPasses:
-    """Static: the tensors, and in what the architectures differ."""
+    """The tensors and what differs between the architectures; static."""
 
     arrangement: Arrangement
     with_clipped: bool
@@ -68,15 +70,16 @@ class TwoPasses:
     unfactored_epsilon: float
     """Added to an unfactored moment before its inverse root scales the momentum."""
     page_statistics: Callable[..., Any] = lambda *_: ()
-    """What else the first pass computes of each page, from its momenta, its second moment and how many parameters it
-    has."""
+    """Further sums over each page in the first pass: a function of its momenta, second moment and number of
+    parameters."""
 
     @property
     def num_own(self) -> int:
-        """Inputs before the factored ones; three more follow these."""
+        """Number of inputs before the factored ones; three more follow those."""
         return 15 if self.with_clipped else 13
 
     def init(self) -> Averages:
+        """Averages of zero."""
         shapes = [(part.layout.num_pages, part.layout.page_size) for part in self.arrangement.parts]
         shapes += [(0, 0)] * (MAX_PARTS - len(shapes))
         momenta = tuple((jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(shape)) for shape in shapes)
@@ -284,7 +287,7 @@ class TwoPasses:
 
 
 def _at_parameters(combine, pages, lanes, page) -> list[Pages]:
-    """What a part expanded, of a block's parameters."""
+    """An expanded part for the parameters of one block."""
     if lanes is None:
         return list(pages)
     vectors = page[:, 4].astype(jnp.int32)
@@ -301,7 +304,7 @@ def _moments_and_roots(moments: jax.Array) -> jax.Array:
 
 
 def _two_outputs(layer: Theta) -> Theta:
-    """Direction and magnitude; nothing reads a third output."""
+    """The output layer without its third output, which nothing reads."""
     return {"w": layer["w"][:, :2], "b": layer["b"][:, :2]}
 
 

@@ -1,4 +1,4 @@
-"""VeLO, this project's architecture: an LSTM over tensors steers the per-parameter MLP of each."""
+"""This project's architecture, `velo.VeLO`: an LSTM over tensors steers an MLP that corrects a hand-made optimizer."""
 
 from velo.architectures.velo.architecture import VeLO
 

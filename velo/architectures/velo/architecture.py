@@ -1,12 +1,12 @@
-"""VeLO: an LSTM over tensors steers the per-parameter MLP that corrects a parameter-free nominal optimizer.
+"""VeLO, this project's architecture: an LSTM over tensors steers an MLP that corrects a hand-made optimizer.
 
-Source: 2211.09760. Deviations:
+Source: 2211.09760. The published architecture is `velo.HyperV2`. Deviations from it:
 - The MLP corrects a hand-made direction, so that an untrained theta is already a good optimizer; the paper's MLP starts
   from nothing. The direction is Adam's in the eigenbases of the gradients' Kronecker factors (SOAP, 2409.11321), under
   Prodigy's step size (2306.06101) with cosine decay.
-- The step scale is Prodigy's distance estimate instead of the parameters' root mean square, whose compounding growth
-  diverges on long runs.
-- The reference's dead mixing layer, discarded LSTM state and loss features frozen at ten steps are not carried over.
+- The step scale is Prodigy's distance estimate. The paper uses the parameters' root mean square, whose growth compounds
+  and diverges on long runs.
+- The reference's unused mixing layer, discarded LSTM state and loss features frozen at ten steps are left out.
 """
 
 import dataclasses
@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from velo.architectures import single_precision
 from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures.pages import Layout
 from velo.architectures.velo import distance, eigenbasis, features, guard, hypernetwork, matrices, parameter_mlp, passes
-from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
+from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
 TINY = 1e-30
@@ -42,18 +43,18 @@ INPUTS = (
     (1, -0.75, 0.15),
     (1, 0.2, 0.2),  # gradient
     (1, 0.0, 0.1),  # mean root
-    (1, 0.4, 0.2),  # way from the start, over the distance estimate
+    (1, 0.4, 0.2),  # distance from the start, over the distance estimate
     (1, 0.0, 0.25),  # distance estimate of the tensor
     (1, 0.0, 0.5),  # distance estimate over the initial weights
-    (1, 0.0, 0.15),  # way from the start, over the weights
+    (1, 0.0, 0.15),  # distance from the start, over the weights
 )
-"""Inputs of the hypernetwork in their order: how many, where they lie usually, how far they spread over steps, tensors
-and tasks of meta-training. Read in units of that spread, each can move the outputs as much as any other."""
+"""Inputs of the hypernetwork in their order: (how many, usual value, spread over steps, tensors and tasks of
+meta-training). The hypernetwork reads (input - usual value) / spread, so that all inputs have the same influence."""
 BASIS_INPUTS = (
-    (1, 0.5, 0.5),  # is there a basis
+    (1, 0.5, 0.5),  # 1 for tensors with a basis, 0 for others
     (1, -0.4, 0.3),  # effective rank of the left factor
     (1, -0.3, 0.25),  # of the right factor
-    (1, 0.06, 0.06),  # off the diagonal
+    (1, 0.06, 0.06),  # share of the factors' squares off the diagonal
     (1, 0.5, 0.3),  # alignment with Adam's direction in the original coordinates
     (1, 0.15, 0.2),  # |s|_1 in the original coordinates over that in the eigenbasis
 )
@@ -61,11 +62,13 @@ BASIS_INPUTS = (
 BASES = ("kronecker", "elementwise")
 ELEMENTWISE = passes.Decays(second_moment=0.999, gradient_sum=0.999**0.5)
 KRONECKER = passes.Decays(second_moment=0.98, gradient_sum=0.98**0.5)
-"""Shorter: the basis turns under the second moment."""
+"""Shorter averages than elementwise, since the basis turns under the second moment."""
 
 
 class State(NamedTuple):
-    """Pages hold a number a parameter, in the coordinates of the basis."""
+    """Everything that VeLO carries from step to step. Pages hold one number a parameter, in the coordinates of the
+    basis.
+    """
 
     step: Int[jax.Array, ""]
     averages: passes.Averages
@@ -79,7 +82,7 @@ class State(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Means over each tensor."""
+    """Means over each tensor, of the features' squares and of two quantities."""
 
     squares: Float[jax.Array, "tensors features"]  # of the features, in their order
     weight: Float[jax.Array, " tensors"]
@@ -88,7 +91,7 @@ class Moments(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class VeLO(LearnedOptimizer):
-    """The architecture; the fields are its sizes."""
+    """The architecture; the fields are its sizes and choices."""
 
     lstm_size: int = 32
     """Hidden units of the per-tensor LSTM (the paper: 512)."""
@@ -99,9 +102,9 @@ class VeLO(LearnedOptimizer):
     mlp_depth: int = 2
     """Hidden layers of the per-parameter MLP."""
     nominal: float = 1.0
-    """Weight of the hand-made direction that the MLP corrects; 0 leaves everything to the MLP."""
+    """Factor on the hand-made direction that the MLP corrects; with 0 the MLP's direction is all there is."""
     initial_distance: float = 3e-4
-    """First estimate of the distance to the solution (Prodigy: 1e-6, which costs short runs their first tenth)."""
+    """First estimate of the distance to the solution (Prodigy: 1e-6, which costs short runs a tenth of their steps)."""
     final_rate: float = 0.0
     """Where the nominal cosine decay ends, as a fraction of its start."""
     basis: str = "kronecker"
@@ -127,17 +130,20 @@ class VeLO(LearnedOptimizer):
 
     @property
     def has_basis(self) -> bool:
+        """Whether it works in the eigenbases."""
         return self.basis != "elementwise"
 
     @property
     def inputs(self) -> tuple[tuple[int, float, float], ...]:
-        """Of the hypernetwork, as `INPUTS`."""
+        """The inputs of the hypernetwork, in the form of `INPUTS`."""
         return INPUTS + BASIS_INPUTS if self.has_basis else INPUTS
 
     @property
     def decays(self) -> passes.Decays:
+        """Decays of the averages beside the momenta."""
         return KRONECKER if self.has_basis else ELEMENTWISE
 
+    @single_precision.initialization
     def init(self, key: PRNGKeyArray) -> Theta:
         key_hypernetwork, key_bank = jax.random.split(key)
         return {
@@ -154,34 +160,35 @@ class VeLO(LearnedOptimizer):
         }
 
     def bind(
-        self, theta: Theta, num_steps: int | Int[jax.Array, ""], matrix_axes: Any = None
+        self,
+        theta: Theta,
+        num_steps: int | Int[jax.Array, ""],
+        matrix_axes: Any = None,
+        max_distance: float | Float[jax.Array, ""] | None = None,
     ) -> optax.GradientTransformationExtraArgs:
-        """As every learned optimizer's.
+        """As in the interface.
 
         Args:
-            matrix_axes: which axes make a matrix, as `matrices.flatten_axes` takes them; None leaves it to the rules of
+            matrix_axes: which axes make a matrix, as in `matrices.flatten_axes`; None follows the rules of
                 `velo.architectures.velo.matrices`.
+            max_distance: where the estimate of the distance stops growing.
         """
 
         def init(params):
             return self._init_state(theta, params, matrix_axes)
 
-        def update(updates, state, params=None, *, value=None, **extra_args):
-            del extra_args
-            check_update_arguments(params, value)
-            if not jax.tree.leaves(params):
-                return updates, state
-            with jax.default_matmul_precision("highest"):
-                return self.update_with_controls(
-                    theta, num_steps, updates, state, params, jnp.asarray(value), matrix_axes
-                )[:2]
+        def update(updates, state, params, loss):
+            return self.update_with_controls(theta, num_steps, updates, state, params, loss, matrix_axes, max_distance)[
+                :2
+            ]
 
-        return optax.GradientTransformationExtraArgs(init, update)
+        return single_precision.transformation(init, update)
 
-    def update_with_controls(self, theta, num_steps, grads, state, params, loss, matrix_axes=None):
-        """(updates, state, what the hypernetwork chose for each tensor), the last for `velo.diagnostics`.
+    def update_with_controls(self, theta, num_steps, grads, state, params, loss, matrix_axes=None, max_distance=None):
+        """(updates, state, the hypernetwork's outputs); `velo.diagnostics` reads the last.
 
-        Two passes over the parameters: averages and their statistics, then, once the LSTM has read these, the steps.
+        Passes over the parameters twice: first the averages and their statistics, then, with what the LSTM makes of
+        these, the steps.
         """
         leaves, treedef = jax.tree.flatten(params)
         layout = Layout(tuple(jnp.shape(leaf) for leaf in leaves))
@@ -206,6 +213,9 @@ class VeLO(LearnedOptimizer):
         new_distance = distance.update_distance(
             state.distance, rate, self.decays.gradient_sum, inner_products=factor * sums[:, -1], sums=absolute
         )
+        if max_distance is not None:
+            limit = jnp.asarray(max_distance, jnp.float32)
+            new_distance = new_distance._replace(estimate=jnp.minimum(new_distance.estimate, limit))
         moments = _moments(layout, sums[:, :-2])
         moments = moments._replace(weight=jnp.where(plan.turned, original_means, moments.weight))
         loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
@@ -235,11 +245,11 @@ class VeLO(LearnedOptimizer):
         return treedef.unflatten(updates), state, controls
 
     def nominal_rate(self, step, estimate, fraction) -> Float[jax.Array, ""]:
-        """gamma_k d_k: the distance estimate under a cosine decay over the run.
+        """gamma_k d_k: the distance estimate times a cosine decay over the run.
 
-        Elementwise with Adam's bias correction, as optax.contrib.prodigy. In the eigenbasis without, as Prodigy's
-        authors. The first gradient only sets the bases, as in SOAP: in bases of its own it is diagonal, and Adam
-        would divide the rounding of its other entries by itself.
+        The elementwise form has Adam's bias correction, as `optax.contrib.prodigy`; the eigenbasis form has none, as
+        the code of Prodigy's authors. The first gradient only sets the bases, as in SOAP. It is diagonal in its own
+        bases, and Adam would divide the rounding of its other entries by itself.
         """
         cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
         decayed = self.final_rate + (1.0 - self.final_rate) * cosine
@@ -319,7 +329,10 @@ def _moments(layout: Layout, sums) -> Moments:
 
 
 def tensor_statistics(moments: Moments, initial_size, estimate, per_tensor) -> Float[jax.Array, "tensors statistics"]:
-    """Ratios only: unchanged when the loss is rescaled, and when parameters and their distance are."""
+    """Statistics of each tensor, all of them ratios.
+
+    They don't change when the loss is rescaled, nor when the parameters and their distance are.
+    """
     sizes = features.root(moments.squares)
     gradient, weight, moved, *momenta = (sizes[:, column] for column in range(NUM_UP_TO_MOMENTA))
     root = sizes[:, -1]
@@ -343,13 +356,13 @@ def tensor_statistics(moments: Moments, initial_size, estimate, per_tensor) -> F
 
 
 def run_features(fraction, loss_history, num_steps) -> Float[jax.Array, " features"]:
-    """The same for all tensors."""
+    """The features that are the same for all tensors: fraction of the run, loss history, length of the run."""
     length = 0.2 * jnp.log(num_steps / 1000.0)
     return jnp.concatenate([features.fraction_features(fraction), features.loss_features(loss_history), length[None]])
 
 
 def hypernetwork_inputs(layout: Layout, run, statistics, expected) -> Float[jax.Array, "tensors inputs"]:
-    """One row a tensor: the run's features, then the tensor's own; each relative to `expected`, as `INPUTS`."""
+    """One row a tensor: the run's features, then the tensor's own; scaled as `INPUTS` (`expected`) says."""
     num_tensors = len(layout.shapes)
     fixed = np.concatenate(
         [

@@ -1,4 +1,4 @@
-"""A branch that many lanes of a `vmap` share: computed when one of them needs it, and not otherwise."""
+"""A branch under `vmap` that is computed only if at least one lane needs it."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 def when(condition: Bool[Array, ""], function: Callable[[T], T], operands: T) -> T:
-    """`function(operands)` where the condition holds, `operands` elsewhere.
+    """`function(operands)` if the condition holds, else `operands`.
 
-    `jax.lax.cond` computes both branches for all lanes as soon as its condition differs by lanes, as a counter in a
-    vmapped state does. Here lanes whose conditions are all false cost nothing; if one is true, all compute and those
-    that don't need it drop the result. Neither closes over traced values: they are operands.
+    Under `vmap`, `jax.lax.cond` computes both branches for all lanes as soon as its condition differs by lanes, as a
+    counter in a vmapped state does. Here nothing is computed if all lanes' conditions are false; if one is true, all
+    lanes compute, and those that don't need the result drop it. `function` may not close over traced values.
 
     Has no reverse-mode derivative: wrap it in `jax.custom_jvp`.
     """

@@ -1,4 +1,4 @@
-"""Prodigy's estimate of the distance to the solution: the step scale that nobody has to tune (2306.06101)."""
+"""Prodigy's estimate of the distance to the solution, which takes the place of a learning rate (2306.06101)."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from velo.shapes import Float
 
 
 class Distance(NamedTuple):
-    """One estimate over all tensors and one for each tensor, the latter only read by the hypernetwork."""
+    """One estimate over all tensors, and one for each tensor, which only the hypernetwork reads."""
 
     estimate: Float[jax.Array, ""]  # d_k, never falls
     per_tensor: Float[jax.Array, " tensors"]
@@ -17,7 +17,7 @@ class Distance(NamedTuple):
 
 
 def init_distance(num_tensors: int, initial: float) -> Distance:
-    """`initial` should lie below the distance to the solution; from there the estimate grows by factors."""
+    """The estimates before the first step; `initial` should be below the true distance, since they only grow."""
     return Distance(
         jnp.asarray(initial, jnp.float32),
         jnp.full(num_tensors, initial, jnp.float32),

@@ -25,9 +25,9 @@ from velo.shapes import Array, Bool, Float, Int
 FACTOR_DECAY = 0.9
 MOMENTUM_DECAY = 0.9
 SECOND_MOMENT_DECAY = 0.999
-"""Of the averages in the original coordinates."""
+"""Decay of the second moment in the original coordinates."""
 ROUNDING = 2.0**-21
-"""Of an entry of a rotated matrix, as a share of the matrix's norm."""
+"""Entries of a rotated matrix below this share of its norm are rounding."""
 TINY = 1e-30
 
 Matrices = Float[Array, "_ _ _"]
@@ -45,6 +45,8 @@ class Original(NamedTuple):
 
 
 class State(NamedTuple):
+    """The bases, their factors, and the averages in the original coordinates."""
+
     vectors: Stacks  # Q: a coordinate a column
     factors: Stacks  # A, in the coordinates of Q
     originals: tuple[Original, ...]  # a group each
@@ -52,14 +54,14 @@ class State(NamedTuple):
 
 
 class Turned(NamedTuple):
-    """What lives in the eigenbasis and turns with it."""
+    """The arrays in the coordinates of the basis, which turn with it."""
 
     pages: tuple[Float[Array, "pages width"], ...]
     grads: list[Matrices]
 
 
 def init(plan: Plan) -> State:
-    """Bases of unit vectors, nothing averaged."""
+    """Bases of unit vectors, and averages of zero."""
 
     def zeros(group: Group) -> Original:
         seen = plan.views[group.tensors[0]]
@@ -99,7 +101,10 @@ def _bases(stacks: Stacks, side) -> Array | None:
 
 
 def denoise(grads: list[Matrices]) -> list[Matrices]:
-    """Zeroes what is rounding of the rotation: Adam would divide it by its own size, and move what has no gradient."""
+    """Zeroes entries that are rounding of the rotation.
+
+    Adam would divide such an entry by its own size, and so move parameters that have no gradient.
+    """
 
     def one(x):
         norm = jnp.sqrt(jnp.sum(jnp.square(jax.lax.stop_gradient(x)), axis=(1, 2), keepdims=True))
@@ -109,7 +114,7 @@ def denoise(grads: list[Matrices]) -> list[Matrices]:
 
 
 def update_factors(plan: Plan, factors: Stacks, grads: list[Matrices], weight: Float[Array, ""]) -> Stacks:
-    """The factors after rotated gradients, each times `weight`; a factor that overflows starts anew."""
+    """The factors after these rotated gradients, each times `weight`; a factor that overflows is set to zero."""
     products: list[list[Array]] = [[] for _ in factors]
     for group, x in zip(plan.groups, grads, strict=True):
         x = weight * x
@@ -126,7 +131,7 @@ def update_factors(plan: Plan, factors: Stacks, grads: list[Matrices], weight: F
 def refresh(
     layout: Layout, plan: Plan, every: int, step: Int[Array, ""], state: State, turned: Turned
 ) -> tuple[State, Turned]:
-    """Every `every` steps, from the first on, brings the bases closer to the eigenvectors and turns all along."""
+    """Every `every` steps, from the first on: brings the bases closer to the eigenvectors, and turns `turned` along."""
     vectors, factors, turned = _refresh(layout, plan, every, step, state.vectors, state.factors, turned)
     return state._replace(vectors=vectors, factors=factors), turned
 
@@ -146,7 +151,7 @@ def _refresh(layout: Layout, plan: Plan, every: int, step, vectors: Stacks, fact
 
 @_refresh.defjvp
 def _refresh_jvp(layout, plan, every, primals, tangents):
-    """The bases count as constants; what is turned has the derivative of its turning."""
+    """The bases count as constants; the derivative of `turned` is that of turning it."""
     _, vectors, _, turned_before = primals
     *_, moved = tangents
     new_vectors, factors, turned = _refresh(layout, plan, every, *primals)
@@ -165,7 +170,9 @@ def _turn_all(layout: Layout, plan: Plan, turns: Stacks, turned: Turned) -> Turn
 
 
 def _turn(step: Int[Array, ""], factor: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
-    """Eigenvectors of the first factor; later one step of the power method, which keeps coordinates apart."""
+    """At the first step the eigenvectors of the factor, later one step of the power method, which keeps the order of
+    coordinates.
+    """
 
     def first(operands):
         factor, _ = operands
@@ -183,7 +190,9 @@ def _turn(step: Int[Array, ""], factor: Float[Array, "bases side side"]) -> Floa
 
 
 def _qr(matrices: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
-    """The orthogonal factor with a non-negative diagonal of the other one, so that no coordinate changes its sign."""
+    """The orthogonal factor, with signs that make the other factor's diagonal non-negative: no coordinate changes
+    its sign.
+    """
     q, r = jax.lax.platform_dependent(matrices, cpu=_lapack, default=_householder)
     diagonal = jnp.diagonal(r, axis1=-2, axis2=-1)
     return q * jnp.where(diagonal < 0, -1.0, 1.0)[..., None, :]
@@ -203,7 +212,7 @@ def _batched_eigenvectors(matrices: Float[Array, "bases side side"]) -> Float[Ar
 
 
 def _signed(vectors: Float[Array, "side side"]) -> Float[Array, "side side"]:
-    """With the sign that makes each vector's largest entry positive, on every machine."""
+    """Chooses each vector's sign so that its largest entry is positive: the same on every machine."""
     largest = jnp.take_along_axis(vectors, jnp.argmax(jnp.abs(vectors), axis=0)[None], axis=0)
     return vectors * jnp.where(largest < 0, -1.0, 1.0)
 
@@ -219,7 +228,9 @@ def _lapack(matrices: Float[Array, "bases side side"]) -> tuple[Array, Array]:
 
 
 def _householder(matrices: Float[Array, "bases side side"]) -> tuple[Array, Array]:
-    """QR in matrix-vector products, all bases side by side: LAPACK's form of it runs one after the other on a GPU."""
+    """QR in matrix-vector products, all matrices at once; on a GPU, LAPACK's QR would run one matrix after the
+    other.
+    """
     size = matrices.shape[-1]
     rows = jnp.arange(size)
 
@@ -241,7 +252,7 @@ def _householder(matrices: Float[Array, "bases side side"]) -> tuple[Array, Arra
 
 
 def _orthonormal(q: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
-    """One step of Newton-Schulz: rounding of many turns must not add up."""
+    """One step of Newton-Schulz, so that rounding doesn't add up over many turns."""
     return 1.5 * q - 0.5 * q @ (jnp.swapaxes(q, -1, -2) @ q)
 
 
@@ -264,11 +275,11 @@ def accumulate(
 
 
 def statistics(plan: Plan, state: State) -> Float[Array, "tensors statistics"]:
-    """What a basis can tell about itself; zeros for tensors without one.
+    """Statistics of each tensor's basis; zeros for tensors without one.
 
-    Is there one; the logarithms of the left and the right factor's effective rank, the squared trace over the sum of
-    squared eigenvalues, as a share of the side; the share of the factors' squares off the diagonal, which the next
-    refresh will work on; the alignment of the latest step with Adam's in the original coordinates.
+    Columns: 1 where there is a basis; the logarithms of the left and of the right factor's effective rank (squared
+    trace over the sum of squared eigenvalues, as a share of the side); the share of the factors' squares off the
+    diagonal, which the next refresh reduces; the cosine of the latest step and Adam's in the original coordinates.
     """
     shares = []
     for factor in state.factors:
@@ -294,7 +305,7 @@ def statistics(plan: Plan, state: State) -> Float[Array, "tensors statistics"]:
 
 
 def _per_matrix(plan: Plan, group: Group) -> Array:
-    """How many matrices the tensor of each matrix has."""
+    """For each matrix, the number of matrices of its tensor."""
     counts = [float(count) for count in group.counts for _ in range(count)]
     return jnp.asarray(counts, jnp.float32)
 
@@ -306,12 +317,12 @@ def leave(
     size: Float[Array, " tensors"],
     epsilon: Float[Array, ""],
 ) -> tuple[list[Array], State]:
-    """(steps in the original coordinates, state): those of the eigenbasis, minus `size` times Adam's direction.
+    """(steps in the original coordinates, state): the rotated steps minus `size` times Adam's direction.
 
     Args:
-        steps: a leaf each, as `Plan.store` lays them out.
-        size: of the step along Adam's direction in the original coordinates; its bias correction included.
-        epsilon: beside the root of the second moment.
+        steps: one leaf a tensor, in the layout of `Plan.store`.
+        size: of the step along Adam's direction in the original coordinates, with its bias correction.
+        epsilon: added to the root of the second moment.
     """
     rotated = rotate_back(plan, state.vectors, plan.load(steps))
     sums: list[list[Array]] = [[], [], []]

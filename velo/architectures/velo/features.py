@@ -1,4 +1,4 @@
-"""What the hypernetwork reads: squashed statistics of the run and of each tensor."""
+"""The inputs of the hypernetwork: bounded statistics of the run and of each tensor."""
 
 from typing import NamedTuple
 
@@ -26,14 +26,16 @@ def rank_one_hot(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def log_ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """log(numerator / denominator) of two non-negative quantities, scaled so that e^+-10 gives +-2; clipped there."""
+    """0.2 log(numerator / denominator) of two non-negative quantities, clipped to [-2, 2]."""
     tiny = 1e-30
     return jnp.clip(0.2 * (jnp.log(numerator + tiny) - jnp.log(denominator + tiny)), -2.0, 2.0)
 
 
 @jax.custom_jvp
 def root(square: jax.Array) -> jax.Array:
-    """Square root whose derivative at zero is zero: the usual infinity times zero would break every meta-gradient."""
+    """Square root with a derivative of zero at zero; the usual one would give infinity times zero in a meta-
+    gradient.
+    """
     return jnp.sqrt(square)
 
 
@@ -54,13 +56,14 @@ class LossHistory(NamedTuple):
 
 
 def init_loss_history() -> LossHistory:
+    """Without any loss."""
     return LossHistory(jnp.zeros(NUM_TIMESCALES), jnp.zeros(NUM_TIMESCALES), jnp.zeros(()))
 
 
 def update_loss_history(
     history: LossHistory, loss: Float[jax.Array, ""], num_steps: Float[jax.Array, ""] | Int[jax.Array, ""] | int
 ) -> LossHistory:
-    """One more loss; a non-finite one leaves the history as it was."""
+    """Adds a loss; a non-finite one leaves the history as it was."""
     exponents = jnp.linspace(0.0, 1.0, NUM_TIMESCALES)
     timescales = jnp.maximum(jnp.asarray(num_steps, jnp.float32), 2.0) ** exponents
     rates = 1.0 / timescales
@@ -75,9 +78,10 @@ def update_loss_history(
 
 
 def loss_features(history: LossHistory) -> Float[jax.Array, " 9"]:
-    """The fall of the loss from each timescale to the next shorter one, relative to all falls and to the noise.
+    """The fall of the loss from each timescale to the next shorter one, over the sum of all falls and the noise.
 
-    Each lies in [-1, 1]; positive while the loss falls. Unchanged when the loss is scaled or shifted.
+    Each feature lies in [-1, 1] and is positive while the loss falls. It doesn't change when the loss is scaled or
+    shifted.
     """
     means = history.means / jnp.maximum(history.weights, 1e-12)
     falls = means[1:] - means[:-1]

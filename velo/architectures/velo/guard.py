@@ -1,8 +1,8 @@
-"""A guard against bad batches: a gradient much longer than usual counts as one of a length at the limit.
+"""A guard against bad batches: a gradient much longer than usual is shortened to a limit.
 
-Without it one gradient of a thousand times the usual length fills the second moment for thousands of steps, and
-throws the parameters and the distance estimate off. AutoClip (2007.14469) clips at a percentile of all norms so far; an
-average of the recent ones follows a training that speeds up or settles.
+Without it a single gradient of a thousand times the usual length fills the second moment for thousands of steps, and
+disturbs the parameters and the distance estimate. AutoClip (2007.14469) clips at a percentile of all norms so far; an
+average of recent norms follows a training that speeds up or settles.
 """
 
 from collections.abc import Sequence
@@ -14,27 +14,28 @@ import jax.numpy as jnp
 from velo.shapes import Float
 
 LIMIT = 5.0
-"""Times the root mean square of recent norms."""
+"""The longest a gradient may be, as a multiple of the root mean square of recent norms."""
 DECAY = 0.95
 TINY = 1e-30
 
 
 class Usual(NamedTuple):
-    """Exponential average of squared norms, each after the guard."""
+    """Exponential average of squared gradient norms, each taken after the guard."""
 
     mean: Float[jax.Array, ""]
     weight: Float[jax.Array, ""]  # the same average of the constant 1: exact bias correction
 
 
 def init_usual() -> Usual:
+    """Without any gradient."""
     return Usual(jnp.zeros(()), jnp.zeros(()))
 
 
 def shorten(usual: Usual, grads: Sequence[jax.Array]) -> tuple[Float[jax.Array, ""], Usual]:
-    """(factor of this gradient, in (0, 1], what is usual now).
+    """(factor on this gradient, in (0, 1]; the average after it).
 
-    The factor is one for the first gradient, and for one whose norm is zero, overflows or isn't a number: broken
-    entries are left to `passes`.
+    The factor is 1 for the first gradient, and for one whose norm is zero, overflows or is NaN: `passes.clean` zeroes
+    broken entries.
     """
     square = sum((jnp.vdot(grad, grad) for grad in grads), jnp.zeros(()))
     counts = jnp.isfinite(square) & (square > 0)

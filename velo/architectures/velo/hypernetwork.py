@@ -1,4 +1,4 @@
-"""The per-tensor LSTM: reads one row of features a tensor, emits mixing controls and a log step size a tensor."""
+"""The per-tensor LSTM: reads one row of features a tensor, returns mixing controls and a log step size a tensor."""
 
 from typing import NamedTuple
 
@@ -11,27 +11,31 @@ from velo.shapes import Float, PRNGKeyArray
 
 
 class Controls(NamedTuple):
+    """Outputs of the LSTM for each tensor."""
+
     mixture: Float[jax.Array, "tensors bank"]
     log_step: Float[jax.Array, " tensors"]
-    elementwise: Float[jax.Array, " tensors"]  # share of Adam's direction in the original coordinates, unclipped
+    elementwise: Float[jax.Array, " tensors"]  # share of Adam's direction in the original coordinates, not clipped yet
 
 
 def dense(layer: Theta, x: Float[jax.Array, "tensors inputs"]) -> Float[jax.Array, "tensors outputs"]:
-    """Affine map whose weights are of unit scale: the 1/sqrt(inputs) is applied here.
+    """x w / sqrt(inputs) + b.
 
-    All of theta is then of order one, which is what evolution strategies with one sigma want.
+    The factor is here and not in the weights, so that all of theta is of order one, as evolution strategies with a
+    single sigma need it.
     """
     return x @ layer["w"] * layer["w"].shape[0] ** -0.5 + layer["b"][None]
 
 
 def init_dense(key: PRNGKeyArray, num_inputs: int, num_outputs: int, scale: float = 1.0) -> Theta:
+    """Normal weights of standard deviation `scale`, and a bias of zero."""
     return {"w": scale * jax.random.normal(key, (num_inputs, num_outputs)), "b": jnp.zeros(num_outputs)}
 
 
 def init_hypernetwork(
     key: PRNGKeyArray, num_inputs: int, lstm_size: int, num_mixtures: int, *, has_basis: bool
 ) -> Theta:
-    """Random inner layers; the output layers are zero, so that untrained controls, log steps and shares are zero."""
+    """Random inner layers. The output layers are zero, and so are untrained controls, log steps and shares."""
     key_input, key_pool, key_mix, key_lstm = jax.random.split(key, 4)
     theta = {
         "input": init_dense(key_input, num_inputs, lstm_size),
@@ -53,8 +57,8 @@ def apply_hypernetwork(
 ) -> tuple[Controls, LSTMState]:
     """One step of the LSTM for every tensor (2211.09760, section on the architecture).
 
-    The tensors see each other through a maximum over all of them. The log step and the share of Adam's
-    direction read the features directly too, so that a plain schedule is a linear function of theta.
+    Tensors exchange information through a maximum over all of them. The log step and the share of Adam's direction
+    read the features directly too, so that a plain schedule is a linear function of theta.
     """
     pooled = jnp.max(jax.nn.relu(dense(theta["pool"], inputs)), axis=0, keepdims=True)
     mixed = dense(theta["mix"], jax.nn.relu(dense(theta["input"], inputs))) + pooled

@@ -33,15 +33,16 @@ import numpy as np
 from velo.shapes import Array, Float
 
 MARGIN = 2.0
+"""How much closer to a square another split has to be than the last axis alone."""
 MAX_ASPECT = 8
 MAX_BLOCKS = 16
 
 
 class MatrixAxes(NamedTuple):
-    """The axes of one tensor that make up the rows and the columns of its matrices; the others count matrices.
+    """The axes of one tensor that make up the rows and the columns of its matrices; the other axes count matrices.
 
-    A dense kernel stacked over layers, (layers, inputs, outputs), has `MatrixAxes((1,), (2,))`; two groups without an
-    axis, `MatrixAxes((), ())`, leave a tensor alone. As `optax.contrib.MuonDimensionNumbers`.
+    A dense kernel stacked over layers, (layers, inputs, outputs), has `MatrixAxes((1,), (2,))`. `MatrixAxes((), ())`
+    means that a tensor has no matrices. As `optax.contrib.MuonDimensionNumbers`.
     """
 
     rows: tuple[int, ...]
@@ -50,7 +51,7 @@ class MatrixAxes(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How one tensor is read as `count` matrices of `rows` x `columns`."""
+    """How one tensor is read as `count` matrices of `rows` x `columns`; a matrix in blocks counts once a block."""
 
     shape: tuple[int, ...]
     permutation: tuple[int, ...]
@@ -59,18 +60,21 @@ class View:
     rows: int
     columns: int
     turned: tuple[bool, bool]
-    """Left and right side."""
+    """Whether the (left, right) side is turned."""
 
     @property
     def count(self) -> int:
+        """Number of matrices."""
         return self.batch * self.blocks[0] * self.blocks[1]
 
     def split(self, leaf: Array) -> Float[Array, "count rows columns"]:
+        """The matrices of the tensor."""
         above, beside = self.blocks
         blocks = leaf.transpose(self.permutation).reshape(self.batch, above, self.rows, beside, self.columns)
         return blocks.transpose(0, 1, 3, 2, 4).reshape(self.count, self.rows, self.columns)
 
     def join(self, matrices: Float[Array, "count rows columns"]) -> Array:
+        """The inverse of `split`."""
         above, beside = self.blocks
         blocks = matrices.reshape(self.batch, above, beside, self.rows, self.columns).transpose(0, 1, 3, 2, 4)
         permuted = blocks.reshape([self.shape[axis] for axis in self.permutation])
@@ -78,7 +82,7 @@ class View:
 
 
 def view(shape: tuple[int, ...], max_side: int, axes: MatrixAxes | None = None) -> View | None:
-    """The tensor's view, or None if it is left alone.
+    """The tensor's view, or None if none of its sides is turned.
 
     Raises:
         ValueError: `axes` names an axis that the tensor doesn't have, or one twice.
@@ -120,7 +124,7 @@ def _axes(shape: tuple[int, ...], axes: MatrixAxes | None) -> tuple[tuple[int, .
 
 
 def _block(side: int, other: int, max_side: int) -> int:
-    """Size of the blocks that a side is turned in, 0 if it isn't."""
+    """Size of the blocks that a side is turned in: the side itself if it is turned whole, 0 if it isn't turned."""
     if 1 in (side, other) or side > MAX_ASPECT * other or side > MAX_BLOCKS * max_side:
         return 0
     fitting = [size for size in range(max(2, max_side // 4), max_side + 1) if side % size == 0]
@@ -137,7 +141,7 @@ class Stack(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Matrices of one shape with the same sides turned; their work is one batched operation."""
+    """Matrices of one shape with the same sides turned; they are processed in one batched operation."""
 
     tensors: tuple[int, ...]
     counts: tuple[int, ...]
@@ -146,7 +150,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The matrices of a tree: groups by shape, and stacks of bases by size, so that one program serves each."""
+    """The matrices of a tree: groups by shape, and stacks of bases by size."""
 
     views: tuple[View | None, ...]
 
@@ -178,6 +182,7 @@ class Plan:
 
     @property
     def groups(self) -> tuple[Group, ...]:
+        """The groups of matrices."""
         return self._layout[0]
 
     @property
@@ -198,11 +203,13 @@ class Plan:
         ]
 
     def scatter(self, matrices: Sequence[Array], leaves: Sequence[Array]) -> list[Array]:
-        """`leaves`, those that have a view replaced by their matrices in the tensors' own axes."""
+        """`leaves`, where those with a view are replaced by their matrices, back in the tensors' own axes."""
         return self._replace(matrices, leaves, lambda view, piece: view.join(piece))
 
     def store(self, matrices: Sequence[Array], leaves: Sequence[Array]) -> list[Array]:
-        """`leaves`, those that have a view replaced by their matrices one after the other, in the tensors' shapes."""
+        """`leaves`, where those with a view hold their matrices one after the other, reshaped to the tensors'
+        shapes.
+        """
         return self._replace(matrices, leaves, lambda view, piece: piece.reshape(view.shape))
 
     def _replace(self, matrices, leaves, shape_back):
@@ -227,7 +234,7 @@ class Plan:
         ]
 
     def by_tensor(self, per_matrix: Sequence[Float[Array, "_"]]) -> Float[Array, " tensors"]:
-        """Sums over the matrices of each tensor; zero for those left alone."""
+        """Sums over the matrices of each tensor; zero for tensors without a view."""
         if not self.groups:
             return jnp.zeros(len(self.views))
         owners = np.concatenate([np.repeat(group.tensors, group.counts) for group in self.groups])
@@ -235,20 +242,21 @@ class Plan:
         return membership @ jnp.concatenate(per_matrix)
 
     def to_matrices(self, per_tensor: Float[Array, " tensors"]) -> list[Float[Array, "_ 1 1"]]:
-        """A number a tensor, beside each of its matrices."""
+        """Each tensor's number, repeated for each of its matrices."""
         return [per_tensor[np.repeat(group.tensors, group.counts)][:, None, None] for group in self.groups]
 
 
 def plan(shapes: Sequence[tuple[int, ...]], max_side: int, axes: Sequence[MatrixAxes | None]) -> Plan:
+    """The plan of tensors of these shapes; arguments as in `view`."""
     return Plan(tuple(view(shape, max_side, own) for shape, own in zip(shapes, axes, strict=True)))
 
 
 def flatten_axes(tree, params) -> list[MatrixAxes | None]:
-    """One entry for each tensor of `params`.
+    """`MatrixAxes` or None for each tensor of `params`, in the order of its leaves.
 
     Args:
-        tree: None, a function from the parameters to a tree, or a tree: like the parameters or a prefix of them, with
-            `MatrixAxes` or None at its leaves.
+        tree: None, a tree like the parameters or a prefix of it with `MatrixAxes` or None at its leaves, or a function
+            from the parameters to such a tree.
     """
     chosen = tree(params) if callable(tree) else tree
     axes: list[MatrixAxes | None] = []

@@ -1,4 +1,4 @@
-"""The per-parameter MLP: a bank of small networks, mixed into one set of weights a tensor."""
+"""The per-parameter MLP: a bank of small networks that are mixed into one network for each tensor."""
 
 import functools
 
@@ -21,13 +21,13 @@ def init_bank(key: PRNGKeyArray, num_mixtures: int, num_inputs: int, width: int,
 
 
 def mix_bank(bank: Theta, controls: Float[jax.Array, "tensors bank"]) -> Theta:
-    """Weights for every tensor (leading axis): sum_k (1 + control_k) W_k / sqrt(bank), biases included."""
+    """Weights of every tensor's network (leading axis): sum_k (1 + control_k) W_k / sqrt(K), biases included."""
     coefficients = (1.0 + controls) * controls.shape[1] ** -0.5
     return jax.tree.map(lambda weights: jnp.tensordot(coefficients, weights, axes=1), bank)
 
 
 def normalize_inputs(layers: Theta, mean_squares: Float[jax.Array, "tensors inputs"]) -> Theta:
-    """Weights that expect raw features: the division by their root mean square is folded into the first layer."""
+    """Weights for features that aren't normalised: the first layer divides by their root mean square."""
     # A feature that is zero everywhere has the derivative zero, not that of a root at zero.
     is_positive = mean_squares > 0
     scales = jnp.where(is_positive, jax.lax.rsqrt(jnp.where(is_positive, mean_squares, 1.0) + 1e-30), 1e15)
@@ -38,8 +38,8 @@ def normalize_inputs(layers: Theta, mean_squares: Float[jax.Array, "tensors inpu
 def apply_mlp(layers: Theta, features: list[Float[jax.Array, "pages width"]]) -> list[Float[jax.Array, "pages width"]]:
     """ReLU network with its own weights for each page.
 
-    Written out in multiplications and additions, which XLA fuses into one loop over the parameters; matrix products
-    this small would go through memory.
+    It is written out in multiplications and additions, which XLA fuses into one loop over the parameters. Matrix
+    products this small would write intermediate results to memory.
     """
     units = features
     for index, layer in enumerate(layers):

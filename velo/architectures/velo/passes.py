@@ -1,6 +1,6 @@
-"""VeLO's two passes over the parameters: averages with their sums, then, once the LSTM has read these, the steps.
+"""VeLO's two passes over the parameters: the averages with their sums, then, once the LSTM has read these, the steps.
 
-Each in JAX, block by block, or by the kernel (`velo.architectures.velo.kernel`); the tests hold the two together.
+Each runs in JAX, block by block, or in the kernel (`velo.architectures.velo.kernel`); the tests compare the two.
 """
 
 import dataclasses
@@ -22,24 +22,25 @@ NUM_PARAMETER_FEATURES = 12
 NUM_SUMS = NUM_PARAMETER_FEATURES + 4
 MAX_GRADIENT = 1e15
 TINY_MOMENT = 1e-36
-"""A second moment below it counts as none: the square of its inverse root overflows, and the sums over tensors would
+"""A second moment below it counts as zero: the square of its inverse root overflows, and the sums over tensors would
 multiply infinity by zero."""
 MAX_LOG_MAGNITUDE = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Decays:
-    """Of the averages beside the momenta."""
+    """Decays of the averages beside the momenta."""
 
     second_moment: float
     gradient_sum: float
-    """beta_3 of Prodigy, the root of the above."""
+    """beta_3 of Prodigy, the square root of `second_moment`."""
 
     @property
     def max_direction(self) -> float:
-        """What Adam's direction can be at most, momentum / root of one history of gradients, and a tenth more.
+        """Upper bound of |momentum| / root when both average the same gradients, and a tenth more.
 
-        More is met where a basis has turned: momentum in a coordinate that had no gradient, over a root of nothing.
+        Larger values occur after a turn of the basis only: it brings momentum into a coordinate that had no gradient,
+        where the root is nearly zero.
         """
         momentum = MOMENTUM_DECAYS[0]
         ratio = (1.0 - momentum) / (1.0 - self.second_moment) ** 0.5
@@ -47,7 +48,7 @@ class Decays:
 
 
 class Averages(NamedTuple):
-    """Per parameter, packed in pages (`velo.architectures.pages`), in float32."""
+    """One number a parameter, packed in pages (`velo.architectures.pages`), in float32."""
 
     momenta: tuple[Float[jax.Array, "pages width"], ...]  # of gradients times the distance estimate, as in Prodigy
     second_moment: Float[jax.Array, "pages width"]
@@ -55,7 +56,7 @@ class Averages(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What the per-parameter MLP reads, in its order."""
+    """Inputs of the per-parameter MLP, in its order."""
 
     gradient: Float[jax.Array, "pages width"]  # times the distance estimate, as the momenta
     weight: Float[jax.Array, "pages width"]
@@ -67,6 +68,7 @@ class Features(NamedTuple):
     root: Float[jax.Array, "pages width"]  # of the second moment
 
     def rows(self) -> list[jax.Array]:
+        """The features in the MLP's order."""
         return [
             self.gradient,
             self.weight,
@@ -80,7 +82,7 @@ class Features(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """The tensors of an update, in float32."""
+    """Gradients and parameters of an update, in float32."""
 
     grads: list[jax.Array]
     params: list[jax.Array]
@@ -92,7 +94,7 @@ class Scales(NamedTuple):
 
     size: Float[jax.Array, " tensors"]
     correction: Float[jax.Array, " tensors"]
-    epsilon: Float[jax.Array, ""]  # beside the root of the second moment
+    epsilon: Float[jax.Array, ""]  # added to the root of the second moment
 
 
 def accumulate(
@@ -105,7 +107,7 @@ def accumulate(
 ) -> tuple[Averages, Float[jax.Array, "tensors sums"]]:
     """The averages after this gradient, and sums over each tensor.
 
-    Of the squares of the features, of the weight, of the root, of |s_k|, and of -g_k (x_k - x_0).
+    The sums, in this order: squares of each feature, the weight, the root, |s_k|, and -g_k (x_k - x_0).
     """
     num_tensors = len(tree.grads)
 
@@ -145,9 +147,9 @@ def steps(
     """The steps of all tensors, in float32.
 
     Args:
-        networks: the MLP of each tensor (leading axis), for raw features.
-        estimate: of the distance, that the averages were weighted with.
-        nominal: weight of the hand-made direction, Adam's.
+        networks: the MLP of each tensor (leading axis); it reads features that aren't normalised.
+        estimate: the distance estimate that the averages were weighted with.
+        nominal: factor on the hand-made direction, Adam's.
     """
     num_tensors = len(tree.grads)
 
@@ -204,8 +206,8 @@ def _steps_of_pages(layout, decays, averages, tree, networks, scales, estimate, 
         momentum = jnp.clip(columns.momenta[0], -limit, limit)
         root = columns.root + scales.epsilon
         scaled = _scaled_direction(momentum, root, outputs, scales.correction[tensor][:, None], nominal)
-        # XLA never repeats a division; ending in a product, all of this would be computed anew for each tensor that
-        # is cut out of the pages.
+        # XLA never repeats a division. If this ended in a product, XLA would compute all of it again for each tensor
+        # that is cut out of the pages.
         return -scales.size[tensor][:, None] * scaled / root, ()
 
     read = (averages, (layout.pack(tree.params), tree.initial), jnp.asarray(layout.tensor_of_page)[:, None])
@@ -214,9 +216,10 @@ def _steps_of_pages(layout, decays, averages, tree, networks, scales, estimate, 
 
 
 def _scaled_direction(momentum, root, outputs, correction, nominal) -> Float[jax.Array, "pages width"]:
-    """Times `root`: the nominal direction times exp(magnitude), plus the MLP's times the nominal's size, at most 1.
+    """The step times -root / size: nominal * momentum * exp(magnitude) + correction * root * direction.
 
-    The nominal direction is momentum / root, Adam's.
+    momentum / root is Adam's direction. `magnitude` is clipped; `correction`, at most 1, gives the MLP's direction the
+    size of Adam's.
     """
     direction, magnitude = outputs
     magnitude = jnp.clip(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE)
@@ -243,7 +246,9 @@ def _accumulate(decays: Decays, averages: Averages, grad, estimate, rate) -> Ave
 
 
 def _features(averages: Averages, grad, weights, estimate) -> Features:
-    """All zero where no parameter lies; the inverse root is zero where hardly a gradient has been, too."""
+    """The features; all are zero in padding. The inverse root is zero too where the second moment is below
+    `TINY_MOMENT`.
+    """
     weight, initial = weights
     root = features.root(averages.second_moment)
     has_one = averages.second_moment > TINY_MOMENT
@@ -262,10 +267,10 @@ def _features(averages: Averages, grad, weights, estimate) -> Features:
 
 
 def _page_sums(averages: Averages, grad, weights, estimate) -> Float[jax.Array, "pages sums"]:
-    """Squares of the features, the means of two of them, |s_k|, and <-g_k, x_k - x_0>.
+    """Sums over each page: the features' squares, weight, root, |s_k| and <-g_k, x_k - x_0>.
 
-    The root's squares are summed as the second moment: XLA on a CPU then keeps the latter as an array of its own, and
-    writes it back in place.
+    The square of the root is summed as the second moment. XLA on a CPU then keeps the second moment as an array of its
+    own and updates it in place.
     """
     columns = _features(averages, grad, weights, estimate)
     *rows, _ = columns.rows()

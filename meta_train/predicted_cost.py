@@ -1,4 +1,4 @@
-"""A prediction of what a run does and costs, without compiling or training anything."""
+"""Predicts what a run does and costs, without compiling or training anything: `--dry-run` prints it."""
 
 import dataclasses
 import functools
@@ -17,11 +17,11 @@ from tasks import cost, inner_loop
 from tasks.family import TaskFamily, num_params
 
 NUM_SAMPLES = 12
-"""Tasks, the first of the run, that the prediction looks at."""
+"""Number of tasks, the first of the run, that the prediction averages over."""
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskPlan:
+class TaskCost:
     """What one task of the run costs."""
 
     family: TaskFamily
@@ -33,13 +33,13 @@ class TaskPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class RunCost:
     """What a run does and costs."""
 
     num_meta_parameters: int
     num_lanes: int
     mean_steps: float
-    tasks: tuple[TaskPlan, ...]
+    tasks: tuple[TaskCost, ...]
     core_seconds: float
     """Core-seconds of one outer step, over all workers, without compilation."""
     num_outer_steps: int
@@ -59,8 +59,8 @@ def mean_steps(settings: MetaTraining) -> float:
     return low if low == high else (high - low) / math.log(high / low)
 
 
-def plan_task(settings: MetaTraining, family: TaskFamily) -> TaskPlan:
-    """Predicts as `tasks.cost` does, with the learned optimizer in the program."""
+def predict_task(settings: MetaTraining, family: TaskFamily) -> TaskCost:
+    """The cost of a task, predicted as in `tasks.cost` from a program that holds the learned optimizer too."""
     problem, num_lanes = TaskProblem(family, settings.optimizer, settings.episodes), settings.estimator.num_lanes
     theta = jax.eval_shape(settings.optimizer.init, jax.random.key(0))
     carry = jax.eval_shape(problem.reset, theta, jax.random.key(0), jnp.asarray(1))
@@ -76,16 +76,16 @@ def plan_task(settings: MetaTraining, family: TaskFamily) -> TaskPlan:
     counts = cost.count_program(jax.jit(jax.vmap(step, in_axes=(0, 0, None))).trace(thetas, carries, family.load()[0]))
     seconds = float(np.dot(counts, cost.SECONDS))
     arrays = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carries))
-    return TaskPlan(family, num_params(family), seconds / num_lanes, arrays)
+    return TaskCost(family, num_params(family), seconds / num_lanes, arrays)
 
 
-def plan(settings: MetaTraining, num_samples: int = NUM_SAMPLES) -> Plan:
-    """The plan of a run. Times are those of the machine that `tasks.cost` was calibrated on."""
+def predict(settings: MetaTraining, num_samples: int = NUM_SAMPLES) -> RunCost:
+    """The predicted cost of a run. Times are those of the machine that `tasks.cost` was calibrated on."""
     pairs = (
         (index, step * settings.family_steps) for step in range(num_samples) for index in range(settings.num_workers)
     )
     families = list(dict.fromkeys(worker.family_of(settings, *next(pairs)) for _ in range(num_samples)))
-    tasks = tuple(map(functools.partial(plan_task, settings), families))
+    tasks = tuple(map(functools.partial(predict_task, settings), families))
     theta = jax.eval_shape(settings.optimizer.init, jax.random.key(0))
     steps, lanes = mean_steps(settings), settings.estimator.num_lanes
     # A step forwards and back costs about three forwards, and backpropagation through it that much again and more.
@@ -93,7 +93,7 @@ def plan(settings: MetaTraining, num_samples: int = NUM_SAMPLES) -> Plan:
     mean_seconds = float(np.mean([task.step_seconds for task in tasks]))
     execution = settings.execution
     processes = 1 if execution.executor == "local" else min(execution.num_processes, settings.num_workers)
-    return Plan(
+    return RunCost(
         num_meta_parameters=sum(leaf.size for leaf in jax.tree.leaves(theta)),
         num_lanes=lanes,
         mean_steps=steps,
@@ -105,8 +105,8 @@ def plan(settings: MetaTraining, num_samples: int = NUM_SAMPLES) -> Plan:
 
 
 def show(settings: MetaTraining, console: Console) -> None:
-    """Prints the plan. On another machine, or on GPUs, its times are off by a constant factor."""
-    found = plan(settings)
+    """Prints the predicted cost. On another machine, or on GPUs, its times are off by a constant factor."""
+    found = predict(settings)
     tasks = Table("task", "parameters", "µs a step and lane", "MB of all lanes")
     for task in found.tasks:
         name = type(task.family).__name__

@@ -1,0 +1,58 @@
+"""Updates in float32 whatever `jax_enable_x64` says, and matrix products at full precision."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from velo.learned_optimizer import Theta, check_update_arguments
+
+try:
+    from jax.experimental import disable_x64  # pyright: ignore[reportAttributeAccessIssue]
+except ImportError:  # newer versions of JAX
+    disable_x64 = functools.partial(jax.enable_x64, False)
+
+
+def transformation(
+    init: Callable[[Any], Any], update: Callable[[Any, Any, Any, jax.Array], tuple[Any, Any]]
+) -> optax.GradientTransformationExtraArgs:
+    """An optax transformation of `init(params)` and `update(grads, state, params, loss)`.
+
+    Neither sees a float64: such gradients, parameters and losses come in as float32, and the updates go out in the
+    dtypes of the parameters. So the state keeps its dtypes, and no constant of the code has to name one.
+    """
+
+    def init_single(params):
+        with disable_x64():
+            return init(_single(params))
+
+    def update_single(updates, state, params=None, *, value=None, **extra_args):
+        del extra_args
+        check_update_arguments(params, value)
+        if not jax.tree.leaves(params):
+            return updates, state
+        arguments = _single((updates, params, jnp.asarray(value)))
+        with disable_x64(), jax.default_matmul_precision("highest"):
+            steps, state = update(arguments[0], state, *arguments[1:])
+        return jax.tree.map(lambda step, leaf: step.astype(jnp.result_type(leaf)), steps, params), state
+
+    return optax.GradientTransformationExtraArgs(init_single, update_single)
+
+
+def initialization(init: Callable[[Any, Any], Theta]) -> Callable[[Any, Any], Theta]:
+    """The method `init(self, key)` of an architecture, whose theta is float32 in double precision too."""
+
+    @functools.wraps(init)
+    def init_single(self, key):
+        with disable_x64():
+            return init(self, key)
+
+    return init_single
+
+
+def _single(tree: Any) -> Any:
+    """The tree with float32 in the place of float64."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.result_type(x) == jnp.float64 else x, tree)

@@ -1,0 +1,73 @@
+"""Parameters on a mesh with axes of type Explicit: updates are computed as on Auto axes, their results placed by us.
+
+On such a mesh every operation has to say how its result is divided, and packing tensors into one array has no rule.
+"""
+
+import math
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import PartitionSpec
+
+MIN_DIVIDED = 1 << 16
+"""Entries of an array of the state from which on it is divided among the devices; smaller ones are on all of them."""
+
+
+def on_explicit_axes(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+    """`tx`, also for parameters on explicit axes.
+
+    Updates are divided as their parameters. A large array of a new state is divided along its last axis, whatever the
+    division of the parameters, and stays so.
+    """
+
+    def init(params):
+        mesh = _explicit_mesh(params)
+        if mesh is None:
+            return tx.init(params)
+        blank = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+        specs = jax.tree.map(lambda leaf: _divided(leaf, mesh), jax.eval_shape(tx.init, blank))
+        return _on_auto_axes(tx.init, mesh, specs)(params)
+
+    def update(updates, state, params=None, *, value=None, **extra_args):
+        mesh = None if params is None else _explicit_mesh(params)
+        if mesh is None:
+            return tx.update(updates, state, params, value=value, **extra_args)
+        specs = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding.spec, (params, state))
+        return _on_auto_axes(tx.update, mesh, specs)(updates, state, params, value=value)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _explicit_mesh(params: Any) -> Any:
+    """The mesh of the first parameter that lies on one with explicit axes."""
+    for leaf in jax.tree.leaves(params):
+        sharding = getattr(jax.typeof(leaf), "sharding", None) if isinstance(leaf, jax.Array) else None
+        if sharding is not None and _explicit_axes(sharding.mesh):
+            return sharding.mesh if isinstance(leaf, jax.core.Tracer) else leaf.sharding.mesh
+    return None
+
+
+def _explicit_axes(mesh: Any) -> tuple[str, ...]:
+    types = zip(mesh.axis_names, getattr(mesh, "axis_types", None) or (), strict=False)
+    return tuple(name for name, kind in types if kind == jax.sharding.AxisType.Explicit)
+
+
+def _divided(leaf: Any, mesh: Any) -> PartitionSpec:
+    axes = _explicit_axes(mesh)
+    num_devices = math.prod(mesh.shape[axis] for axis in axes)
+    if leaf.ndim < 2 or leaf.size < MIN_DIVIDED or leaf.shape[-1] % num_devices:
+        return PartitionSpec()
+    return PartitionSpec(*[None] * (leaf.ndim - 1), axes)
+
+
+def _on_auto_axes(function: Any, mesh: Any, specs: Any) -> Any:
+    """`function` with its results divided as `specs` says, within a traced program or outside."""
+    auto = jax.sharding.auto_axes(function, axes=_explicit_axes(mesh), out_sharding=specs)
+
+    def call(*args, **kwargs):
+        is_abstract = isinstance(mesh, jax.sharding.AbstractMesh)
+        with jax.sharding.use_abstract_mesh(mesh) if is_abstract else jax.set_mesh(mesh):
+            return auto(*args, **kwargs)
+
+    return call
