@@ -23,7 +23,7 @@ from velo.transformation import optimizer
 from velo.weights import DEFAULT_WEIGHTS, WeightsInfo, load_weights, save_weights, weights_info
 from velo.weights.tensor_file import WeightsError
 
-LAZY = ("torch",)  # needs its extra
+LAZY = ("keras", "torch")  # need their extras
 
 
 def __getattr__(name: str) -> Any:
