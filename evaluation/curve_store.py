@@ -101,6 +101,10 @@ class CurveStore:
 
         A file that can't be read, because it is cut off for example, is renamed to `.damaged-NAME`, logged, and counts
         as missing.
+
+        Raises:
+            OSError: the file can't be opened.
+            ValueError: the key is none.
         """
         path = self.find(key)
         if path is None:
@@ -108,7 +112,10 @@ class CurveStore:
         try:
             return _read(path, key)
         except Exception as error:
-            # Arrow and JSON raise many types for a file that they can't read; all mean that the curve is missing.
+            # Arrow and JSON raise many types for a file that they can't read; all mean that the curve is missing. An
+            # error of the operating system, which has a number, says nothing about the file.
+            if isinstance(error, OSError) and error.errno:
+                raise
             aside = path.with_name(f".damaged-{path.name}")
             os.replace(path, aside)
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -69,6 +69,19 @@ def test_a_damaged_curve_is_set_aside_whole_and_counts_as_missing(tmp_path, capl
     assert len(pd.read_parquet(tmp_path)) == 1
 
 
+def test_a_curve_that_can_not_be_opened_is_left_where_it_is(tmp_path, monkeypatch):
+    store = CurveStore(tmp_path)
+    path = store.put("abc", curve(LOSSES))
+
+    def refuse(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("evaluation.curve_store.parquet.ParquetFile", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        store.get("abc")
+    assert path.exists()
+
+
 def test_a_curve_under_the_wrong_name_is_none(tmp_path):
     store = CurveStore(tmp_path)
     path = store.put("abc", curve([1.0]))

@@ -1,6 +1,8 @@
+import contextlib
 import dataclasses
 import io
 import json
+import os
 import random
 import re
 import signal
@@ -13,7 +15,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 from rich.console import Console
 
@@ -198,17 +199,28 @@ class Killer(threading.Thread):
         chance = random.Random(0)
         while self.left:
             time.sleep(chance.uniform(1, 4))
-            busy = [one for one in psutil.Process().children(recursive=True) if _is_filling(one)]
+            busy = [number for number in _descendants() if _is_filling(number)]
             if busy:
-                chance.choice(busy).kill()
+                os.kill(chance.choice(busy), signal.SIGKILL)
                 self.left -= 1
 
 
-def _is_filling(process):
-    try:
-        return process.cmdline()[:1] == ["ray::_fill_one"]
-    except psutil.Error:
-        return False
+def _descendants():
+    """Processes that this one started, and those that they started, and so on."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = {os.getpid()}
+    while new := {number for number, parent in parents.items() if parent in found} - found:
+        found |= new
+    return sorted(found)
+
+
+def _is_filling(number):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{number}/cmdline").read_bytes().startswith(b"ray::_fill_one")
+    return False
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def test_curves_and_record_keep_what_was_there(tmp_path, full_disk):
     saved_evaluation.save(tmp_path, evaluation, saved("adam"))
     before = files(tmp_path)
     full_disk(True)
-    with pytest.raises(OSError, match=rf"can't write {tmp_path}/curves/tiny-adam-abd.parquet: File too large"):
+    with pytest.raises(OSError, match=rf"can't write {tmp_path}/curves/tiny_adam-abd.parquet: File too large"):
         store.put("abd", curve([2.0, 1.0]))
     with pytest.raises(OSError, match=rf"can't write {tmp_path}/evaluation.json: File too large"):
         saved_evaluation.save(tmp_path, evaluation, saved("adam", "velo"))
