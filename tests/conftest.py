@@ -5,6 +5,7 @@ from pathlib import Path
 
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
+    "KERAS_BACKEND": "jax",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",

@@ -38,6 +38,7 @@ class TensorState(NamedTuple):
     adam_second_moment: Any  # in the original coordinates
     factors: Any  # left and right, () for a tensor that is left alone
     vectors: Any
+    of_factors: Float[jax.Array, " statistics"]  # of the latest refresh
     alignment: Float[jax.Array, ""]
 
 
@@ -71,6 +72,7 @@ def bind(architecture: VeLO, theta: Theta, num_steps: int) -> optax.GradientTran
             jnp.zeros(leaf.shape),
             [jnp.zeros((view.count, side, side)) for side in sides],
             [jnp.tile(jnp.eye(side)[None], (view.count, 1, 1)) for side in sides],
+            jnp.zeros(3),
             jnp.zeros(()),
         )
 
@@ -125,7 +127,7 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
         inner_products.append(jnp.sum(raw * (tensor.initial - weight)))
         columns.append(_features(tensor, rotate, estimate * rotated, weight))
         rotated_sums.append(jnp.sum(jnp.abs(rotate(tensor.gradient_sum))))
-        of_bases.append(_basis_statistics(view, tensor))
+        of_bases.append(jnp.stack([jnp.float32(view is not None), *tensor.of_factors, tensor.alignment]))
         tensors.append(tensor)
 
     means = [jnp.mean(x.reshape(-1, x.shape[-1]), axis=0) for x in columns]
@@ -185,6 +187,7 @@ def _turn(architecture, view, tensor: TensorState, grad, step) -> TensorState:
         return tensor
     decay = eigenbasis.FACTOR_DECAY
     factors, vectors = [], []
+    is_refreshed = step % architecture.refresh_every == 0
     products = ("kij,klj->kil", "kij,kil->kjl")
     for factor, q, equation, turned in zip(tensor.factors, tensor.vectors, products, view.turned, strict=True):
         g = view.split(grad)
@@ -196,8 +199,10 @@ def _turn(architecture, view, tensor: TensorState, grad, step) -> TensorState:
         first = first * jnp.where(extremes[0] < extremes[1], -1.0, 1.0)[:, None]
         new = jnp.where(step == 0, first, new)
         factors.append(factor)
-        vectors.append(jnp.where(turned & (step % architecture.refresh_every == 0), new, q))
-    return tensor._replace(factors=factors, vectors=vectors)
+        vectors.append(jnp.where(turned & is_refreshed, new, q))
+    of_factors = _factor_statistics(view, factors, tensor.vectors, step > 0)
+    of_factors = jnp.where(is_refreshed, of_factors, tensor.of_factors)
+    return tensor._replace(factors=factors, vectors=vectors, of_factors=of_factors)
 
 
 def _rotation(view, vectors, *, back: bool = False):
@@ -212,19 +217,17 @@ def _rotation(view, vectors, *, back: bool = False):
     return lambda x: jnp.einsum("kia,kij,kjb->kab", left, view.split(x), right).reshape(view.shape)
 
 
-def _basis_statistics(view, tensor: TensorState) -> Float[jax.Array, " statistics"]:
-    if view is None:
-        return jnp.zeros(5)
+def _factor_statistics(view, factors, vectors, is_turned) -> Float[jax.Array, " statistics"]:
     ranks, off = [], []
-    for factor, q, turned in zip(tensor.factors, tensor.vectors, view.turned, strict=True):
+    for factor, q, turned in zip(factors, vectors, view.turned, strict=True):
         inside = jnp.einsum("kia,kij,kjb->kab", q, factor, q)
         diagonal = jnp.diagonal(inside, axis1=-2, axis2=-1)
-        square = jnp.sum(diagonal**2, axis=-1)
-        rank = features.log_ratio(jnp.sum(diagonal, axis=-1) ** 2, square * diagonal.shape[-1])
+        squares = jnp.sum(inside**2, axis=(-1, -2))
+        rank = features.log_ratio(jnp.sum(diagonal, axis=-1) ** 2, squares * diagonal.shape[-1])
         ranks.append(jnp.mean(rank) if turned else jnp.zeros(()))
         if turned:
-            off.append(jnp.mean(1.0 - square / jnp.sum(inside**2, axis=(-1, -2))))
-    return jnp.stack([jnp.ones(()), *ranks, sum(off) / len(off), tensor.alignment])
+            off.append(jnp.mean(1.0 - jnp.sum(diagonal**2, axis=-1) / squares))
+    return jnp.stack([*ranks, jnp.where(is_turned, sum(off) / len(off), 0.0)])
 
 
 def _accumulate(decays, tensor: TensorState, weighted, rotated, rate) -> TensorState:

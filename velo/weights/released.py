@@ -12,6 +12,8 @@ from velo.weights.tensor_file import WeightsError
 
 Arrays = Mapping[str, np.ndarray]
 
+PYLO_VELO = "PyLO's VeLO"
+
 
 @dataclasses.dataclass(frozen=True)
 class Recognised:
@@ -105,7 +107,7 @@ def _is_celo(arrays: Arrays) -> bool:
 
 FORMATS = (
     Format(
-        "PyLO's VeLO",
+        PYLO_VELO,
         "HyperV2",
         _contains("mix_layer1.weight"),
         layouts.pylo_velo_sizes,

@@ -224,14 +224,15 @@ class VeLO(LearnedOptimizer):
             weight = jnp.where(state.step > 0, weight, 0.0)
         averages, basis = state.averages, state.basis
         plan = self._plan(params, matrix_axes)
-        original = tree
         if plan.groups:
-            tree, averages, basis, original_sums = self._enter(layout, plan, state, tree, factor, weight, rate)
+            decay = self.decays.gradient_sum
+            basis, original_sums, products = eigenbasis.accumulate(layout, basis, tree, weight, rate, decay)
+            tree, averages, basis = self._enter(layout, plan, state, tree, basis, factor)
         averages, sums = passes.accumulate(layout, self.decays, averages, tree, weight, rate, use_kernel=use_kernel)
         absolute, inner_products = sums[:, -2], sums[:, -1]
         if plan.groups:
             absolute = jnp.where(plan.turned, original_sums, absolute)
-            inner_products = _inner_products(layout, original)
+            inner_products = products
         new_distance = distance.update_distance(
             state.distance, rate, self.decays.gradient_sum, inner_products=factor * inner_products, sums=absolute
         )
@@ -261,7 +262,7 @@ class VeLO(LearnedOptimizer):
         )
         if plan.groups:
             bias = adam_correction(state.step, eigenbasis.MOMENTUM_DECAY, eigenbasis.SECOND_MOMENT_DECAY)
-            steps, basis = eigenbasis.leave(plan, basis, steps, share * size * bias, epsilon)
+            steps, basis = eigenbasis.leave(layout, plan, basis, steps, share * size * bias, epsilon)
         updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
         state = State(
             step=state.step + 1,
@@ -297,21 +298,18 @@ class VeLO(LearnedOptimizer):
         axes = matrices.flatten_axes(matrix_axes, params)
         return matrices.plan([jnp.shape(leaf) for leaf in leaves], self.max_side, axes)
 
-    def _enter(self, layout, plan, state, tree, factor, weight, rate):
-        """(tensors with gradients, averages and basis in refreshed coordinates, |s|_1 in the original ones)."""
-        grads = plan.gather([passes.clean(grad) for grad in tree.grads])
-        rotated = eigenbasis.rotate(plan, state.basis.vectors, grads)
-        factors = eigenbasis.update_factors(plan, state.basis.factors, jax.lax.stop_gradient(rotated), factor)
+    def _enter(self, layout, plan, state, tree, basis, factor):
+        """(tensors with their gradients, averages, basis) in refreshed coordinates."""
+        rotated = eigenbasis.rotate(plan, basis.vectors, plan.gather([passes.clean(grad) for grad in tree.grads]))
+        factors = eigenbasis.update_factors(plan, basis.factors, jax.lax.stop_gradient(rotated), factor)
         old = state.averages
         turned = eigenbasis.Turned((*old.momenta, old.gradient_sum), rotated)
         basis, turned = eigenbasis.refresh(
-            layout, plan, self.refresh_every, state.step, state.basis._replace(factors=factors), turned
+            layout, plan, self.refresh_every, state.step, basis._replace(factors=factors), turned
         )
         *momenta, gradient_sum = turned.pages
         averages = passes.Averages(tuple(momenta), old.second_moment, gradient_sum)
-        entered = tree._replace(grads=plan.store(eigenbasis.denoise(turned.grads), tree.grads))
-        basis, sums = eigenbasis.accumulate(plan, basis, grads, weight, rate, self.decays.gradient_sum)
-        return entered, averages, basis, sums
+        return tree._replace(grads=plan.store(eigenbasis.denoise(turned.grads), tree.grads)), averages, basis
 
     def _init_state(self, theta, params, matrix_axes) -> State:
         leaves = jax.tree.leaves(params)
@@ -334,7 +332,7 @@ class VeLO(LearnedOptimizer):
             lstm=init_lstm(theta["hypernetwork"], len(leaves)),
             # A tree without tensors, such as `optax.tree.map_params` looks through, has a leaf in the place of tuples
             # whose lengths depend on the tensors: its state is then a prefix of every other.
-            basis=(eigenbasis.init(plan) if leaves else jnp.zeros(())) if self.has_basis else (),
+            basis=(eigenbasis.init(layout, plan) if leaves else jnp.zeros(())) if self.has_basis else (),
         )
 
 
@@ -346,12 +344,6 @@ def adam_correction(step, momentum_decay: float, second_moment_decay: float) -> 
 
 def _float32(leaves) -> list[jax.Array]:
     return [jnp.asarray(leaf, jnp.float32) for leaf in leaves]
-
-
-def _inner_products(layout: Layout, tree: passes.Tree) -> Float[jax.Array, " tensors"]:
-    """<g, x_0 - x> of each tensor."""
-    products = passes.clean(layout.pack(tree.grads)) * (tree.initial - layout.pack(tree.params))
-    return layout.sum_by_tensor(jnp.sum(products, axis=1))
 
 
 def _counts(layout: Layout) -> np.ndarray:

@@ -1,0 +1,57 @@
+"""The axes of PyTorch's weights in the order of JAX's libraries, which architectures were meta-trained with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from velo.extras import require
+
+torch: Any = require("torch", "torch", "velo.torch")
+
+Axes = tuple[int, ...]
+
+TABLES = (torch.nn.Embedding, torch.nn.EmbeddingBag)
+TRANSPOSED = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d)
+
+
+def usual_axes(rank: int) -> Axes:
+    """(outputs, inputs, *window) of a linear layer or convolution as (*window, inputs, outputs).
+
+    An architecture may read the rows of a matrix in another way than its columns, as the left and the right side in
+    the eigenbasis, and Adafactor's two where they are of equal length; so it has to see what Flax would show it.
+    """
+    return (*range(2, rank), 1, 0) if rank >= 2 else tuple(range(rank))
+
+
+def unusual_axes(model: Any) -> dict[Any, Axes]:
+    """Those of weights that are not (outputs, inputs, *window), by the parameter.
+
+    Tables of embeddings are (number, size) in both libraries, transposed convolutions (inputs, outputs, *window), and
+    the `Conv1D` of `transformers`, a linear layer, (inputs, outputs).
+    """
+    found: dict[Any, Axes] = {}
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(module, TABLES) or _is_conv1d_of_transformers(module):
+            found[weight] = (0, 1)
+        elif isinstance(module, TRANSPOSED):
+            found.setdefault(weight, (*range(2, weight.ndim), 0, 1))
+    return found
+
+
+def axes_of(tensor: Any, unusual: Mapping[Any, Axes]) -> Axes:
+    return unusual.get(tensor, usual_axes(tensor.ndim))
+
+
+def to_jax(tensor: Any, axes: Axes) -> Any:
+    """The tensor with its axes in JAX's order, without a copy."""
+    return tensor.permute(axes)
+
+
+def from_jax(tensor: Any, axes: Axes) -> Any:
+    """The inverse of `to_jax`."""
+    return tensor.permute([axes.index(axis) for axis in range(len(axes))])
+
+
+def _is_conv1d_of_transformers(module: Any) -> bool:
+    kind = type(module)
+    return kind.__name__ == "Conv1D" and kind.__module__.partition(".")[0] == "transformers"
