@@ -22,8 +22,8 @@ import ray  # noqa: E402
 from configs.meta_training import PRESETS  # noqa: E402
 from meta_train import learner, worker  # noqa: E402
 from meta_train.learner import Contribution  # noqa: E402
-from meta_train.pool import this_process  # noqa: E402
 from meta_train.ray_executor import RayExecutor  # noqa: E402
+from meta_train.ray_pool import this_process  # noqa: E402
 
 NUM_PROCESSES = 4
 OPTIMIZER_SIZES = {"small": (16, 4), "large": (64, 16)}

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from meta_train import environment, ray_worker, worker
 from meta_train.executor import Account, Executor, WorkerStates
 from meta_train.learner import Contribution, Failure
-from meta_train.pool import Outcome, Pool
+from meta_train.ray_pool import Outcome, Pool
 from meta_train.ray_worker import RayWorker
 from meta_train.set_aside import Report, SetAside
 from meta_train.settings import MetaTraining

@@ -1,4 +1,8 @@
-"""The Ray actor that computes contributions, and how it finds the modules of the run's own optimizer and tasks."""
+"""The Ray actor that computes contributions, and how it finds the modules of the run's own optimizer and tasks.
+
+An actor knows nothing of deadlines: `meta_train.ray_pool` replaces one that dies or hangs, and
+`meta_train.ray_executor` gives its work to another or sets the task aside.
+"""
 
 import os
 import pickle
@@ -11,8 +15,8 @@ from ray import cloudpickle
 
 from meta_train import validation, worker
 from meta_train.learner import Contribution, Failure
-from meta_train.pool import Process, this_process
 from meta_train.programs import Programs
+from meta_train.ray_pool import Process, this_process
 from meta_train.settings import MetaTraining
 from velo.architectures.velo import kernel
 from velo.learned_optimizer import Theta

@@ -8,8 +8,8 @@ import numpy as np
 import ray
 
 from meta_train.learner import Contribution, Failure
-from meta_train.pool import this_process
 from meta_train.ray_executor import RayExecutor
+from meta_train.ray_pool import this_process
 
 THETA = {"a": np.zeros(3, np.float32)}
 

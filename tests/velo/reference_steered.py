@@ -68,7 +68,7 @@ def _steered(architecture: steered.SteeredOptimizer, theta, num_steps, grads, st
     statistics = _statistics(state.averages) if architecture.num_statistics else jnp.zeros((len(leaves), 0))
     inputs = architecture.tensor_inputs(shapes, statistics, params_square)
     outputs, lstm = architecture.control(theta, num_steps, state, inputs)
-    networks = parameter_network.mix_bank(theta["bank"], architecture.mixture(outputs.controls))
+    networks = parameter_network.mix_bank(theta["bank"], architecture.bank_coefficients(outputs.controls))
     size = jnp.sqrt(params_square + 1e-9) * architecture.step_scale(outputs.step_size) * steered.STEP_MULTIPLIER
 
     grads = accumulators.clean(grads, accumulators.MAX_GRADIENT)

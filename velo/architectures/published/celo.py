@@ -40,7 +40,7 @@ class Celo(steered.SteeredOptimizer):
         del statistics, params_square
         return jnp.zeros((len(shapes), 0))
 
-    def mixture(self, controls: Float[jax.Array, "tensors bank"]) -> Float[jax.Array, "tensors bank"]:
+    def bank_coefficients(self, controls: Float[jax.Array, "tensors bank"]) -> Float[jax.Array, "tensors bank"]:
         return jax.nn.softmax(controls, axis=1)
 
     def step_scale(self, output: Float[jax.Array, " tensors"]) -> Float[jax.Array, " tensors"]:

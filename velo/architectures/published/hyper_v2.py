@@ -51,7 +51,7 @@ class HyperV2(steered.SteeredOptimizer):
     ) -> Float[jax.Array, "tensors inputs"]:
         return hypernetwork.tensor_inputs(shapes, statistics, params_square)
 
-    def mixture(self, controls: Float[jax.Array, "tensors bank"]) -> Float[jax.Array, "tensors bank"]:
+    def bank_coefficients(self, controls: Float[jax.Array, "tensors bank"]) -> Float[jax.Array, "tensors bank"]:
         return BANK_FACTOR * controls
 
     def step_scale(self, output: Float[jax.Array, " tensors"]) -> Float[jax.Array, " tensors"]:

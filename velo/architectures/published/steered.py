@@ -79,7 +79,7 @@ class SteeredOptimizer(LearnedOptimizer):
         """Inputs of the LSTM for each tensor; they follow those for the run."""
 
     @abc.abstractmethod
-    def mixture(self, controls: Float[jax.Array, "tensors bank"]) -> Float[jax.Array, "tensors bank"]:
+    def bank_coefficients(self, controls: Float[jax.Array, "tensors bank"]) -> Float[jax.Array, "tensors bank"]:
         """Coefficients of the mean over the bank, from the LSTM's controls."""
 
     @abc.abstractmethod
@@ -137,7 +137,7 @@ class SteeredOptimizer(LearnedOptimizer):
         params_square = passes.params_square(tensors)
         inputs = self.tensor_inputs(tuple(arrangement.sort(arrangement.shapes)), state.statistics, params_square)
         outputs, lstm = self.control(theta, num_steps, state, inputs)
-        networks = parameter_network.mix_bank(theta["bank"], self.mixture(outputs.controls))
+        networks = parameter_network.mix_bank(theta["bank"], self.bank_coefficients(outputs.controls))
         size = jnp.sqrt(params_square + 1e-9) * self.step_scale(outputs.step_size) * STEP_MULTIPLIER
         steps = arrangement.restore(passes.steps(averages, tensors, networks, -size, MAGNITUDE_MULTIPLIER))
         updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]

@@ -1,4 +1,4 @@
-"""A pool of Ray actors: starts them, watches their calls, and replaces actors that die or hang."""
+"""The pool of Ray worker processes: starts them, watches their calls, and replaces those that die or hang."""
 
 import os
 import signal
