@@ -17,7 +17,7 @@ with warnings.catch_warnings():
 if keras.backend.backend() != "jax":
     pytest.skip("Keras is on another backend than JAX", allow_module_level=True)
 
-pytestmark = pytest.mark.filterwarnings("ignore:NumPy will stop allowing:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 INPUTS = np.linspace(-1, 1, 24, dtype=np.float32).reshape(8, 3)
 TARGETS = np.sin(INPUTS.sum(1, keepdims=True))
 BATCH = 2

@@ -105,7 +105,8 @@ def halves(tmp_path):
 def test_pylo_velo_in_two_files(halves):
     theta, rnn, mlp = halves
     for first, second in [(rnn, mlp), (mlp, rnn)]:
-        architecture, loaded = velo.load_weights(first, companion=second)
+        with pytest.warns(UserWarning, match="PyLO takes these the other way round"):
+            architecture, loaded = velo.load_weights(first, companion=second)
         assert architecture == HYPER
         assert_same(loaded, theta)
         with pytest.raises(velo.WeightsError, match="pass the other one as companion="):
@@ -114,6 +115,7 @@ def test_pylo_velo_in_two_files(halves):
         velo.load_weights(rnn, companion=rnn)
 
 
+@pytest.mark.filterwarnings("ignore:.*PyLO takes these the other way round")
 @pytest.mark.parametrize(
     ("architecture", "plan"),
     [

@@ -11,6 +11,11 @@ from velo.weights.layouts import Plan
 from velo.weights.tensor_file import WeightsError
 
 Arrays = Mapping[str, np.ndarray]
+TIED_AXES = (
+    "of a tensor whose two longest axes are equally long, PyLO takes these the other way round than google's code and "
+    "this package: the same weights then take other steps, except for a linear layer's square weight under velo.torch"
+)
+"""About the files of PyLO."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -127,7 +128,7 @@ def load_weights(
     Architecture and sizes are inferred from the arrays of released files. What arrays can't tell is an option, above
     all HyperV2's `legacy_lstm_state` and `legacy_loss_features`: both are True for Google's checkpoints that have no
     configuration beside them, and False for Celo's copy of VeLO. PyLO's small_fc_lopt comes without its decays
-    (`momentum_decays` and so on) and multipliers.
+    (`momentum_decays` and so on) and multipliers. A warning tells where PyLO's steps differ with the same weights.
 
     Args:
         path: a file of `save_weights`, or a released one: flax msgpack of a theta, of params, gen_id and step, or of
@@ -186,6 +187,8 @@ def _read(
         found = released.recognise(arrays)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
+    if found.kind.startswith("PyLO"):
+        warnings.warn(f"{path}: {released.TIED_AXES}", stacklevel=3)
     description = {
         "architecture": found.architecture,
         "configuration": found.configuration,
