@@ -1,6 +1,6 @@
 """Meta-training on one accelerator: thousands of lanes in one process, architectures compiled beside the training.
 
-    python benchmarks/meta_gpu.py OUT --seconds 500
+    python benchmarks/meta_gpu.py OUT --seconds 500 [--init WEIGHTS] [--max-steps 700]
 
 Compiling an architecture takes an accelerator some ten seconds, as long as training on it for several outer steps. So a
 thread compiles the pool of the preset `accelerator`, one architecture after the other, while the outer steps draw from
@@ -11,6 +11,8 @@ import argparse
 import dataclasses
 import json
 import os
+import shlex
+import sys
 import threading
 import time
 from pathlib import Path
@@ -23,7 +25,7 @@ from configs.meta_training import PRESETS
 from meta_train import learner, worker
 from meta_train.learner import Contribution
 from meta_train.programs import Programs
-from velo import save_weights
+from velo import load_weights, save_weights
 
 LEARNING_RATE = 0.05
 WARM_UP_STEPS = 3
@@ -66,11 +68,14 @@ def main():
     parser.add_argument("--seconds", type=float, default=500.0)
     parser.add_argument("--num-workers", type=int, default=8, help="contributions an outer step")
     parser.add_argument("--num-pairs", type=int, default=128, help="of a contribution: twice as many lanes")
+    parser.add_argument("--init", type=Path, help="weights to start from, in place of an untrained theta")
+    parser.add_argument("--max-steps", type=int, default=700, help="of an episode")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     settings = PRESETS["accelerator"].settings
     estimator = dataclasses.replace(settings.estimator, num_pairs=arguments.num_pairs)
-    settings = dataclasses.replace(settings, estimator=estimator, num_workers=arguments.num_workers)
+    episodes = dataclasses.replace(settings.episodes, max_steps=arguments.max_steps)
+    settings = dataclasses.replace(settings, estimator=estimator, num_workers=arguments.num_workers, episodes=episodes)
     began = time.perf_counter()
     pool = Pool(settings)
     progress = {"share": 0.0, "step": 0}
@@ -86,7 +91,8 @@ def main():
     outer_tx = optax.inject_hyperparams(
         lambda learning_rate: optax.chain(optax.clip_by_global_norm(3.0), optax.adam(learning_rate, b2=0.95))
     )(learning_rate=LEARNING_RATE)
-    state = learner.init(outer_tx, settings.optimizer.init(jax.random.key(settings.seed)))
+    untrained = settings.optimizer.init(jax.random.key(settings.seed))
+    state = learner.init(outer_tx, load_weights(arguments.init)[1] if arguments.init else untrained)
     random = np.random.default_rng(settings.seed)
     order = []
     log = (arguments.out / "metrics.jsonl").open("a")
@@ -139,7 +145,7 @@ def main():
 
 def save(out: Path, settings, state) -> None:
     for name, theta in (("weights", state.average), ("latest", state.theta)):
-        record = {"outer_steps": state.step, "command": "python benchmarks/meta_gpu.py"}
+        record = {"outer_steps": state.step, "command": shlex.join(["python", *sys.argv])}
         save_weights(out / f"{name}.velo", settings.optimizer, theta, record, licence="Apache-2.0")
 
 

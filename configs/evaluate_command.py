@@ -99,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from configs.evaluation import DEFAULT, PRESETS
     from evaluation import Contender, baselines, run, saved_evaluation
     from evaluation.report import writer
+    from evaluation.trainable import UntrainableError
     from meta_train.run_log import read_metrics
     from tasks.data.missing import MissingDataError
 
@@ -124,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             key = jax.random.key(0)
             optimizers |= {f"{name} untrained": (opt, opt.init(key)) for name, (opt, _) in optimizers.items()}
         records = {name: velo.weights_info(path).record for name, path in paths.items()}
-        curve = [(line["step"], line["loss"]) for path in paths.values() for line in read_metrics(path.parent)]
+        lines = [line for path in paths.values() for line in read_metrics(path.parent)]
+        curve = [(line["step"], line["loss"]) for line in lines if _are_numbers(line.get("step"), line.get("loss"))]
         learned = [Contender(name, *weights) for name, weights in optimizers.items()]
         evaluation = dataclasses.replace(evaluation, contenders=(*learned, *evaluation.contenders))
         out = options.out or _folder(
@@ -139,8 +141,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ValueError as error:
             raise CommandLineError(str(error)) from None
 
-    mistakes = (CommandLineError, references.UnresolvedError, velo.WeightsError, MissingDataError)
+    mistakes = (
+        CommandLineError,
+        references.UnresolvedError,
+        velo.WeightsError,
+        MissingDataError,
+        UntrainableError,
+    )
     return exit_code(PROG, command, mistakes=mistakes)
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(isinstance(value, int | float) for value in values)
 
 
 def _folder(name: str, is_unfinished) -> Path:

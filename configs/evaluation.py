@@ -33,6 +33,10 @@ PRESETS = {
             ),
         ),
     ),
+    "meta_valid": Preset(
+        "Minutes on a core: what weights are chosen by, meta_valid over Adam at 1e-3; add --weights.",
+        NamedEvaluation(suite="meta_valid", optimizers=("adam@1", "velo", "untrained"), num_seeds=2, stretch=1),
+    ),
     "crowded_valley": Preset(
         "2007.01547 on its quadratic: fourteen optimizers untuned, ten seeds; @25, @50 or @75 tunes one.",
         NamedEvaluation(

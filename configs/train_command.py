@@ -10,6 +10,7 @@ import jax
 from configs import import_path, references
 from configs.exit_code import exit_code
 from configs.references import UnresolvedError
+from tasks.data.missing import MissingDataError
 from tasks.family import TaskFamily
 from velo.training import Fitted, fit
 from velo.transformation import check_count, optimizer, resolve_weights
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         import_path.append_working_folder()
         run(options)
 
-    return exit_code(PROG, command, (UnresolvedError, ValueError, FloatingPointError))
+    return exit_code(PROG, command, (UnresolvedError, MissingDataError, ValueError, FloatingPointError))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

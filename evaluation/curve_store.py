@@ -11,6 +11,7 @@ A file has a row for every training step, with the columns
 """
 
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -23,8 +24,16 @@ from pyarrow import parquet
 
 from evaluation.curve_key import versions
 from evaluation.curves import Cost, Curve, StepSizes
+from velo.atomic_file import write_atomically
 
 logger = logging.getLogger(__name__)
+
+KEY = re.compile(r"[0-9A-Za-z]{1,64}")
+MAX_NAME = 100
+"""Letters of a file's name before its key."""
+COSTS = tuple(field.name for field in dataclasses.fields(Cost))
+MAX_FILE_BYTES = 2**30
+MAX_STEPS = 10**8
 
 SCHEMA = pa.schema(
     [
@@ -72,14 +81,19 @@ class CurveStore:
             raise OSError(f"can't write curves to {self.folder}: {error.strerror or error}") from None
 
     def path(self, key: str, curve: Curve) -> Path:
-        """Where a curve is written. People read the first part of the file's name; the key at its end finds it
-        again.
-        """
-        readable = re.sub(r"[^A-Za-z0-9_]+", "_", f"{curve.task}-{curve.optimizer}".lstrip("_.")).strip("_")
+        """Where a curve is written. The file's name is for people; the key at its end finds it again."""
+        names = f"{curve.task[:MAX_NAME]}-{curve.optimizer[:MAX_NAME]}"
+        readable = re.sub(r"[^A-Za-z0-9_]+", "_", names.lstrip("_.")).strip("_")[:MAX_NAME]
         return self.folder / f"{readable or 'curve'}-{key}.parquet"
 
     def find(self, key: str) -> Path | None:
-        """The file of the curve with this key."""
+        """The file of the curve with this key.
+
+        Raises:
+            ValueError: in one line, the key could lead out of the folder.
+        """
+        if not KEY.fullmatch(key):
+            raise ValueError(f"{key[:80]!r} is no key of a curve: a key has up to 64 letters and digits")
         return next(self.folder.glob(f"[!.]*-{key}.parquet"), None)
 
     def get(self, key: str) -> Curve | None:
@@ -92,11 +106,12 @@ class CurveStore:
         if path is None:
             return None
         try:
-            return _from_table(parquet.read_table(path, schema=SCHEMA), key)
-        except (pa.ArrowException, OSError, ValueError) as error:
+            return _read(path, key)
+        except Exception as error:
+            # Arrow and JSON raise many types for a file that they can't read; all mean that the curve is missing.
             aside = path.with_name(f".damaged-{path.name}")
             os.replace(path, aside)
-            reason = str(error).splitlines()[0]
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             logger.warning("curve %s is damaged (%s): kept as %s, running it again", path.name, reason, aside.name)
             return None
 
@@ -110,13 +125,9 @@ class CurveStore:
         if path is not None:
             return path
         path = self.path(key, curve)
-        temporary = path.with_name(f".{path.name}-{os.getpid()}")
-        try:
-            parquet.write_table(_to_table(curve, key), temporary)
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OSError(f"can't write {path}: {error.strerror or error}") from None
+        buffer = io.BytesIO()
+        parquet.write_table(_to_table(curve, key), buffer)
+        write_atomically(path, buffer.getvalue())
         return path
 
 
@@ -151,23 +162,40 @@ def _to_table(curve: Curve, key: str) -> pa.Table:
     return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
+def _read(path: Path, key: str) -> Curve:
+    """The curve in a file, of which nothing is believed before its size is checked."""
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"a curve has at most {MAX_FILE_BYTES} bytes")
+    with parquet.ParquetFile(path) as file:
+        if file.metadata.num_rows > MAX_STEPS:
+            raise ValueError(f"a curve has at most {MAX_STEPS} steps, not {file.metadata.num_rows}")
+    return _from_table(parquet.read_table(path, schema=SCHEMA), key)
+
+
 def _from_table(table: pa.Table, key: str) -> Curve:
     """The inverse of `_to_table`; a ValueError if the rows aren't those of one whole curve with this key."""
     if not table.num_rows or table["key"][0].as_py() != key or table["num_steps"][0].as_py() != table.num_rows:
         raise ValueError("its rows are not those of this curve")
     first = table.slice(0, 1).to_pylist()[0]
+    hyperparameters, tensors = json.loads(first["hyperparameters"]), json.loads(first["tensors"])
+    if not all(isinstance(value, int | float) for value in hyperparameters.values()):
+        raise ValueError("its hyperparameters are no numbers")
+    if not all(isinstance(tensor, str) for tensor in tensors):
+        raise ValueError("its tensors have no names")
+    if None in [first[name] for name in ("task", "optimizer", "seed", *(set(COSTS) - {"memory_bytes"}))]:
+        raise ValueError("a value is missing")
     valid_loss = table["valid_loss"].combine_chunks()
     taken = valid_loss.is_valid().to_numpy(zero_copy_only=False)
     return Curve(
         task=first["task"],
         optimizer=first["optimizer"],
-        hyperparameters=tuple(sorted(json.loads(first["hyperparameters"]).items())),
+        hyperparameters=tuple(sorted(hyperparameters.items())),
         seed=first["seed"],
         train_loss=table["train_loss"].to_numpy(),
         valid_steps=np.flatnonzero(taken) + 1,
         valid_loss=valid_loss.to_numpy(zero_copy_only=False)[taken],
-        cost=Cost(**{field.name: first[field.name] for field in dataclasses.fields(Cost)}),
-        step_sizes=_step_sizes(table["step_sizes"].combine_chunks(), tuple(json.loads(first["tensors"]))),
+        cost=Cost(**{name: first[name] for name in COSTS}),
+        step_sizes=_step_sizes(table["step_sizes"].combine_chunks(), tuple(tensors)),
         key=key,
     )
 

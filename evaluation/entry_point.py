@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from evaluation import ray_workers, saved_evaluation
+from evaluation import ray_workers, saved_evaluation, trainable
 from evaluation.curve_store import CurveStore
 from evaluation.curves import Entry, Results
 from evaluation.report import writer
+from evaluation.report.names import printable
 from evaluation.resumable_sweep import Sweep
 from evaluation.saved_evaluation import CURVES_FOLDER, SavedEvaluation
 from evaluation.settings import Evaluation
@@ -36,11 +38,14 @@ def run(
         console: where progress and tables are printed; the terminal by default.
 
     Raises:
+        UntrainableError: in one line, on an optimizer that needs what the training loop doesn't give.
         ValueError: in one line, if the evaluation asks for Ray or Optuna and it isn't installed.
         OSError: in one line, on a folder that can't be written.
     """
     console = console or Console()
     out = Path(out)
+    for contender in evaluation.contenders:
+        trainable.check(evaluation.tasks[0], contender)
     sweep = Sweep(evaluation.procedure, evaluation.reference, CurveStore(out / CURVES_FOLDER))
     entries: list[Entry] = []
 
@@ -87,9 +92,10 @@ def _entries(sweep: Sweep, evaluation: Evaluation, console: Console) -> Iterator
         total = sum(sweep.num_steps(task, contender) for task, contender in evaluation.pairs)
         bar = progress.add_task("evaluating", total=total)
         for task, contender in evaluation.pairs:
-            progress.update(bar, description=f"{task.name}: {contender.name}")
+            pair = escape(f"{printable(task.name)}: {printable(contender.name)}")
+            progress.update(bar, description=pair)
             begin = time.perf_counter()
             yield sweep.entry(task, contender, lambda num_steps: progress.advance(bar, num_steps))
             seconds = time.perf_counter() - begin
-            progress.console.print(f"{task.name}: {contender.name} done in {seconds:.1f} s", style="dim")
+            progress.console.print(f"{pair} done in {seconds:.1f} s", style="dim")
         progress.update(bar, description="all curves on disk")

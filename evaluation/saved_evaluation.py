@@ -6,7 +6,6 @@ as `module:attribute`. Loading imports none of them: a report needs the curves a
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,13 @@ from evaluation.baselines import Baseline
 from evaluation.curve_store import CurveStore
 from evaluation.curves import Curve, Entry, Results
 from evaluation.settings import Evaluation, Procedure
+from velo.atomic_file import write_atomically
 
 FILE_NAME = "evaluation.json"
 CURVES_FOLDER = "curves"
 FORMAT = 1
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+"""What a file raises that isn't what it says it is."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,13 +61,7 @@ def save(out: Path, evaluation: Evaluation, saved: SavedEvaluation) -> None:
         "notes": list(saved.notes),
         "meta_training": [list(point) for point in saved.meta_training],
     }
-    path = Path(out) / FILE_NAME
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(f"can't write {path}: {error.strerror or error}") from None
+    write_atomically(Path(out) / FILE_NAME, json.dumps(content, indent=1) + "\n")
 
 
 def is_unfinished(out: Path, evaluation: Evaluation) -> bool:
@@ -74,7 +70,7 @@ def is_unfinished(out: Path, evaluation: Evaluation) -> bool:
         content = json.loads((Path(out) / FILE_NAME).read_text(encoding="utf-8"))
         num_entries = len(content["tasks"]) * len(content["optimizers"])
         return content["settings"] == _description(evaluation) and len(content["entries"]) < num_entries
-    except (OSError, KeyError, TypeError, json.JSONDecodeError):
+    except (OSError, *MALFORMED):
         return False
 
 
@@ -90,20 +86,36 @@ def load(out: Path) -> SavedEvaluation:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise ValueError(f"{path} has format {content['format']}, this version reads {FORMAT}")
-        settings = content["settings"]
-        procedure = Procedure(**{field.name: settings[field.name] for field in dataclasses.fields(Procedure)})
-        suite = settings["suite"]
-        store = CurveStore(Path(out) / CURVES_FOLDER)
-        entries = [_entry_from_json(entry, store) for entry in content["entries"]]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no record of an evaluation: {error!r}") from None
+            raise ValueError(f"it has format {str(content['format'])[:20]}, this version reads {FORMAT}")
+        saved = _from_json(content, CurveStore(Path(out) / CURVES_FOLDER))
+    except MALFORMED as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(f"{path} is no record of an evaluation: {reason}") from None
+    if not saved.results.tasks:
+        raise ValueError(f"{out} has no task on which every optimizer is finished")
+    return saved
+
+
+def _from_json(content: Mapping[str, Any], store: CurveStore) -> SavedEvaluation:
+    """What `save` wrote; raises one of `MALFORMED` on anything else."""
+    settings = content["settings"]
+    for field in dataclasses.fields(Procedure):
+        _check(settings[field.name], int)
+    procedure = Procedure(**{field.name: settings[field.name] for field in dataclasses.fields(Procedure)})
+    for name in ("tasks", "optimizers", "notes"):
+        _check(content[name], list)
+        for text in content[name]:
+            _check(text, str)
+    _check(settings["suite"], str)
+    if content["reference"] not in content["optimizers"]:
+        raise ValueError(f"the reference {content['reference']!r} is none of the optimizers")
+    entries = [_entry_from_json(entry, store) for entry in content["entries"]]
+    for entry in entries:
+        _check_shape(entry, procedure)
     done = {(entry.task, entry.optimizer) for entry in entries}
     tasks = tuple(
         task for task in content["tasks"] if all((task, optimizer) in done for optimizer in content["optimizers"])
     )
-    if not tasks:
-        raise ValueError(f"{out} has no task on which every optimizer is finished")
     results = Results(
         tasks=tasks,
         optimizers=tuple(content["optimizers"]),
@@ -112,7 +124,7 @@ def load(out: Path) -> SavedEvaluation:
     )
     meta_training = tuple((int(step), float(loss)) for step, loss in content["meta_training"])
     is_whole = len(tasks) == len(content["tasks"])
-    return SavedEvaluation(suite, procedure, results, tuple(content["notes"]), meta_training, is_whole)
+    return SavedEvaluation(settings["suite"], procedure, results, tuple(content["notes"]), meta_training, is_whole)
 
 
 def merge(first: Path, second: Path) -> SavedEvaluation:
@@ -205,8 +217,15 @@ def _entry_from_json(content: Mapping[str, Any], store: CurveStore) -> Entry:
     """The inverse of `_entry_to_json`; a ValueError if a curve is missing."""
 
     def curves(keys: Sequence[str]) -> tuple[Curve, ...]:
+        _check(keys, list)
+        if not keys:
+            raise ValueError("an entry has no curves")
         return tuple(_curve(key, store) for key in keys)
 
+    for name, kind in (("task", str), ("optimizer", str), ("is_learned", bool), ("tuning", str), ("chosen", int)):
+        _check(content[name], kind)
+    if not 0 <= content["chosen"] < len(content["trials"]):
+        raise ValueError(f"setting {content['chosen']} is none of {len(content['trials'])}")
     return Entry(
         task=content["task"],
         optimizer=content["optimizer"],
@@ -217,6 +236,21 @@ def _entry_from_json(content: Mapping[str, Any], store: CurveStore) -> Entry:
         reported=curves(content["reported"]),
         stretched=tuple(curves(keys) for keys in content["stretched"]),
     )
+
+
+def _check_shape(entry: Entry, procedure: Procedure) -> None:
+    """A ValueError unless the curves of an entry can be stacked."""
+    lengths = {curve.num_steps for curves in (*entry.trials, entry.reported) for curve in curves}
+    numbers = {len(trial) for trial in entry.trials}
+    if len(lengths) > 1 or numbers != {procedure.num_tuning_seeds} or len(entry.reported) != procedure.num_seeds:
+        raise ValueError(
+            f"the curves of {entry.optimizer[:80]!r} on {entry.task[:80]!r} don't fit the numbers of seeds"
+        )
+
+
+def _check(value: Any, kind: type) -> None:
+    if type(value) is not kind:
+        raise TypeError(f"{str(value)[:80]!r} is no {kind.__name__}")
 
 
 def _curve(key: str, store: CurveStore) -> Curve:

@@ -16,6 +16,7 @@ from meta_train.executor import WorkerStates
 from meta_train.mirror import Mirror
 from meta_train.set_aside import Report
 from meta_train.settings import MetaTraining
+from velo.atomic_file import write_atomically
 
 logging.getLogger("absl").setLevel(logging.ERROR)
 
@@ -86,23 +87,25 @@ class Checkpoints:
 
     def _write(self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]) -> OSError | None:
         path = self._manifest(step)
+        if path.exists() and step in self._manager.all_steps():  # whole: of a run that is resumed at its end
+            return None
         try:
             path.unlink(missing_ok=True)  # of a checkpoint of that step that somebody deleted
             if step in self._manager.all_steps():  # cut off before its manifest, and computed again
                 self._manager.delete(step)
             self._manager.save(step, args=ocp.args.StandardSave(arrays))
             path.parent.mkdir(exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps({"files": _digests(self._folder / str(step))} | notes, indent=1))
-            temporary.replace(path)
+            write_atomically(path, json.dumps({"files": _digests(self._folder / str(step))} | notes, indent=1))
             for old in path.parent.glob("*.json"):
                 if int(old.stem) not in self._manager.all_steps():
                     old.unlink()
         except Exception as error:
             # Orbax and its storage raise many types for a disk that is full or gone.
-            self._report("checkpoint_failed", step=step, reason=f"{type(error).__name__}: {error}"[:500])
+            self._report("checkpoint_failed", step=step, reason=_reason(error))
             self._manager = self._open()  # without what was left half done
-            return error if isinstance(error, OSError) else OSError(f"checkpoint {step} can't be written: {error}")
+            where, whole = self._folder / str(step), self.latest_step()
+            last = "there is no earlier one" if whole is None else f"the last whole one is {self._folder / str(whole)}"
+            return OSError(f"checkpoint {where} can't be written ({_reason(error)}); {last}")
         if self._mirror is not None:
             self._mirror.put_checkpoint(self._folder.parent, step, self._settings.execution.keep_checkpoints)
         return None
@@ -155,8 +158,26 @@ class Checkpoints:
         path = self._manifest(step)
         if not path.exists():
             return {}
-        stored = json.loads(path.read_text())
-        return stored if "files" in stored else {"files": stored}  # earlier versions stored the digests alone
+        try:
+            stored = json.loads(path.read_text())
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from None
+        # Earlier versions stored the digests alone.
+        manifest = stored if isinstance(stored, dict) and "files" in stored else {"files": stored}
+        steps, set_aside = manifest.get("worker_steps"), manifest.get("set_aside", {})
+        notes = (manifest["files"], set_aside, *(set_aside.values() if isinstance(set_aside, dict) else ()))
+        if not all(isinstance(note, dict) for note in notes) or not self._are_steps(steps):
+            raise CheckpointError(
+                f"{path} is damaged: it holds no digests, or no steps of {self._settings.num_workers}"
+            )
+        return manifest
+
+    def _are_steps(self, steps: Any) -> bool:
+        """Whether a manifest has a step for every worker, or none at all."""
+        if steps is None:
+            return True
+        is_list = isinstance(steps, list) and len(steps) == self._settings.num_workers
+        return is_list and all(type(step) is int and 0 <= step < 2**31 for step in steps)
 
     def _manifest(self, step: int) -> Path:
         return self._folder.with_name("manifests") / f"{step}.json"
@@ -165,6 +186,10 @@ class Checkpoints:
         """Waits until the last checkpoint is written."""
         self._thread.shutdown()
         self._manager.close()
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
 
 
 def _numbered(tree: Any) -> dict[str, Any]:

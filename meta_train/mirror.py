@@ -7,8 +7,9 @@ from pathlib import Path
 
 import fsspec
 
-from meta_train.run_folder import SETTINGS_FILE
+from meta_train.run_folder import SETTINGS_FILE, RunFolderError
 from meta_train.set_aside import Report
+from velo.atomic_file import write_atomically
 
 
 class Mirror:
@@ -48,17 +49,20 @@ class Mirror:
 
         Raises:
             OSError: the store can't be read.
-            ValueError: it holds no run.
+            RunFolderError: it holds no run, or a damaged one.
         """
         if not self._files.exists(self._join(SETTINGS_FILE)):
-            raise ValueError(f"mirror {self._url} holds no run to resume")
+            raise RunFolderError(f"mirror {self._url} holds no run to resume")
         folder.mkdir(parents=True, exist_ok=True)
         steps = self._steps()
         if steps:
             packed = io.BytesIO(self._files.cat_file(self._join(_name(steps[-1]))))
-            with tarfile.open(fileobj=packed) as archive:
-                archive.extractall(folder, filter="data")
-        (folder / SETTINGS_FILE).write_bytes(self._files.cat_file(self._join(SETTINGS_FILE)))
+            try:
+                with tarfile.open(fileobj=packed) as archive:
+                    archive.extractall(folder, filter="data")
+            except tarfile.TarError as error:
+                raise RunFolderError(f"mirror {self._url}: {_name(steps[-1])} is damaged: {error}") from None
+        write_atomically(folder / SETTINGS_FILE, self._files.cat_file(self._join(SETTINGS_FILE)))
 
     def _steps(self) -> list[int]:
         names = [posixpath.basename(path) for path in self._files.ls(self._path, detail=False)]

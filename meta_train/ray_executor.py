@@ -1,10 +1,7 @@
 """The executor on Ray: idle processes compute the logical workers' next steps."""
 
-import logging
 import math
-import os
 import time
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +16,7 @@ from meta_train.pool import Outcome, Pool
 from meta_train.ray_worker import RayWorker
 from meta_train.set_aside import Report, SetAside
 from meta_train.settings import MetaTraining
+from tasks import ray_start
 from tasks.family import TaskFamily
 
 WAIT_SECONDS = 1.0
@@ -91,24 +89,14 @@ class RayExecutor(Executor):
     def _connect(self) -> None:
         execution = self._settings.execution
         num_processes = min(execution.num_processes, self._settings.num_workers)
-        here = {} if execution.address else {
-            "num_cpus": math.ceil(num_processes * execution.cpus_per_process),
-            "include_dashboard": False,
-        }  # fmt: skip
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        with warnings.catch_warnings():
-            # JAX warns of any fork; Ray's are followed by an exec at once, which is safe.
-            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-            ray.init(
-                address=execution.address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={
-                    "env_vars": environment.worker_environment(execution.gpus_per_process),
-                    "worker_process_setup_hook": ray_worker.SETUP_HOOK,
-                },
-                **here,
-            )
+        ray_start.start(
+            execution.address or "local",
+            num_cpus=math.ceil(num_processes * execution.cpus_per_process),
+            runtime_env={
+                "env_vars": environment.worker_environment(execution.gpus_per_process),
+                "worker_process_setup_hook": ray_worker.SETUP_HOOK,
+            },
+        )
 
     def compute(self, theta, step):
         """Feeds idle processes until the contributions of the outer step are there."""

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from meta_train import initial_theta, learner, run_folder, validation, worker
 from meta_train.checkpoint import Checkpoints
-from meta_train.executor import Account, Executor, LocalExecutor, WorkerStates
+from meta_train.executor import Executor, LocalExecutor, WorkerStates
 from meta_train.export import export, export_if_best
 from meta_train.mirror import Mirror
 from meta_train.run_log import RunLog
@@ -24,15 +24,17 @@ from velo.architectures.velo import kernel
 from velo.weights import check_saveable
 
 CHECKPOINTS_FOLDER = "checkpoints"
-MAX_EMPTY_STEPS = 10
-"""Outer steps in a row without a contribution after which a run gives up; at the start of a run, one is enough."""
+MAX_USELESS_STEPS = 10
+"""Outer steps in a row without a finite estimate after which a run gives up; at its start, one without any will do."""
+MAX_ZERO_STEPS = 10
+"""Outer steps in a row with a meta-gradient of exactly zero after which the log says so."""
 
 GOOD_NEWS = ("worker_started", "started_from", "imitation_teacher", "imitated")
 """Events that the progress bar doesn't count as problems."""
 
 
 class NothingWorksError(ValueError):
-    """Every task of a run failed and is set aside; the message names one and its reason."""
+    """Every task of a run failed, or no estimate is finite; the message says why."""
 
 
 def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Console | None = None) -> Path:
@@ -92,7 +94,7 @@ class Run:
         self._console = console
         self._outer_tx = settings.outer.build()
         self._log = log
-        self._num_empty = self._num_used = 0
+        self._num_useful = self._num_useless = self._num_zero = 0  # outer steps; the last two in a row
         self._num_problems = 0
         mirror = Mirror(settings.execution.mirror, self._report) if settings.execution.mirror else None
         if mirror is not None:
@@ -131,23 +133,45 @@ class Run:
                 last = state.step == num_steps or bool(terminated)
                 if settings.validation.every and (state.step % settings.validation.every == 0 or last):
                     self._validate(executor, state)
-                if last:
-                    self._checkpoints.save(state, executor.snapshot(), wait=True)
-                elif state.step % settings.execution.checkpoint_every == 0:
+                if not last and state.step % settings.execution.checkpoint_every == 0:
                     self._checkpoints.save(state, executor.snapshot())
                     self._try("export", functools.partial(export, settings, state, self._out))
+            path = self._finish(executor, state)
         if state.step < num_steps:
             self._console.print(
                 f"stopped after outer step {state.step}; go on with the same command and --resume --out {self._out}"
             )
-        return export(settings, state, self._out)
+        return path
+
+    def _finish(self, executor: Executor, state: learner.LearnerState) -> Path:
+        """The last checkpoint and the weights. Each is tried, whatever becomes of the other, and what failed is named.
+
+        Raises:
+            OSError: in one line, with the paths that could not be written and those that were.
+        """
+        failures, written = [], []
+        try:
+            self._checkpoints.save(state, executor.snapshot(), wait=True)
+            written.append(f"checkpoint {self._out / CHECKPOINTS_FOLDER / str(state.step)}")
+        except OSError as error:
+            failures.append(str(error))
+        path = self._out / run_folder.WEIGHTS_FILE
+        try:
+            export(self._settings, state, self._out)
+            written.append(f"weights {path}")
+        except OSError as error:
+            failures.append(str(error))
+        if failures:
+            raise OSError(
+                f"after outer step {state.step}: {'; '.join(failures)}; written: {' and '.join(written) or 'nothing'}"
+            )
+        return path
 
     def _outer_step(self, executor: Executor, state: learner.LearnerState) -> tuple[learner.LearnerState, str]:
         settings, theta = self._settings, state.theta
         started = time.perf_counter()
         contributions, account = executor.compute(theta, state.step)
         computed = time.perf_counter()
-        self._check_not_empty(executor, account)
         complete = functools.partial(worker.complete, settings, theta)
         state, metrics = learner.update(
             self._outer_tx, state, contributions, settings.outer.average_decay, complete
@@ -173,16 +197,34 @@ class Run:
                 "losses": [contribution.loss for contribution in ordered],
             },
         )
+        self._check_useful(executor, state.step, len(contributions) - metrics.num_rejected, metrics)
         problems = f", {metrics.num_nonfinite} non-finite losses bounded" if metrics.num_nonfinite else ""
         problems += f", {self._num_problems} events" if self._num_problems else ""
         return state, f"meta-loss {metrics.loss:+.3f}, {rate:,.0f} inner steps/s/core{problems}"
 
-    def _check_not_empty(self, executor: Executor, account: Account) -> None:
-        self._num_empty = 0 if account.used else self._num_empty + 1
-        self._num_used += account.used
-        if self._num_empty and (self._num_used == 0 or self._num_empty >= MAX_EMPTY_STEPS):
-            family, reason = next(iter(executor.snapshot().set_aside["reasons"].items()))
-            raise NothingWorksError(f"no task can be carried out; the first was {family}: {reason}")
+    def _check_useful(self, executor: Executor, step: int, num_usable: int, metrics: learner.UpdateMetrics) -> None:
+        """Ends a run that can't learn, and reports one whose meta-gradient is zero."""
+        self._num_zero = self._num_zero + 1 if metrics.grad_norm == 0 else 0
+        if self._num_zero == MAX_ZERO_STEPS:
+            reason = (
+                f"the meta-gradient was exactly zero for {MAX_ZERO_STEPS} outer steps: the meta-loss doesn't depend on "
+                "theta, for example since every loss lies outside of the bounds of TaskFamily.normalize"
+            )
+            self._report("zero_gradient", step=step, reason=reason)
+        if num_usable:
+            self._num_useful, self._num_useless = self._num_useful + 1, 0
+            return
+        self._num_useless += 1
+        hopeless = self._num_useful == 0 and (metrics.num_rejected == 0 or step == self._settings.num_steps)
+        if not hopeless and self._num_useless < MAX_USELESS_STEPS:
+            return
+        if metrics.num_rejected:
+            raise NothingWorksError(
+                f"no estimate of the meta-gradient was finite in the last {self._num_useless} outer steps: theta "
+                f"stayed as it was after outer step {step - self._num_useless}"
+            )
+        family, reason = next(iter(executor.snapshot().set_aside["reasons"].items()))
+        raise NothingWorksError(f"no task can be carried out; the first was {family}: {reason}")
 
     def _validate(self, executor: Executor, state: learner.LearnerState) -> None:
         if not self._settings.validation.every:
@@ -201,7 +243,7 @@ class Run:
         if kind not in GOOD_NEWS:
             self._num_problems += 1
         self._log.event(kind, **facts)
-        if kind in ("no_workers", "set_aside", "checkpoint_failed", "mirror_failed"):
+        if kind in ("no_workers", "set_aside", "checkpoint_failed", "mirror_failed", "zero_gradient"):
             self._console.print(f"{kind.replace('_', ' ')}: {facts.get('reason', '')}", markup=False)
 
     def _try(self, what: str, action) -> None:

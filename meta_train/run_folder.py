@@ -18,6 +18,9 @@ WEIGHTS_FILE = "weights.velo"
 CHANGEABLE = ("num_steps", "execution", "validation", "start_weights")
 RENAMED = {"Objective": "WeightedCurve"}
 """Types of settings by the names that earlier versions stored."""
+MAX_DIFFERENCES = 20
+MAX_SHOWN = 200
+"""Letters of a value in a message."""
 
 
 class RunFolderError(ValueError):
@@ -62,7 +65,7 @@ def prepare(folder: Path, settings: MetaTraining, *, resume: bool) -> None:
     if resume:
         if not path.exists():
             raise RunFolderError(f"{folder} holds no run to resume: {path} is missing")
-        _check_same(folder, completed(json.loads(path.read_text()), settings), described)
+        _check_same(folder, completed(_read(path), settings), described)
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunFolderError(f"{folder} exists already: pass --resume to go on with its run, or another --out")
@@ -72,11 +75,25 @@ def prepare(folder: Path, settings: MetaTraining, *, resume: bool) -> None:
             file.write(json.dumps(described, indent=2) + "\n")
     except FileExistsError:
         raise RunFolderError(f"another process has just started a run in {folder}: pass another --out") from None
+    except OSError as error:
+        path.unlink(missing_ok=True)  # of a full disk: nothing may pass for a run that can be resumed
+        raise OSError(f"can't write {path}: {error.strerror or error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(stored, dict):
+        raise RunFolderError(f"{path} is damaged: it holds a {type(stored).__name__} and no settings")
+    return stored
 
 
 def completed(stored: dict[str, Any], settings: Any) -> dict[str, Any]:
     """`stored` as this version would have stored it: fields that were added since get their defaults."""
-    name = RENAMED.get(stored.get("type", ""), stored.get("type"))
+    name = str(stored.get("type"))
+    name = RENAMED.get(name, name)
     result = stored | {"type": name}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -103,12 +120,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _check_same(folder: Path, stored: dict, asked: dict) -> None:
     differences = [
-        f"{name} was {was!r} and is now {now!r}"
+        f"{name[:MAX_SHOWN]} was {repr(was)[:MAX_SHOWN]} and is now {repr(now)[:MAX_SHOWN]}"
         for name, was, now in _differences(stored, asked)
         if name.split(".")[0] not in CHANGEABLE
     ]
     if differences:
-        raise RunFolderError(f"{folder} belongs to a run with other settings: {'; '.join(differences)}")
+        more = f"; and {len(differences) - MAX_DIFFERENCES} more" if len(differences) > MAX_DIFFERENCES else ""
+        shown = "; ".join(differences[:MAX_DIFFERENCES])
+        raise RunFolderError(f"{folder} belongs to a run with other settings: {shown}{more}")
 
 
 def _differences(stored: Any, asked: Any, name: str = ""):

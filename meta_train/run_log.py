@@ -8,6 +8,7 @@ from typing import Any
 
 from meta_train.appender import Appender
 from meta_train.tensorboard import TensorBoard
+from velo.atomic_file import write_atomically
 
 
 class RunLog:
@@ -43,10 +44,8 @@ def _line(content: dict[str, Any]) -> bytes:
 
 def _forget(path: Path, first_step: int) -> Appender:
     if path.exists():
-        temporary = path.with_suffix(".tmp")
-        kept = [line for line in _read(path) if line["step"] < first_step]
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        temporary.replace(path)
+        kept = [line for line in _read(path) if isinstance(line.get("step"), int) and line["step"] < first_step]
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
     return Appender(path)
 
 
@@ -69,7 +68,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
-    for line in path.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
+    for line in path.read_text(errors="replace").splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
             lines.append(json.loads(line))
-    return lines
+    return [line for line in lines if isinstance(line, dict)]

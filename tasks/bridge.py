@@ -13,8 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks import prng
-from tasks.family import NORMALIZED_RANGE, Batch, Data, Draw, Params, TaskFamily
+from tasks.family import Batch, Data, Draw, Params, TaskFamily
 from velo.shapes import Array, Float, PRNGKeyArray
+
+MAX_RATIO = 1e6
+"""Losses above it, in units of `reference`, count as equal, and as bad as one that is not finite."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +32,7 @@ class BridgedFamily(TaskFamily):
     num_batches: int = 16
     """Taken from its data sets once, and then drawn from with replacement."""
     reference: float = 1.0
+    """A loss of the size that its tasks start at."""
 
     dataset = "bridged"
 
@@ -71,12 +75,17 @@ class BridgedFamily(TaskFamily):
         return task.loss(params, key, batch)
 
     def normalize(self, loss: Float[Array, ""]) -> Float[Array, ""]:
-        """Its own normaliser, bounded as ours are; that of a family is the one of its task for key 0."""
-        low, high = NORMALIZED_RANGE
+        """Its own normaliser, on its own scale; that of a family is the one of its task for key 0.
+
+        Our clip is not applied: the scales of that package reach to 10 and beyond, where it would make all losses equal
+        and every meta-gradient zero. A task without a normaliser gets ours.
+        """
         sampled = self.source.sample(jax.random.key(0)) if hasattr(self.source, "task_fn") else None
         normalizer = getattr(self._task(sampled), "normalizer", None)
-        normalized = normalizer(loss) if normalizer else loss
-        return jnp.where(jnp.isfinite(normalized), jnp.clip(normalized, low, high), high)
+        if normalizer is None:
+            return super().normalize(loss)
+        normalized, highest = normalizer(loss), normalizer(jnp.asarray(MAX_RATIO * self.reference, loss.dtype))
+        return jnp.where(jnp.isfinite(normalized), jnp.minimum(normalized, highest), highest)
 
     def _task(self, sampled: Any) -> Any:
         return self.source.task_fn(sampled) if hasattr(self.source, "task_fn") else self.source

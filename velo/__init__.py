@@ -16,6 +16,7 @@ from velo.architectures.published.hyper_v2 import HyperV2
 from velo.architectures.published.rnn_mlp import RNNMLP
 from velo.architectures.velo.architecture import VeLO
 from velo.architectures.velo.matrices import MatrixAxes
+from velo.averaging import averaged, averaged_params
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.training import Fitted, History, NonFiniteLossError, fit
 from velo.transformation import optimizer
@@ -52,6 +53,8 @@ __all__ = [
     "WeightsError",
     "WeightsInfo",
     "__version__",
+    "averaged",
+    "averaged_params",
     "bridge",
     "diagnostics",
     "fit",

@@ -29,13 +29,18 @@ def average_updates(tx: optax.GradientTransformationExtraArgs, every: int) -> op
 
     def init(params):
         zeros = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), jnp.float32), params)
-        return AveragingState(jnp.zeros((), jnp.int32), zeros, jnp.zeros(()), tx.init(params))
+        return AveragingState(jnp.zeros((), jnp.int32), zeros, jnp.zeros((), jnp.float32), tx.init(params))
 
     def update(updates, state, params=None, *, value=None, **extra_args):
         check_update_arguments(params, value)
         count = state.count + 1
-        mean_grads = jax.tree.map(lambda mean, grad: mean + (grad - mean) / count, state.mean_grads, updates)
-        mean_loss = state.mean_loss + (jnp.asarray(value, jnp.float32) - state.mean_loss) / count
+        weight = 1.0 / count.astype(jnp.float32)
+
+        def mean(old, new):
+            return old + weight * (jnp.asarray(new, jnp.float32) - old)
+
+        mean_grads = jax.tree.map(mean, state.mean_grads, updates)
+        mean_loss = mean(state.mean_loss, value)
 
         def step(_):
             steps, inner = tx.update(mean_grads, state.inner, params, value=mean_loss, **extra_args)

@@ -63,6 +63,16 @@ def check_bool(name: str, value: Any) -> None:
         raise ValueError(f"{name} has to be True or False, got {value!r}")
 
 
+def check_floating_dtype(name: str, value: Any) -> None:
+    """Raises a ValueError if `value` names no floating dtype."""
+    try:
+        is_floating = jnp.issubdtype(jnp.dtype(value), jnp.floating)
+    except TypeError:
+        is_floating = False
+    if not is_floating:
+        raise ValueError(f"{name} has to be a floating dtype, such as jnp.bfloat16, got {value!r}")
+
+
 def is_key(value: Any) -> bool:
     """Whether it is one PRNG key, typed or of the old kind."""
     if not isinstance(value, jax.Array | np.ndarray):

@@ -1,11 +1,15 @@
 """Our optimizers as those of `learned_optimization` and the other way round, by their methods alone.
 
-That package is never imported: an object is what its methods are. Its tasks come across in `tasks.bridge`.
+That package is never imported. Where a program has imported it, ours are instances of its abstract classes, which some
+of its wrappers ask for. Its tasks come across in `tasks.bridge`.
 """
 
 import inspect
+import logging
+import sys
 from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,21 +17,35 @@ import optax
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Int
 
+logger = logging.getLogger(__name__)
 
-class BridgedState(NamedTuple):
-    """What `learned_optimization` carries through a run; the field names are its own."""
+
+def _register(cls: type, module: str, name: str) -> None:
+    """Makes `cls` a virtual subclass of an abstract class, if the module that holds it has been imported."""
+    base = getattr(sys.modules.get(module), name, None)
+    if base is not None and not issubclass(cls, base):
+        base.register(cls)
+
+
+@flax.struct.dataclass
+class BridgedState:
+    """What `learned_optimization` carries through a run; the field names are its own, and so is `replace`."""
 
     params: Any
     state: Any  # of the model: handed through, never read
     optax_opt_state: Any
-    iteration: Int[jax.Array, ""]
-    num_steps: Int[jax.Array, ""]
+    iteration: Any  # int32 scalars
+    num_steps: Any
 
 
 class BridgedOptimizer:
-    """A learned optimizer behind the interface of `learned_optimization.optimizers.base.Optimizer`."""
+    """A learned optimizer behind the interface of `learned_optimization.optimizers.base.Optimizer`.
+
+    It is an instance of that class if `learned_optimization.optimizers` was imported before it was made.
+    """
 
     def __init__(self, optimizer: LearnedOptimizer, theta: Theta):
+        _register(type(self), "learned_optimization.optimizers.base", "Optimizer")
         self.optimizer = optimizer
         self.theta = theta
 
@@ -67,7 +85,7 @@ class BridgedOptimizer:
         check_update_arguments(opt_state.params, loss)
         tx = self.optimizer.bind(self.theta, opt_state.num_steps)
         updates, inner = tx.update(grad, opt_state.optax_opt_state, opt_state.params, value=loss)
-        return opt_state._replace(
+        return opt_state.replace(  # pyright: ignore[reportAttributeAccessIssue]
             params=optax.apply_updates(opt_state.params, updates),
             state=model_state,
             optax_opt_state=inner,
@@ -88,13 +106,14 @@ class BridgedOptimizer:
 
     def set_params(self, state: BridgedState, params: Any) -> BridgedState:
         """The state with these parameters in place of its own."""
-        return state._replace(params=params)
+        return state.replace(params=params)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class BridgedLearnedOptimizer:
     """An architecture behind the interface of `learned_optimization`'s LearnedOptimizer, to be meta-trained there."""
 
     def __init__(self, optimizer: LearnedOptimizer):
+        _register(type(self), "learned_optimization.learned_optimizers.base", "LearnedOptimizer")
         self.optimizer = optimizer
 
     @property
@@ -112,25 +131,54 @@ class BridgedLearnedOptimizer:
         return BridgedOptimizer(self.optimizer, theta)
 
 
+class TransformationState(NamedTuple):
+    """The state of one of its optimizers as an optax transformation."""
+
+    opt_state: Any
+    count: Int[jax.Array, ""]
+    num_nonfinite: Int[jax.Array, ""]
+    """Updates so far with an entry that was not finite."""
+
+
 def from_learned_optimization(optimizer: Any, num_steps: int) -> optax.GradientTransformationExtraArgs:
     """One of its optimizers (`init`, `update`, `get_params`) as an optax transformation.
 
     The update is the difference of its parameters, which costs one rounding; its state holds a copy of the parameters,
-    replaced by the ones given before every step. A loss is passed on if there is one. The model state stays None.
+    replaced by the ones given before every step. A loss is passed on if there is one. An optimizer that takes a key
+    gets the one passed to `update`, or one of the step's number. The model state stays None.
+
+    The first update of a run that is not finite is logged as a warning; all are counted in the state.
     """
-    takes_key = "key" in inspect.signature(optimizer.update).parameters
+    name = getattr(optimizer, "name", type(optimizer).__name__)
+    init_takes_key, update_takes_key = (
+        "key" in inspect.signature(method).parameters for method in (optimizer.init, optimizer.update)
+    )
+
+    def keys(step):
+        return jax.random.fold_in(jax.random.PRNGKey(0), step)
+
+    def report(is_first, count):
+        if is_first:
+            logger.warning("%s: update %d of the run is not finite", name, count)
 
     def init(params):
-        return optimizer.init(params, num_steps=num_steps)
+        options = {"key": keys(num_steps)} if init_takes_key else {}
+        zero = jnp.zeros((), jnp.int32)
+        return TransformationState(optimizer.init(params, num_steps=num_steps, **options), zero, zero)
 
     def update(updates, state, params=None, *, value=None, key=None, **extra_args):
         del extra_args
         if params is None:
             raise ValueError("call tx.update(grads, state, params)")
-        state = optimizer.set_params(state, params)
-        options = {"key": key} if takes_key and key is not None else {}
-        state = optimizer.update(state, updates, loss=value, **options)
-        steps = jax.tree.map(lambda new, old: new - old, optimizer.get_params(state), params)
-        return steps, state
+        options = {"key": keys(state.count) if key is None else key} if update_takes_key else {}
+        opt_state = optimizer.set_params(state.opt_state, params)
+        opt_state = optimizer.update(opt_state, updates, loss=value, **options)
+        steps = jax.tree.map(lambda new, old: new - old, optimizer.get_params(opt_state), params)
+        finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(steps)]
+        is_broken = ~jnp.all(jnp.stack(finite)) if finite else jnp.asarray(False)
+        count, num_nonfinite = state.count + 1, state.num_nonfinite + is_broken
+        is_first = is_broken & (state.num_nonfinite == 0)
+        jax.lax.cond(is_first, lambda: jax.debug.callback(report, is_first, count), lambda: None)
+        return steps, TransformationState(opt_state, count, num_nonfinite)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
@@ -34,9 +35,24 @@ def on_explicit_axes(tx: optax.GradientTransformationExtraArgs) -> optax.Gradien
         if mesh is None:
             return tx.update(updates, state, params, value=value, **extra_args)
         specs = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding.spec, (params, state))
-        return _on_auto_axes(tx.update, mesh, specs)(updates, state, params, value=value)
+        return _on_auto_axes(_with_loss(tx), mesh, specs)(updates, state, params, value)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def off_explicit_axes(theta: Any) -> Any:
+    """Theta with NumPy arrays for those that were made on a mesh with explicit axes: a constant of their type would be
+    refused by operations on Auto axes."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf) if _lies_there(leaf) else leaf, theta)
+
+
+def _lies_there(leaf: Any) -> bool:
+    return not isinstance(leaf, jax.core.Tracer) and _explicit_mesh(leaf) is not None
+
+
+def _with_loss(tx):
+    """The update by position alone: a keyword keeps its explicit type, which no operation then takes."""
+    return lambda updates, state, params, value: tx.update(updates, state, params, value=value)
 
 
 def _explicit_mesh(params: Any) -> Any:
@@ -65,9 +81,9 @@ def _on_auto_axes(function: Any, mesh: Any, specs: Any) -> Any:
     """`function` with its results divided as `specs` says, within a traced program or outside."""
     auto = jax.sharding.auto_axes(function, axes=_explicit_axes(mesh), out_sharding=specs)
 
-    def call(*args, **kwargs):
+    def call(*args):
         is_abstract = isinstance(mesh, jax.sharding.AbstractMesh)
         with jax.sharding.use_abstract_mesh(mesh) if is_abstract else jax.set_mesh(mesh):
-            return auto(*args, **kwargs)
+            return auto(*args)
 
     return call

@@ -23,7 +23,7 @@ from velo.arguments import (
 )
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int, UInt
-from velo.sharding import on_explicit_axes
+from velo.sharding import off_explicit_axes, on_explicit_axes
 from velo.weights import DEFAULT_WEIGHTS, LIGHT_WEIGHTS, load_weights
 
 Weights = str | os.PathLike | tuple[LearnedOptimizer, Theta]
@@ -109,22 +109,17 @@ def optimizer(
         options["matrix_axes"] = matrix_axes
     if initial_distance is not None or max_distance is not None:
         architecture, options["max_distance"] = _limit_distance(architecture, initial_distance, max_distance)
-    learned = architecture.bind(theta, -(-length // every), **options)
+    learned = architecture.bind(off_explicit_axes(theta), -(-length // every), **options)
 
     def init(params):
-        check_parameters(params)
         fingerprint = jnp.zeros(_fingerprint(params), jnp.uint8)
         return ScaledState(jnp.zeros((), jnp.int32), learned.init(params), fingerprint)
 
     def update(updates, state, params=None, *, value=None, **extra_args):
         del extra_args
-        check_update_arguments(params, value)
-        loss = check_loss(value)
-        check_parameters(params)
-        check_gradients(updates, params)
         _check_state(state, params)
         try:
-            updates, learned_state = learned.update(updates, state.learned, params, value=loss)
+            updates, learned_state = learned.update(updates, state.learned, params, value=value)
         except Exception as error:
             _check_learned_state(learned, state, params, error)
             raise
@@ -138,7 +133,26 @@ def optimizer(
         )
         return updates, ScaledState(jnp.asarray(optax.safe_increment(state.count)), learned_state, state.fingerprint)
 
-    return _of_shapes(on_explicit_axes(average_updates(optax.GradientTransformationExtraArgs(init, update), every)))
+    tx = average_updates(optax.GradientTransformationExtraArgs(init, update), every)
+    return _checked(of_shapes(on_explicit_axes(tx)))
+
+
+def _checked(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+    """`tx` behind checks of what it is given."""
+
+    def init(params):
+        check_parameters(params)
+        return tx.init(params)
+
+    def update(updates, state, params=None, *, value=None, **extra_args):
+        del extra_args
+        check_update_arguments(params, value)
+        loss = check_loss(value)
+        check_parameters(params)
+        check_gradients(updates, params)
+        return tx.update(updates, state, params, value=loss)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _limit_distance(architecture, initial, limit) -> tuple[LearnedOptimizer, Any]:
@@ -157,7 +171,7 @@ def _limit_distance(architecture, initial, limit) -> tuple[LearnedOptimizer, Any
     return architecture, limit if limit is None or isinstance(limit, jax.core.Tracer) else float(limit)
 
 
-def _of_shapes(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+def of_shapes(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
     """`tx`, whose `init` takes shapes and dtypes (`jax.ShapeDtypeStruct`) too, and then returns those of the state."""
 
     def init(params):

@@ -1,11 +1,14 @@
 """Figures with their data (SVG for the page, PNG and CSV as files), and the style that all figures share."""
 
 import base64
+import contextlib
 import csv
 import dataclasses
+import hashlib
 import io
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from evaluation.curves import Results
+from velo.atomic_file import write_atomically
 
 LEARNED_COLORS = ("#d55e00", "#e69f00", "#cc79a7", "#8c510a")
 BASELINE_COLORS = ("#0072b2", "#009e73", "#56b4e9", "#7f7f7f", "#6a3d9a", "#b2182b", "#b8860b", "#1b7837")
@@ -24,6 +28,9 @@ DASHES = ("6 2", "2 2", "6 2 2 2", "8 3", "3 1")
 PANEL_INCHES = (4.0, 2.75)  # a panel is 300-400 px wide on a page, so 9 pt are about 11 px
 MAX_POINTS = 150
 """Greatest number of points of a line."""
+MAX_LABEL = 32
+"""Letters of a name in a figure."""
+MAX_FILE_NAME = 150
 PNG_DOTS_PER_INCH = 200
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -90,8 +97,9 @@ class Drawing:
 
     @property
     def file_name(self) -> str:
-        """`name` as the name of a file, without a suffix."""
-        return re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)
+        """`name` as the name of a file, without a suffix; with a digest where letters had to go."""
+        kept = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)[:MAX_FILE_NAME]
+        return kept if kept == self.name else f"{kept}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 
     @property
     def csv(self) -> str:
@@ -102,7 +110,7 @@ class Drawing:
     def svg(self) -> str:
         """The figure as an `<svg>` element that scales with its container and has a label for screen readers."""
         buffer = io.StringIO()
-        with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.name}):  # ids differ between the figures of a page
+        with _drawing({"svg.hashsalt": self.name}):  # ids differ between the figures of a page
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         text = buffer.getvalue()
         text = text[text.index("<svg") :]
@@ -113,12 +121,28 @@ class Drawing:
         return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1).replace("xlink:href", "href")
 
     def save(self, folder: Path) -> None:
-        """Writes NAME.png and NAME.csv into an existing folder."""
-        with matplotlib.rc_context({**STYLE, "font.sans-serif": ["DejaVu Sans"]}):
+        """Writes NAME.png and NAME.csv into an existing folder, each whole or not at all."""
+        picture = io.BytesIO()
+        with _drawing({"font.sans-serif": ["DejaVu Sans"]}):
             self.figure.savefig(
-                folder / f"{self.file_name}.png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": None}
+                picture, format="png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": None}
             )
-        (folder / f"{self.file_name}.csv").write_text(self.csv, encoding="utf-8")
+        write_atomically(folder / f"{self.file_name}.png", picture.getvalue())
+        write_atomically(folder / f"{self.file_name}.csv", self.csv)
+
+
+@contextlib.contextmanager
+def _drawing(style: dict) -> Iterator[None]:
+    """Around `savefig`, in the report's style. Letters that the fonts lack become boxes, without a word."""
+    with matplotlib.rc_context({**STYLE, **style}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
+
+
+def label(name: str) -> str:
+    """A name as the text of a figure: short enough for it, no formula, and not left out of a legend."""
+    text = name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…"
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
 def table_csv(columns: Sequence[str], rows: Sequence[Sequence]) -> str:

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from evaluation import scores
 from evaluation.curves import Results
 from evaluation.report import score_tables
-from evaluation.report.drawing import LEARNED_COLORS, STYLE, Drawing, panel, set_loss_limits, strokes
+from evaluation.report.drawing import LEARNED_COLORS, STYLE, Drawing, label, panel, set_loss_limits, strokes
 from evaluation.report.score_tables import Summary
 from velo.shapes import Float
 
@@ -23,7 +23,7 @@ def forest(results: Results, summaries: Sequence[Summary]) -> Drawing:
     colors = strokes(results)
     rows = []
     with matplotlib.rc_context(STYLE):
-        figure, axes = panel(f"final loss / tuned {results.reference}'s", "", (4.0, 0.9 + 0.26 * len(summaries)))
+        figure, axes = panel(f"final loss / tuned {label(results.reference)}'s", "", (4.0, 0.9 + 0.26 * len(summaries)))
         shown = [found for found in summaries if np.isfinite(found.ratio)]
         for place, found in enumerate(reversed(shown)):
             color = colors[found.optimizer].color
@@ -33,7 +33,7 @@ def forest(results: Results, summaries: Sequence[Summary]) -> Drawing:
             axes.plot(found.ratio, place, marker="o", markersize=5, color=color)
         rows = [(found.optimizer, found.ratio, *found.ratio_interval) for found in summaries]
         axes.axvline(1.0, color="#9aa0a6", linewidth=0.8)
-        axes.set_yticks(range(len(shown)), [found.optimizer for found in reversed(shown)])
+        axes.set_yticks(range(len(shown)), [label(found.optimizer) for found in reversed(shown)])
         values = [value for row in rows for value in row[1:] if np.isfinite(value) and value > 0]
         if values and max(values) / min(values) > 4:
             axes.set_xscale("log")
@@ -53,8 +53,8 @@ def profile(results: Results, *, in_seconds: bool = False) -> Drawing:
     unit = "seconds" if in_seconds else "steps"
     with matplotlib.rc_context(STYLE):
         figure, axes = panel(f"factor over the fastest, in {unit}", "share of tasks")
-        for (name, stroke), share in reversed(list(zip(strokes(results).items(), shares, strict=True))):
-            axes.plot(taus, share, **stroke.line, drawstyle="steps-post", label=name)
+        for stroke, share in reversed(list(zip(strokes(results).values(), shares, strict=True))):
+            axes.plot(taus, share, **stroke.line, drawstyle="steps-post")
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlim(1.0, scores.MAX_TAU)
     rows = [
@@ -74,7 +74,7 @@ def tuning_cost(results: Results) -> Drawing:
     """
     rows = []
     with matplotlib.rc_context(STYLE):
-        figure, axes = panel("trials", f"final loss / best of all {results.reference}'s trials")
+        figure, axes = panel("trials", f"final loss / best of all {label(results.reference)}'s trials")
         values = []
         for name, stroke in reversed(strokes(results).items()):
             curve = _best_of(results, name)

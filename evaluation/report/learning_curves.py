@@ -15,6 +15,7 @@ from evaluation.report.drawing import (
     REFERENCE_COLOR,
     STYLE,
     Drawing,
+    label,
     panel,
     set_loss_limits,
     strokes,
@@ -38,7 +39,7 @@ def training_curves(results: Results, task: str) -> Drawing:
 def _loss_unit(results: Results, task: str) -> str:
     """The label of the vertical axis."""
     has_unit = scores.has_unit(results.entry(task, results.reference).train_loss)
-    return f"loss / tuned {results.reference}'s final" if has_unit else "loss"
+    return f"loss / tuned {label(results.reference)}'s final" if has_unit else "loss"
 
 
 def draw_curves(axes: Axes, results: Results, task: str) -> list[tuple]:
@@ -79,10 +80,10 @@ def all_training_curves(results: Results) -> Drawing:
                 axes.set_axis_off()
                 continue
             style_axes(axes)
-            axes.set_title(task, fontsize=8)
+            axes.set_title(label(task), fontsize=8)
             rows += [(task, *row) for row in draw_curves(axes, results, task)]
         figure.supxlabel("training step", fontsize=9)
-        figure.supylabel(f"training loss / tuned {results.reference}'s final", fontsize=9)
-        lines = [Line2D([], [], **stroke.line, label=name) for name, stroke in strokes(results).items()]
+        figure.supylabel(f"training loss / tuned {label(results.reference)}'s final", fontsize=9)
+        lines = [Line2D([], [], **stroke.line, label=label(name)) for name, stroke in strokes(results).items()]
         figure.legend(handles=lines, loc="outside upper center", ncols=min(len(lines), MAX_COLUMNS + 2), frameon=False)
     return Drawing("curves", "Training curves", figure, ("task", *CURVE_COLUMNS), rows)

@@ -3,45 +3,55 @@
 from collections.abc import Sequence
 
 from evaluation import curve_key
-from evaluation.report import wording
+from evaluation.report import score_tables, wording
 from evaluation.report.content import Content
+from evaluation.report.names import code, escape_markdown
 
 
 def render(content: Content, figures_folder: str) -> str:
     """The report as text. It is the same for the same curves, except the part under "Time"."""
-    return "\n".join([*_head(content), *_summary(content), *_tasks(content), *_end(content, figures_folder)]) + "\n"
+    return (
+        "\n".join(
+            [*_head(content), *_summary(content), *_matches(content), *_tasks(content), *_end(content, figures_folder)]
+        )
+        + "\n"
+    )
 
 
 def _head(content: Content) -> list[str]:
     """Title, procedure and notes."""
     procedure, results = content.procedure, content.results
+    counts = f"{wording.count(len(results.tasks), 'task')}, {wording.count(procedure.num_seeds, 'seed')}"
     lines = [
-        f"# {content.suite}: {wording.count(len(results.tasks), 'task')}, {wording.count(procedure.num_seeds, 'seed')}",
+        f"# {escape_markdown(content.suite)}: {counts}",
         "",
-        f"Reference: tuned `{results.reference}`. Hyperparameters are chosen on "
+        f"Reference: tuned {code(results.reference)}. Hyperparameters are chosen on "
         f"{wording.count(procedure.num_tuning_seeds, 'seed')} apart from the reported ones.",
         "",
     ]
     if not content.saved.is_whole:
         lines += ["Unfinished: only the tasks on which every optimizer is finished.", ""]
     for note in content.saved.notes:
-        lines += [note, ""]
+        lines += [escape_markdown(note), ""]
     return lines
 
 
 def _summary(content: Content) -> list[str]:
     """The table over all tasks."""
-    reference, stretch = content.results.reference, content.procedure.stretch
+    reference, stretch = escape_markdown(content.results.reference), content.procedure.stretch
     header = (
-        "optimizer", "trials per task", f"final loss / {reference}'s", "95 %", "P(better)", "wins-ties-losses", "p",
+        "optimizer", "trials per task", f"final loss / {reference}'s", "95 %", "geometric mean", "95 % over tasks too",
+        "P(better)", "wins-ties-losses", "p",
         f"speed-up over {reference}", "profile score", f"worth {reference} trials", "tuning steps", "diverged",
     )  # fmt: skip
     body = [
         (
-            f"`{found.optimizer}`",
+            code(found.optimizer),
             str(found.num_trials or "none"),
             wording.ratio(found.ratio),
             wording.interval(found.ratio_interval),
+            wording.ratio(found.geometric_ratio),
+            wording.interval(found.geometric_interval),
             wording.percent(found.improvement),
             wording.record(found.record),
             wording.p_value(found.p_value),
@@ -53,7 +63,40 @@ def _summary(content: Content) -> list[str]:
         )
         for found in content.summaries
     ]
-    return ["## Over all tasks", "", *_table(header, body), ""]
+    return [
+        "## Over all tasks",
+        "",
+        "The first ratio is the mean of the middle half of all runs, with an interval over seeds; the geometric mean "
+        "is over all tasks and seeds, with an interval over both.",
+        "",
+        *_table(header, body),
+        "",
+    ]
+
+
+def _matches(content: Content) -> list[str]:
+    """The table of learned optimizers over all others: what to choose weights by. None without a learned one."""
+    found = score_tables.matches(content.results)
+    if not found:
+        return []
+    header = ("optimizer", *(f"over `{name}`" for name in content.results.optimizers))
+    body = [(f"`{name}`", *(_match(cell) for cell in cells)) for name, cells in found]
+    return [
+        "## Against each other",
+        "",
+        "Geometric mean of final loss / the other's under the same seed, with 95 % over tasks and seeds.",
+        "",
+        *_table(header, body),
+        "",
+    ]
+
+
+def _match(cell: score_tables.Match | None) -> str:
+    """A ratio with its interval, where there is one; empty for an optimizer over itself."""
+    if cell is None:
+        return ""
+    interval = wording.interval(cell.interval)
+    return f"{wording.ratio(cell.ratio)} ({interval})" if interval else wording.ratio(cell.ratio)
 
 
 def _tasks(content: Content) -> list[str]:
@@ -67,12 +110,24 @@ def _tasks(content: Content) -> list[str]:
         reference = by_place[task, results.reference]
         best = min((ratio for ratio in ratios if ratio < 1), default=None)
         cells = [f"**{wording.number(ratio)}**" if ratio == best else wording.number(ratio) for ratio in ratios]
-        body.append((f"`{task}`", wording.number(reference.train_loss), wording.hyperparameters(reference), *cells))
-    header = ("task", f"{results.reference}'s final loss", "its rate", *(f"`{name}`" for name in others))
+        body.append(
+            (
+                code(task),
+                wording.number(reference.train_loss),
+                escape_markdown(wording.hyperparameters(reference)),
+                *cells,
+            )
+        )
+    header = (
+        "task",
+        f"{escape_markdown(results.reference)}'s final loss",
+        "its rate",
+        *(code(name) for name in others),
+    )
     return [
         "## Final training losses",
         "",
-        f"As multiples of tuned `{results.reference}`'s, geometric means over seeds.",
+        f"As multiples of tuned {code(results.reference)}'s, geometric means over seeds.",
         "",
         *_table(header, body),
         "",
@@ -93,7 +148,7 @@ def _end(content: Content, figures_folder: str) -> list[str]:
         speed = content.speed(name)
         body.append(
             (
-                f"`{name}`",
+                code(name),
                 wording.ratio(speed["pace"]),
                 wording.ratio(speed["cpu_pace"]),
                 wording.envelope_speed_up(speed["envelope_speed_up"], content.procedure.stretch),
@@ -108,9 +163,11 @@ def _end(content: Content, figures_folder: str) -> list[str]:
         "final loss in equal time",
     )
     lines += [*_table(header, body), "", "## Failures", ""]
-    lines += [f"- {line}" for line in wording.failures(results, content.rows)] or ["None."]
+    lines += [f"- {escape_markdown(line)}" for line in wording.failures(results, content.rows)] or ["None."]
     lines += ["", "## Figures", ""]
-    lines += [f"![{drawing.title}]({figures_folder}/{drawing.file_name}.png)" for drawing in content.files]
+    lines += [
+        f"![{escape_markdown(drawing.title)}]({figures_folder}/{drawing.file_name}.png)" for drawing in content.files
+    ]
     versions = ", ".join(f"{name} {version}" for name, version in curve_key.versions().items())
     return [*lines, "", f"Made with {versions}."]
 
@@ -118,4 +175,4 @@ def _end(content: Content, figures_folder: str) -> list[str]:
 def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table."""
     rows = [header, ["---"] * len(header), *body]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return ["| " + " | ".join(row) + " |" for row in rows]

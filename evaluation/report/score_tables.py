@@ -1,6 +1,7 @@
 """The tables of the report: scores and times of each optimizer on each task, and scores over all tasks."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -75,7 +76,9 @@ class Summary:
     """Interquartile mean over tasks and seeds of final loss / the reference's under the same seed."""
     ratio_interval: Interval
     geometric_ratio: float
-    """Geometric mean over tasks of `Row.ratio`."""
+    """Geometric mean over tasks and seeds of final loss / the reference's under the same seed."""
+    geometric_interval: Interval
+    """See `scores.nested_interval`: over tasks and seeds."""
     improvement: float
     """See `scores.probability_of_improvement`, over the reference."""
     improvement_interval: Interval
@@ -94,6 +97,13 @@ class Summary:
     num_diverged_trials: int
     state_ratio: float
     """Size of the optimizer's state over the reference's: mean over tasks."""
+
+
+class Match(NamedTuple):
+    """A learned optimizer against another: `scores.geometric_mean_ratio`, with `scores.nested_interval`."""
+
+    ratio: float
+    interval: Interval
 
 
 def rows(results: Results) -> list[Row]:
@@ -215,7 +225,6 @@ def _summary(
     )
     is_reference = name == results.reference
     tuning = [curve for entry in entries if entry.is_tuned for trial in entry.trials for curve in trial]
-    ratios = np.array([row.ratio for row in rows])
     return Summary(
         optimizer=name,
         is_learned=rows[0].is_learned,
@@ -225,7 +234,10 @@ def _summary(
         tuning_steps=sum(curve.num_steps for curve in tuning),
         ratio=mean_ratio(final, reference_final),
         ratio_interval=NO_INTERVAL if is_reference else scores.stratified_interval(mean_ratio, final, reference_final),
-        geometric_ratio=float(np.exp(np.mean(np.log(ratios)))),
+        geometric_ratio=scores.geometric_mean_ratio(final, reference_final),
+        geometric_interval=NO_INTERVAL
+        if is_reference
+        else scores.nested_interval(scores.geometric_mean_ratio, final, reference_final),
         improvement=scores.probability_of_improvement(final, reference_final),
         improvement_interval=NO_INTERVAL
         if is_reference
@@ -242,6 +254,24 @@ def _summary(
             np.mean([mine.state_bytes / theirs.state_bytes for mine, theirs in _costs(entries, references)])
         ),
     )
+
+
+def matches(results: Results) -> list[tuple[str, list[Match | None]]]:
+    """(learned optimizer, its matches with each optimizer in their order); None for itself."""
+    final = {
+        name: np.stack([scores.final_loss(results.entry(task, name).train_loss) for task in results.tasks])
+        for name in results.optimizers
+    }
+    return [
+        (name, [None if other == name else _match(final[name], final[other]) for other in results.optimizers])
+        for name in results.learned
+    ]
+
+
+def _match(final: np.ndarray, other: np.ndarray) -> Match:
+    """Of [tasks, seeds] final losses."""
+    interval = scores.nested_interval(scores.geometric_mean_ratio, final, other)
+    return Match(scores.geometric_mean_ratio(final, other), interval)
 
 
 def mean_ratio(final: np.ndarray, reference: np.ndarray) -> float:

@@ -112,6 +112,13 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def geometric_mean(found: Summary, reference: str) -> str:
+    """A learned optimizer's geometric mean ratio with its interval, as a line."""
+    text = f"{found.optimizer}: geometric mean of final loss / {reference}'s {ratio(found.geometric_ratio)}"
+    around = interval(found.geometric_interval)
+    return f"{text}, 95 % over tasks and seeds {around}" if around else text
+
+
 def finding(found: Summary, rows: list[Row], reference: str, stretch: int) -> str:
     """The result of an optimizer against the tuned reference, in sentences without their subject."""
     mine = [row for row in rows if row.optimizer == found.optimizer]

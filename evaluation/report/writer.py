@@ -1,15 +1,16 @@
 """Writes an evaluation's report into its folder, and prints its tables in the terminal."""
 
-import os
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from evaluation.report import markdown, page, wording
+from evaluation.report import markdown, names, page, wording
 from evaluation.report.content import Content
 from evaluation.saved_evaluation import SavedEvaluation
+from velo.atomic_file import write_atomically
 
 PAGE_NAME = "report.html"
 MARKDOWN_NAME = "report.md"
@@ -26,9 +27,12 @@ def write(out: Path, saved: SavedEvaluation, console: Console | None = None) -> 
         OSError: in one line, on a folder that can't be written.
     """
     console = console or Console()
-    content = Content(saved)
+    content = Content(names.shown(saved))
     console.print(_task_table(content))
     console.print(_summary_table(content))
+    for found in content.summaries:
+        if found.is_learned and found.optimizer != content.results.reference:
+            console.print(wording.geometric_mean(found, content.results.reference), soft_wrap=True)
     out = Path(out)
     texts = {
         PAGE_NAME: page.render(content),
@@ -42,12 +46,12 @@ def write(out: Path, saved: SavedEvaluation, console: Console | None = None) -> 
         for drawing in content.files:
             drawing.save(out / FIGURES_FOLDER)
         for name, text in texts.items():
-            temporary = out / f".{name}-{os.getpid()}"
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, out / name)
+            write_atomically(out / name, text)
     except OSError as error:
-        raise OSError(f"can't write the report to {out}: {error.strerror or error}") from None
-    console.print(f"report: {out / PAGE_NAME}", soft_wrap=True)
+        raise OSError(
+            f"the report is not whole: {error}; the curves are in {out}: velo-evaluate --report {out} writes it again"
+        ) from None
+    console.print(f"report: {out / PAGE_NAME}", soft_wrap=True, markup=False)
     return out / PAGE_NAME
 
 
@@ -55,21 +59,28 @@ def _task_table(content: Content) -> Table:
     """A section for each task and a line for each optimizer, learned ones in bold; fits 80 columns."""
     rows, reference, procedure = content.rows, content.results.reference, content.procedure
     seeds = wording.count(procedure.num_seeds, "seed")
-    result = Table(title=f"{content.suite}: final losses, mean of {seeds}", box=box.SIMPLE_HEAD, pad_edge=False)
+    result = Table(title=escape(f"{content.suite}: final losses, mean of {seeds}"), box=box.SIMPLE_HEAD, pad_edge=False)
     result.add_column("optimizer", overflow="fold", min_width=19)
     any_diverged = any(row.num_diverged for row in rows)
-    for name in ("rate", "train", "valid", f"/ {reference}", "speed-up", *(["diverged"] if any_diverged else [])):
+    for name in (
+        "rate",
+        "train",
+        "valid",
+        escape(f"/ {reference}"),
+        "speed-up",
+        *(["diverged"] if any_diverged else []),
+    ):
         result.add_column(name, justify="right", no_wrap=True)
     task = None
     for row in rows:
         if row.task != task:
             if task is not None:
                 result.add_section()
-            result.add_row(row.task, style="italic")
+            result.add_row(escape(row.task), style="italic")
             task = row.task
         rate = dict(row.hyperparameters).get("learning_rate")
         cells = [
-            f"  {row.optimizer}",
+            escape(f"  {row.optimizer}"),
             "none" if rate is None else wording.rate(rate),
             wording.number(row.train_loss),
             wording.number(row.valid_loss),
@@ -84,13 +95,13 @@ def _task_table(content: Content) -> Table:
 def _summary_table(content: Content) -> Table:
     """A line for each optimizer, over all tasks; fits 80 columns."""
     reference, procedure = content.results.reference, content.procedure
-    result = Table(title=f"{content.suite}: against tuned {reference}", box=box.SIMPLE_HEAD, pad_edge=False)
+    result = Table(title=escape(f"{content.suite}: against tuned {reference}"), box=box.SIMPLE_HEAD, pad_edge=False)
     result.add_column("optimizer", overflow="fold", min_width=19)
     for name in ("trials", "final loss", "95 %", "w-t-l", "speed-up"):
         result.add_column(name, justify="right", no_wrap=True)
     for found in content.summaries:
         result.add_row(
-            found.optimizer,
+            escape(found.optimizer),
             str(found.num_trials or "none"),
             wording.ratio(found.ratio),
             wording.interval(found.ratio_interval),

@@ -12,6 +12,7 @@ the order of seeds or tasks.
 
 from evaluation.scores.loss_ratios import (
     best_of,
+    geometric_mean_ratio,
     interquartile_mean,
     loss_ratio,
     probability_of_improvement,
@@ -24,6 +25,7 @@ from evaluation.scores.significance import (
     bootstrap_interval,
     compare,
     holm,
+    nested_interval,
     paired_p_value,
     stratified_interval,
 )
@@ -60,12 +62,14 @@ __all__ = [
     "envelope_speed_up",
     "equal_time_losses",
     "final_loss",
+    "geometric_mean_ratio",
     "has_unit",
     "holm",
     "in_seconds",
     "interquartile_mean",
     "loss_ratio",
     "lower_envelope",
+    "nested_interval",
     "paired_p_value",
     "performance_profile",
     "probability_of_improvement",

@@ -18,6 +18,11 @@ def loss_ratio(final: Float[np.ndarray, " seeds"], baseline: Float[np.ndarray, "
     return float(np.exp(np.mean(np.log(final) - np.log(baseline))))
 
 
+def geometric_mean_ratio(final: Float[np.ndarray, "tasks seeds"], baseline: Float[np.ndarray, "tasks seeds"]) -> float:
+    """`loss_ratio` over tasks and seeds: every task counts alike, and one that diverged makes it inf."""
+    return loss_ratio(np.ravel(final), np.ravel(baseline))
+
+
 def interquartile_mean(values: Float[np.ndarray, "tasks seeds"]) -> float:
     """Mean of the middle half of all runs (2108.13264); nan if a value is nan.
 

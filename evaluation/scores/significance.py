@@ -59,19 +59,49 @@ def stratified_interval(
     Returns:
         (nan, nan) with fewer than two seeds.
     """
-    num_tasks, num_seeds = samples[0].shape
+    columns = _ordered(samples)
+    num_tasks, num_seeds, _ = columns.shape
     if num_seeds < 2:
         return Interval(np.nan, np.nan)
-    columns = np.stack(samples, axis=-1)  # [tasks, seeds, samples]
-    columns = np.stack([task[np.lexsort(task.T[::-1])] for task in columns])
-    columns = columns[np.lexsort(columns.reshape(num_tasks, -1).T[::-1])]
     rng = np.random.default_rng(0)
     rows = np.arange(num_tasks)[:, None]
+    seeds = [rng.integers(num_seeds, size=(num_tasks, num_seeds)) for _ in range(num_resamples)]
+    values = [statistic(*np.moveaxis(columns[rows, drawn], -1, 0)) for drawn in seeds]
+    return _percentiles(np.asarray(values, np.float64), level)
+
+
+def nested_interval(
+    statistic: Callable[..., float],
+    *samples: Float[np.ndarray, "tasks seeds"],
+    level: float = LEVEL,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+    """Bootstrap interval of `statistic(*samples)`: tasks are redrawn, and seeds within each (Davison and Hinkley 1997).
+
+    It says how much other tasks like these, with other seeds, might change the score: wider than
+    `stratified_interval`. Pairing, order and non-finite values as in `bootstrap_interval`.
+
+    Returns:
+        (nan, nan) with fewer than two tasks.
+    """
+    columns = _ordered(samples)
+    num_tasks, num_seeds, _ = columns.shape
+    if num_tasks < 2:
+        return Interval(np.nan, np.nan)
+    rng = np.random.default_rng(0)
     values = []
     for _ in range(num_resamples):
+        rows = rng.integers(num_tasks, size=(num_tasks, 1))
         drawn = columns[rows, rng.integers(num_seeds, size=(num_tasks, num_seeds))]
         values.append(statistic(*np.moveaxis(drawn, -1, 0)))
     return _percentiles(np.asarray(values, np.float64), level)
+
+
+def _ordered(samples: Sequence[np.ndarray]) -> np.ndarray:
+    """[tasks, seeds, samples], tasks and seeds sorted by their values."""
+    columns = np.stack(samples, axis=-1)
+    columns = np.stack([task[np.lexsort(task.T[::-1])] for task in columns])
+    return columns[np.lexsort(columns.reshape(len(columns), -1).T[::-1])]
 
 
 def _percentiles(values: np.ndarray, level: float) -> Interval:

@@ -1,5 +1,7 @@
 """Random graphs of several kinds with about the same number of edges: (adjacency of 0 and 1, integer kinds)."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from tasks.data.split import shuffle_split
@@ -7,6 +9,9 @@ from tasks.data.split import shuffle_split
 NUM_NODES = 16
 NUM_GRAPHS = 4000
 MEAN_DEGREE = 4
+NUM_STRUCTURED_NODES = 12
+NUM_EXTRA_EDGES = 12
+"""Of a structured graph, on top of a spanning path, so that all kinds have as many edges."""
 
 
 def _uniform(rng: np.random.Generator) -> np.ndarray:
@@ -47,13 +52,61 @@ def _blocks(rng: np.random.Generator) -> np.ndarray:
 KINDS = (_uniform, _small_world, _scale_free, _blocks)
 
 
-def random_graphs():
-    """4,000 undirected graphs of 16 nodes in four kinds, nodes in random order."""
+def _graphs(kinds: Sequence[Callable[[np.random.Generator], np.ndarray]], num_nodes: int):
+    """`NUM_GRAPHS` undirected graphs of random kinds, whose nodes come in random order, and their kinds."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(len(KINDS), size=NUM_GRAPHS)
-    graphs = np.zeros((NUM_GRAPHS, NUM_NODES, NUM_NODES), np.int32)
+    labels = rng.integers(len(kinds), size=NUM_GRAPHS)
+    graphs = np.zeros((NUM_GRAPHS, num_nodes, num_nodes), np.int32)
     for number, label in enumerate(labels):
-        upper = np.triu(KINDS[label](rng), 1)
-        order = rng.permutation(NUM_NODES)
+        upper = np.triu(kinds[label](rng), 1)
+        order = rng.permutation(num_nodes)
         graphs[number] = (upper | upper.T)[np.ix_(order, order)]
     return shuffle_split(graphs, labels.astype(np.int32))
+
+
+def random_graphs():
+    """4,000 undirected graphs of 16 nodes in four kinds, nodes in random order."""
+    return _graphs(KINDS, NUM_NODES)
+
+
+def _path_and(allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A path through all nodes, and `NUM_EXTRA_EDGES` random ones of the pairs that are `allowed`."""
+    edges = np.eye(NUM_STRUCTURED_NODES, k=1, dtype=bool)
+    pairs = np.flatnonzero(np.triu(allowed, 1) & ~edges)
+    edges.flat[rng.choice(pairs, NUM_EXTRA_EDGES, replace=False)] = True
+    return edges
+
+
+def _anywhere(rng: np.random.Generator) -> np.ndarray:
+    return _path_and(np.ones((NUM_STRUCTURED_NODES,) * 2, bool), rng)
+
+
+def _bipartite(rng: np.random.Generator) -> np.ndarray:
+    """No odd cycle: edges join even nodes with odd ones."""
+    return _path_and(_distance() % 2 == 1, rng)
+
+
+def _ladder(rng: np.random.Generator) -> np.ndarray:
+    """A band: edges join nodes that are at most three apart on the path."""
+    return _path_and(_distance() <= 3, rng)
+
+
+def _hubs(rng: np.random.Generator) -> np.ndarray:
+    """Every edge off the path has one of two ends in common."""
+    hubs = np.zeros(NUM_STRUCTURED_NODES, bool)
+    hubs[rng.choice(NUM_STRUCTURED_NODES, 2, replace=False)] = True
+    return _path_and(hubs[:, None] | hubs[None], rng)
+
+
+def _distance() -> np.ndarray:
+    """Between nodes along the path."""
+    places = np.arange(NUM_STRUCTURED_NODES)
+    return np.abs(places[:, None] - places[None])
+
+
+STRUCTURED_KINDS = (_anywhere, _bipartite, _ladder, _hubs)
+
+
+def structured_graphs():
+    """4,000 undirected graphs of 12 nodes and 23 edges in four kinds, nodes in random order."""
+    return _graphs(STRUCTURED_KINDS, NUM_STRUCTURED_NODES)

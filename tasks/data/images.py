@@ -3,13 +3,13 @@
 from typing import Any
 
 import numpy as np
-from sklearn import datasets
 
+from tasks.data import scikit_learn
 from tasks.data.split import shuffle_split
 
 
 def digits():
     """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels, ten classes."""
-    bunch: Any = datasets.load_digits()
+    bunch: Any = scikit_learn.datasets().load_digits()
     images = (bunch.images / 8.0 - 1.0).astype(np.float32)[..., None]
     return shuffle_split(images, bunch.target.astype(np.int32))

@@ -4,8 +4,8 @@ Neighbouring patches look alike and regions share textures, so that the error ca
 """
 
 import numpy as np
-from sklearn import datasets
 
+from tasks.data import scikit_learn
 from tasks.data.missing import MissingDataError
 from tasks.data.split import shuffle_split
 
@@ -29,7 +29,7 @@ def _patches(photograph: np.ndarray, size: int):
 
 def sklearn_photograph(name: str, size: int):
     """A photograph of scikit-learn: china or flower."""
-    return _patches(datasets.load_sample_image(f"{name}.jpg"), size)
+    return _patches(scikit_learn.datasets().load_sample_image(f"{name}.jpg"), size)
 
 
 def skimage_photograph(name: str, size: int):

@@ -68,6 +68,12 @@ SOURCES = {
     "python_source": Source("text", text.python_source, num_classes=text.VOCABULARY_SIZE),
     "random_graphs": Source("graph", graphs.random_graphs, (graphs.NUM_NODES, graphs.NUM_NODES), len(graphs.KINDS)),
     "spirals": Source("table", synthetic.spirals, (2,), synthetic.NUM_ARMS, variance=0.72),
+    "structured_graphs": Source(
+        "graph",
+        graphs.structured_graphs,
+        (graphs.NUM_STRUCTURED_NODES, graphs.NUM_STRUCTURED_NODES),
+        len(graphs.STRUCTURED_KINDS),
+    ),
     "textures": Source(
         "image", synthetic.textures, (synthetic.TEXTURE_SIZE, synthetic.TEXTURE_SIZE, 3), synthetic.NUM_TEXTURES
     ),

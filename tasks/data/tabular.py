@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-from sklearn import datasets
 
+from tasks.data import scikit_learn
 from tasks.data.split import shuffle_split
 
 
@@ -14,29 +14,29 @@ def _standardize(columns: np.ndarray) -> np.ndarray:
 
 def breast_cancer():
     """scikit-learn's Wisconsin set: 569 examples, 30 features, two classes."""
-    bunch: Any = datasets.load_breast_cancer()
+    bunch: Any = scikit_learn.datasets().load_breast_cancer()
     return shuffle_split(_standardize(bunch.data), bunch.target.astype(np.int32))
 
 
 def diabetes():
     """scikit-learn's diabetes set: 442 examples, 10 features, one standardised target."""
-    bunch: Any = datasets.load_diabetes()
+    bunch: Any = scikit_learn.datasets().load_diabetes()
     return shuffle_split(_standardize(bunch.data), _standardize(bunch.target))
 
 
 def iris():
     """scikit-learn's iris set: 150 examples, 4 features, three classes."""
-    bunch: Any = datasets.load_iris()
+    bunch: Any = scikit_learn.datasets().load_iris()
     return shuffle_split(_standardize(bunch.data), bunch.target.astype(np.int32))
 
 
 def wine():
     """scikit-learn's wine set: 178 examples, 13 features, three classes."""
-    bunch: Any = datasets.load_wine()
+    bunch: Any = scikit_learn.datasets().load_wine()
     return shuffle_split(_standardize(bunch.data), bunch.target.astype(np.int32))
 
 
 def linnerud():
     """scikit-learn's exercise set: 20 examples, 3 features, three standardised targets."""
-    bunch: Any = datasets.load_linnerud()
+    bunch: Any = scikit_learn.datasets().load_linnerud()
     return shuffle_split(_standardize(bunch.data), _standardize(bunch.target))

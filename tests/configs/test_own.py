@@ -39,7 +39,7 @@ def foreign(folder, name):
 def typed(folder, *words, path=()):
     """What a command says. An installed script has its own folder first on the path, and not the working one."""
     name, *rest = words
-    start = ["-P", "-c", f"import sys; {SCRIPTS[name]}; sys.exit(main())"] if name in SCRIPTS else ["-m", name]
+    start = ["-P", "-c", f"import sys; {SCRIPTS[name]}; sys.exit(main())"] if name in SCRIPTS else name.split()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(ROOT)])}
     return subprocess.run(
         [sys.executable, *start, *rest], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -73,19 +73,20 @@ def test_own_classes_are_meta_trained_on_ray_resumed_and_evaluated(folder):
 
 
 def test_a_task_of_ones_own_is_tried_beside_a_folder_of_tasks(folder):
-    found = done(folder, "velo", "train", "own_task:Sines", "--num-steps=2", "--weights=untrained")
+    found = done(folder, "-m velo", "train", "own_task:Sines", "--num-steps=2", "--weights=untrained")
     assert "2 of 2 steps" in found.stdout
 
 
-@pytest.mark.parametrize("name", ["velo-meta-train", "velo-evaluate", "meta_train"])
+@pytest.mark.parametrize("name", ["velo-meta-train", "velo-evaluate", "-m meta_train", "-P -m evaluation"])
 def test_names_of_our_packages_in_the_working_folder_do_no_harm(folder, name):
+    (folder / "evaluation.py").write_text("raise RuntimeError('somebody else ran')")  # as `python -m evaluation` would
     shutil.rmtree(folder / "meta_train")  # which `python -m meta_train` would run
     found = typed(folder, name, "demo", "stray")
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.endswith(": unrecognized options: stray\n") and found.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [["velo-evaluate"], ["velo-meta-train", "demo"], ["velo", "train", "mlp_flower"]])
+@pytest.mark.parametrize("words", [["velo-evaluate"], ["velo-meta-train", "demo"], ["-m velo", "train", "mlp_flower"]])
 def test_a_foreign_package_on_the_path_is_named(tmp_path, words):
     foreign(tmp_path / "theirs", "tasks")
     found = typed(tmp_path, *words, path=[str(tmp_path / "theirs")])

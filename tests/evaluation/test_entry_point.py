@@ -1,15 +1,19 @@
 import dataclasses
 import io
 import json
+import random
 import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import jax
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from rich.console import Console
 
@@ -181,3 +185,39 @@ def test_ray_workers_compute_every_curve_and_give_the_same_report(finished, tmp_
     monkeypatch.setattr(Trainer, "run", None)  # in this process
     _evaluate(tmp_path, dataclasses.replace(EVALUATION, num_workers=2))
     assert _without_times(tmp_path)[2:] == _without_times(finished[0])[2:]
+
+
+class Killer(threading.Thread):
+    """Kills `num_kills` Ray workers of this process while they compute curves."""
+
+    def __init__(self, num_kills):
+        super().__init__(daemon=True)
+        self.left = num_kills
+
+    def run(self):
+        chance = random.Random(0)
+        while self.left:
+            time.sleep(chance.uniform(1, 4))
+            busy = [one for one in psutil.Process().children(recursive=True) if _is_filling(one)]
+            if busy:
+                chance.choice(busy).kill()
+                self.left -= 1
+
+
+def _is_filling(process):
+    try:
+        return process.cmdline()[:1] == ["ray::_fill_one"]
+    except psutil.Error:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_killed_ray_workers_change_nothing_in_the_report(finished, tmp_path):
+    killer = Killer(4)
+    killer.start()
+    _, screen = _evaluate(tmp_path, dataclasses.replace(EVALUATION, num_workers=2))
+    assert killer.left < 4, "no worker was killed"
+    assert _without_times(tmp_path)[2:] == _without_times(finished[0])[2:]
+    assert "0 to go" in screen

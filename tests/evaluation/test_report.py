@@ -61,6 +61,20 @@ def test_the_summary_is_over_all_tasks():
     assert found.state_ratio == 1.0
 
 
+def test_learned_optimizers_are_matched_with_all_others_over_tasks_and_seeds():
+    one, two = _results(0.5 * PAIR, PAIR), _results(0.25 * PAIR, PAIR)
+    again = tuple(dataclasses.replace(entry, task="other") for entry in two.entries)
+    results = dataclasses.replace(one, tasks=("tiny", "other"), entries=(*one.entries, *again))
+    [(name, [itself, over_adam])] = score_tables.matches(results)
+    assert (name, itself) == ("velo", None)
+    assert over_adam.ratio == pytest.approx(0.125**0.5)
+    assert over_adam.interval == pytest.approx((0.25, 0.5))
+    content = Content(SavedEvaluation("demo", Procedure(num_seeds=2), results))
+    assert "| `velo` |  | 0.354x (0.250 to 0.500) |" in markdown.render(content, "figures")
+    text = "velo: geometric mean of final loss / adam's 0.354x, 95 % over tasks and seeds 0.250 to 0.500"
+    assert wording.geometric_mean(content.summaries[0], "adam") == text
+
+
 def test_time_charges_for_overhead():
     results = _results(PAIR, PAIR)
     slow = results.entries[0]

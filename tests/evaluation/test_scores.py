@@ -223,6 +223,30 @@ def test_stratified_interval_redraws_seeds_within_tasks():
     assert ratio == (2.0, 2.0)  # pairs are drawn together
 
 
+def test_nested_interval_redraws_tasks_and_the_seeds_within_them():
+    def mean(values):
+        return float(values.mean())
+
+    # Two tasks whose seeds agree: the mean is 0, 5 or 10 with probabilities 1/4, 1/2, 1/4.
+    sample = np.array([[0.0, 0.0], [10.0, 10.0]])
+    assert scores.nested_interval(mean, sample) == (0.0, 10.0)
+    assert scores.nested_interval(mean, sample, level=0.4) == (5.0, 5.0)
+    assert scores.stratified_interval(mean, sample) == (5.0, 5.0)
+    # Two tasks that agree: what is left are the seeds.
+    seeds = np.array([[0.0, 1.0], [0.0, 1.0]])
+    assert scores.nested_interval(mean, seeds) == (0.0, 1.0)
+    assert np.isnan(scores.nested_interval(mean, sample[:1]).low)
+    ratio = scores.nested_interval(lambda a, b: float((a / b).mean()), 2 * (sample + 1), sample + 1)
+    assert ratio == (2.0, 2.0)  # pairs are drawn together
+
+
+def test_geometric_mean_ratio_weighs_tasks_alike():
+    final, baseline = np.array([[2.0, 8.0], [1.0, 1.0]]), np.array([[1.0, 1.0], [4.0, 4.0]])
+    assert scores.geometric_mean_ratio(final, baseline) == pytest.approx(1.0)  # 2, 8, 1/4, 1/4
+    assert scores.geometric_mean_ratio(np.array([[np.inf], [1.0]]), np.ones((2, 1))) == np.inf
+    assert np.isnan(scores.geometric_mean_ratio(np.ones((2, 1)), np.array([[np.inf], [1.0]])))
+
+
 def test_times_to_target_are_medians_and_misses_are_infinite():
     baseline = np.stack([FALLING, FALLING, FALLING])
     losses = np.stack([FAST, FALLING, FALLING + 1.0])
@@ -287,6 +311,9 @@ def test_no_score_depends_on_the_order_of_seeds_or_tasks():
     means = final.mean(axis=1), baseline.mean(axis=1)
     assert scores.paired_p_value(*means) == scores.paired_p_value(means[0][tasks], means[1][tasks])
     assert scores.stratified_interval(scores.probability_of_improvement, final, baseline) == scores.stratified_interval(
+        scores.probability_of_improvement, *moved
+    )
+    assert scores.nested_interval(scores.probability_of_improvement, final, baseline) == scores.nested_interval(
         scores.probability_of_improvement, *moved
     )
     np.testing.assert_allclose(scores.profile_score(final), scores.profile_score(final[tasks]))

@@ -2,11 +2,9 @@
 
 import dataclasses
 import os
-import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -22,6 +20,8 @@ from tests.meta_train.settings import TINY, TINY_FULL, with_execution
 
 ray_executor = pytest.importorskip("meta_train.ray_executor")
 import ray  # noqa: E402, after the check that it is there
+
+from benchmarks import faults  # noqa: E402
 
 QUIET = Console(quiet=True)
 FOUR, FOUR_FULL = (dataclasses.replace(settings, num_workers=4) for settings in (TINY, TINY_FULL))
@@ -68,37 +68,12 @@ def test_a_resume_on_another_number_of_workers_changes_nothing(tmp_path):
     assert velo.weights_info(path).digest == expected
 
 
-class Killer(threading.Thread):
-    """Kills a random worker process of a run, one for every second outer step."""
-
-    def __init__(self, out: Path, num_kills: int):
-        super().__init__()
-        self._out, self._num_kills = out, num_kills
-        self.killed = 0
-
-    def run(self):
-        chance = random.Random(0)
-        while self.killed < self._num_kills:
-            time.sleep(0.02)
-            if len(read_metrics(self._out)) < 2 * self.killed:
-                continue
-            started = [line["number"] for line in read_events(self._out) if line["event"] == "worker_started"]
-            running = [number for number in started if Path(f"/proc/{number}").exists()]
-            if running:
-                os.kill(chance.choice(running), signal.SIGKILL)
-                self.killed += 1
-
-
 @pytest.mark.slow
 def test_twenty_kills_of_random_workers_change_nothing(tmp_path):
-    settings = dataclasses.replace(FOUR, num_steps=45)
-    expected = digest(settings, tmp_path / "whole")
-    killer = Killer(tmp_path / "run", 20)
-    killer.start()
-    found = digest(with_execution(settings, executor="ray", num_processes=2, max_attempts=50), tmp_path / "run")
-    killer.join()
-    assert found == expected
-    assert sum(line["event"] == "worker_lost" for line in read_events(tmp_path / "run")) >= 15
+    calm, killed = faults.killed_workers(FOUR, tmp_path, 20)
+    assert velo.weights_info(killed).digest == velo.weights_info(calm).digest
+    assert faults.violations(tmp_path / "killed", killed) == []
+    assert sum(line["event"] == "worker_lost" for line in read_events(tmp_path / "killed")) >= 15
 
 
 @ray.remote(num_cpus=0)
@@ -164,18 +139,3 @@ def test_a_killed_driver_is_resumed_to_the_same_theta(executor, tmp_path):
     subprocess.run([*command, "resume"], check=True, timeout=240)
     assert velo.weights_info(tmp_path / "run" / "weights.velo").digest == expected
     assert [line["step"] for line in read_metrics(tmp_path / "run")] == list(range(num_steps))
-
-
-def test_a_terminated_run_stops_after_its_step_and_can_go_on(tmp_path):
-    num_steps = 12
-    expected = digest(dataclasses.replace(TINY, num_steps=num_steps), tmp_path / "whole")
-    command = [sys.executable, "-c", DRIVER, str(tmp_path / "run"), str(num_steps), "local"]
-    driver = subprocess.Popen(command)
-    deadline = time.monotonic() + 120
-    while len(read_metrics(tmp_path / "run")) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    driver.send_signal(signal.SIGTERM)
-    assert driver.wait(timeout=60) == 0
-    assert 2 <= len(read_metrics(tmp_path / "run")) < num_steps
-    subprocess.run([*command, "resume"], check=True, timeout=240)
-    assert velo.weights_info(tmp_path / "run" / "weights.velo").digest == expected

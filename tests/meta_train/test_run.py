@@ -2,10 +2,14 @@
 
 import copy
 import dataclasses
+import functools
 import json
+import os
 import resource
 import shutil
+import signal
 import struct
+import time
 
 import jax
 import numpy as np
@@ -15,8 +19,9 @@ from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttribut
 from tensorboardX.record_writer import masked_crc32c
 
 import velo
-from meta_train import checkpoint, initial_theta, learner, run_folder, run_log
+from meta_train import checkpoint, executor, initial_theta, learner, run_folder, run_log
 from meta_train.executor import LocalExecutor, WorkerStates
+from meta_train.programs import Programs
 from meta_train.run import NothingWorksError, run
 from meta_train.run_log import read_events, read_metrics, read_validation
 from meta_train.settings import Validation
@@ -26,6 +31,14 @@ from tests.meta_train.settings import TINY, TINY_FULL, with_execution
 from velo.architectures.velo.architecture import VeLO
 
 QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_programs():
+    """The runs of this file trace each architecture once: programs change nothing in the result."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "Programs", functools.cache(Programs))
+        yield
 
 
 def theta_digest(path):
@@ -55,6 +68,22 @@ def test_k_and_k_steps_are_2k_steps_to_the_bit(finished, tmp_path):
     assert theta_digest(path) == theta_digest(finished / "weights.velo")
     for ours, theirs in zip(read_metrics(tmp_path / "run"), read_metrics(finished), strict=True):
         assert ours["loss"] == theirs["loss"]
+
+
+def test_a_terminated_run_stops_after_its_step_and_can_go_on(finished, tmp_path, monkeypatch):
+    write = run_log.RunLog.write
+
+    def terminate_after_the_second(log, step, metrics):
+        write(log, step, metrics)
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(run_log.RunLog, "write", terminate_after_the_second)
+    run(TINY, tmp_path / "run", console=QUIET)
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == [0, 1]
+    monkeypatch.undo()
+    path = run(TINY, tmp_path / "run", resume=True, console=QUIET)
+    assert theta_digest(path) == theta_digest(finished / "weights.velo")
 
 
 def test_work_after_the_last_checkpoint_is_done_again(finished, tmp_path):
@@ -189,6 +218,53 @@ def test_a_full_disk_costs_no_line_and_no_earlier_checkpoint(tmp_path, full_disk
     checkpoints.close()
 
 
+def test_what_a_full_disk_keeps_from_being_saved_at_the_end_is_named(tmp_path, monkeypatch, full_disk):
+    compute = stubbed(0.1, 0.0)
+
+    def filling(settings, programs, theta, theta_step, step, index, state):
+        while step == 3 and not (out / "manifests" / "2.json").exists():
+            time.sleep(0.01)
+        full_disk(step == 3)
+        return compute(settings, programs, theta, theta_step, step, index, state)
+
+    out = tmp_path / "run"
+    monkeypatch.setattr("meta_train.worker.compute", filling)
+    with pytest.raises(OSError, match="outer step 4") as error:
+        run(TINY_FULL, out, console=QUIET)
+    message = str(error.value)
+    assert (
+        f"checkpoint {out}/checkpoints/4 can't be written" in message and f"whole one is {out}/checkpoints/2" in message
+    )
+    assert f"can't write {out}/weights.velo: File too large" in message and message.endswith("; written: nothing")
+    full_disk(False)
+    assert velo.weights_info(out / "weights.velo").record["outer_steps"] == 2
+    assert not list(out.rglob(".*"))
+    monkeypatch.setattr("meta_train.worker.compute", compute)
+    path = run(TINY_FULL, out, resume=True, console=QUIET)
+    assert velo.weights_info(path).record["outer_steps"] == 4
+
+    monkeypatch.setattr("meta_train.run.export", full(f"can't write {path}: disk full"))
+    with pytest.raises(
+        OSError, match=f"outer step 4: can't write {path}: disk full; written: checkpoint .*checkpoints/4"
+    ):
+        run(TINY_FULL, out, resume=True, console=QUIET)
+
+
+def full(message):
+    def fail(*_):
+        raise OSError(message)
+
+    return fail
+
+
+def test_a_full_disk_at_the_start_leaves_a_folder_that_can_be_used(tmp_path, full_disk):
+    full_disk(True)
+    with pytest.raises(OSError, match=r"can't write .*run/settings\.json: File too large"):
+        run(TINY_FULL, tmp_path / "run", console=QUIET)
+    full_disk(False)
+    assert not list((tmp_path / "run").iterdir())
+
+
 def test_a_checkpoint_without_its_manifest_was_cut_off(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "manifests" / "4.json").unlink()
@@ -230,6 +306,38 @@ def test_when_nothing_works_the_run_says_why(tmp_path, monkeypatch):
     with pytest.raises(NothingWorksError, match=r"no task can be carried out; the first was .*MemoryError: out of"):
         run(TINY, tmp_path / "run", console=QUIET)
     assert [line["event"] for line in read_events(tmp_path / "run")] == ["set_aside"]
+
+
+def stubbed(grad, loss):
+    """In place of `worker.compute`: everyone finds the same."""
+
+    def compute(settings, programs, theta, theta_step, step, index, state):
+        tree = jax.tree.map(lambda leaf: np.full(leaf.shape, grad, np.float32), theta)
+        return learner.Contribution(index, step, theta_step, tree, loss, 0, 1, 0.01), ()
+
+    return compute
+
+
+NEW_TASKS = dataclasses.replace(TINY_FULL, family_pool=0, family_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "grad", "loss", "num_done"), [(20, np.nan, 0.0, 10), (20, 0.0, np.nan, 10), (2, np.nan, 0.0, 2)]
+)
+def test_a_run_without_a_finite_estimate_ends_with_an_error(tmp_path, monkeypatch, num_steps, grad, loss, num_done):
+    """New tasks at every step, so that none is set aside."""
+    monkeypatch.setattr("meta_train.worker.compute", stubbed(grad, loss))
+    message = f"no estimate .* finite in the last {num_done} outer steps: theta stayed as it was after outer step 0"
+    with pytest.raises(NothingWorksError, match=message):
+        run(dataclasses.replace(NEW_TASKS, num_steps=num_steps), tmp_path / "run", console=QUIET)
+    assert [line["num_rejected"] for line in read_metrics(tmp_path / "run")] == [2] * num_done
+
+
+def test_a_meta_gradient_of_zero_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr("meta_train.worker.compute", stubbed(0.0, 1.5))
+    run(dataclasses.replace(NEW_TASKS, num_steps=12), tmp_path / "run", console=QUIET)
+    (event,) = [line for line in read_events(tmp_path / "run") if line["event"] == "zero_gradient"]
+    assert event["step"] == 10 and "exactly zero for 10 outer steps" in event["reason"]
 
 
 def test_an_estimator_of_segments_needs_a_family_for_a_whole_episode():

@@ -1,7 +1,9 @@
 """Data sets: what the table says about each is true of its arrays, and what is missing says how to get it."""
 
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -51,10 +53,23 @@ def test_modular_addition_is_right():
     assert len({tuple(row) for row in rows}) == 31**2
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(MissingDataError, match=r"needs scikit-image: pip install 'velo\[images\]'"):
-        SOURCES["coffee"].load()
+@pytest.mark.parametrize(
+    ("module", "name", "advice"),
+    [
+        ("skimage", "coffee", r"needs scikit-image: pip install 'velo\[images\]'"),
+        ("sklearn", "iris", r"needs scikit-learn: pip install 'velo\[tasks\]'"),
+    ],
+)
+def test_a_missing_package_is_named(monkeypatch, module, name, advice):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDataError, match=advice):
+        SOURCES[name].load()
+
+
+def test_importing_the_tasks_imports_no_data_library():
+    """It would be most of what a command or a Ray worker does before its first step."""
+    check = "import sys, tasks.fixed; assert not {'sklearn', 'pandas', 'skimage'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_unknown_data_set():
@@ -108,3 +123,15 @@ def test_missing_download_names_the_extra_and_the_folder(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", _Library("tensorflow_datasets"))
     with pytest.raises(MissingDataError, match=f"'svhn_cropped' is not in {tmp_path}"):
         SOURCES["svhn"].load()
+
+
+def test_structured_graphs_are_of_their_kinds_with_as_many_edges_each():
+    graphs, kinds = (np.concatenate(parts) for parts in zip(*SOURCES["structured_graphs"].load(), strict=True))
+    np.testing.assert_array_equal(graphs, np.swapaxes(graphs, 1, 2))
+    assert set(graphs.sum((1, 2)).tolist()) == {46}  # 23 edges, from both ends
+    odd_closed_walks = np.trace(np.linalg.matrix_power(graphs, 11), axis1=1, axis2=2)
+    assert (odd_closed_walks[kinds == 1] == 0).all(), "a graph without odd cycles is bipartite"
+    assert (odd_closed_walks[kinds != 1] > 0).mean() > 0.99
+    two_largest = np.sort(graphs.sum(2), axis=1)[:, -2:].sum(1)
+    assert two_largest[kinds == 3].min() >= 12 + 2, "of twelve edges off the path each has a hub"
+    assert two_largest[kinds == 2].mean() < two_largest[kinds == 0].mean()

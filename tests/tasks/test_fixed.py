@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import meta_training
-from tasks import adam_grid, fixed
+from tasks import adam_grid, fixed, mixture
 from tasks.families.quadratic import Quadratic
 from tasks.family import num_params
 
@@ -31,6 +31,40 @@ def test_holdout_and_meta_valid_are_apart():
     assert all(500 <= fixed.TASKS[name].num_steps <= 2000 for name in holdout)
     datasets = [{fixed.TASKS[name].family.dataset for name in names} - {"none"} for names in (holdout, valid)]
     assert not datasets[0] & datasets[1]
+
+
+@pytest.mark.parametrize("reported", ["holdout_small", "stretch", "robustness"])
+def test_no_reported_suite_has_a_task_or_data_of_meta_valid(reported):
+    """Nor an architecture: families on generated data differ in their fields."""
+    valid = [fixed.TASKS[name].family for name in fixed.SUITES["meta_valid"]]
+    for name in fixed.SUITES[reported]:
+        family = fixed.TASKS[name].family
+        assert family not in valid
+        assert family.dataset == "none" or family.dataset not in {one.dataset for one in valid}, name
+
+
+def test_the_data_of_meta_valid_are_in_no_mixture():
+    datasets = {fixed.TASKS[name].family.dataset for name in fixed.SUITES["meta_valid"]} - {"none"}
+    assert not datasets & set(mixture_datasets())
+
+
+def mixture_datasets():
+    """Names of the data sets of all mixtures."""
+    for found in mixture.MIXTURES.values():
+        parts = [part for part, _ in found.parts] if isinstance(found, mixture.WeightedMixtures) else [found]
+        for part in parts:
+            yield from (*part.image_datasets, *part.text_datasets)
+
+
+def test_meta_valid_goes_on_from_the_eleven_tasks_of_before():
+    eleven = fixed.SUITES["meta_valid_11"]
+    assert len(eleven) == 11
+    assert fixed.SUITES["meta_valid"][:11] == eleven
+    added = [fixed.TASKS[name] for name in fixed.SUITES["meta_valid"][11:]]
+    assert max(task.num_steps for task in added) == 5000
+    assert {type(task.family).__name__ for task in added} == {
+        "ClickModel", "GraphClassifier", "MLPClassifier", "RNNLanguageModel",
+    }  # fmt: skip
 
 
 WIDTHS = ("channels", "embedding_size", "vocabulary_size", "width", "widths")

@@ -23,6 +23,7 @@ from velo.architectures.velo import (
     matrices,
     parameter_mlp,
     passes,
+    unit,
 )
 from velo.architectures.velo.architecture import MAX_LOG_STEP, Moments, VeLO
 from velo.learned_optimizer import Theta
@@ -37,11 +38,13 @@ class TensorState(NamedTuple):
     adam_second_moment: Any  # in the original coordinates
     factors: Any  # left and right, () for a tensor that is left alone
     vectors: Any
+    of_factors: Float[jax.Array, " statistics"]  # of the latest refresh
     alignment: Float[jax.Array, ""]
 
 
 class State(NamedTuple):
     step: Int[jax.Array, ""]
+    unit: Float[jax.Array, ""]
     tensors: list[TensorState]
     initial_size: Float[jax.Array, " tensors"]
     usual: guard.Usual
@@ -69,6 +72,7 @@ def bind(architecture: VeLO, theta: Theta, num_steps: int) -> optax.GradientTran
             jnp.zeros(leaf.shape),
             [jnp.zeros((view.count, side, side)) for side in sides],
             [jnp.tile(jnp.eye(side)[None], (view.count, 1, 1)) for side in sides],
+            jnp.zeros(3),
             jnp.zeros(()),
         )
 
@@ -76,6 +80,7 @@ def bind(architecture: VeLO, theta: Theta, num_steps: int) -> optax.GradientTran
         leaves = [jnp.asarray(leaf, jnp.float32) for leaf in jax.tree.leaves(params)]
         return State(
             step=jnp.zeros((), jnp.int32),
+            unit=jnp.zeros(()),
             tensors=[start(leaf, view) for leaf, view in zip(leaves, views(architecture, leaves), strict=True)],
             initial_size=jnp.stack([jnp.sqrt(jnp.mean(jnp.square(leaf))) for leaf in leaves]),
             usual=guard.init_usual(),
@@ -100,7 +105,10 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     decays = architecture.decays
 
     grads = [grad.astype(jnp.float32) for grad in treedef.flatten_up_to(grads)]
-    factor, usual = guard.shorten(state.usual, grads)
+    square = guard.squared_norm(grads)
+    own_unit = unit.measure(state.unit, square / sum(grad.size for grad in grads))
+    factor, usual = guard.shorten(state.usual, own_unit**2 * square)
+    factor = factor * own_unit
     tensors, columns, inner_products, rotated_sums, of_bases = [], [], [], [], []
     all_views = views(architecture, leaves)
     for leaf, grad, tensor, view in zip(leaves, grads, state.tensors, all_views, strict=True):
@@ -119,7 +127,7 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
         inner_products.append(jnp.sum(raw * (tensor.initial - weight)))
         columns.append(_features(tensor, rotate, estimate * rotated, weight))
         rotated_sums.append(jnp.sum(jnp.abs(rotate(tensor.gradient_sum))))
-        of_bases.append(_basis_statistics(view, tensor))
+        of_bases.append(jnp.stack([jnp.float32(view is not None), *tensor.of_factors, tensor.alignment]))
         tensors.append(tensor)
 
     means = [jnp.mean(x.reshape(-1, x.shape[-1]), axis=0) for x in columns]
@@ -145,12 +153,16 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     updates = []
     for index, (leaf, x, view) in enumerate(zip(leaves, columns, all_views, strict=True)):
         network = jax.tree.map(lambda layer, index=index: layer[index], networks)
-        scales = jax.lax.rsqrt(squares[index] + 1e-30).reshape(*[1] * leaf.ndim, -1)
+        scales = jax.lax.rsqrt(squares[index] + 1e-30)
+        if view is not None:
+            scales = scales.at[jnp.array(rules.OF_PARAMETERS)].set(0.0)
+        scales = scales.reshape(*[1] * leaf.ndim, -1)
         direction, magnitude = jnp.moveaxis(_apply_mlp(network, x * scales), -1, 0)
         magnitude = jnp.clip(magnitude, -passes.MAX_LOG_MAGNITUDE, passes.MAX_LOG_MAGNITUDE)
         epsilon = new_distance.estimate * passes.EPSILON
         limit = decays.max_direction * x[..., -1]
         nominal = jnp.clip(x[..., 3], -limit, limit) / (x[..., -1] + epsilon)
+        direction = jnp.where(x[..., -1] > 0, direction, 0.0)
         size = jnp.minimum(1.0, jnp.sqrt(squares[index][6]))
         log_step = jnp.clip(controls.log_step[index], -MAX_LOG_STEP, MAX_LOG_STEP)
         scale = rate * jnp.exp(log_step)
@@ -160,12 +172,13 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
             share = jnp.clip(controls.elementwise[index], 0.0, 1.0)
             adam = tensor.momenta[..., 0] / (jnp.sqrt(tensor.adam_second_moment) + epsilon)
             step = (1.0 - share) * _rotation(view, tensor.vectors, back=True)(step)
+            seen = tensor.adam_second_moment > 0
             norms = jnp.sqrt(jnp.sum(step**2) * jnp.sum(adam**2))
             cosine = jnp.where(norms > 0, jnp.sum(step * adam) / jnp.where(norms > 0, norms, 1.0), 0.0)
             tensors[index] = tensor._replace(alignment=cosine)
-            step = step + share * scale * rules.adam_correction(state.step, 0.9, 0.999) * adam
+            step = jnp.where(seen, step + share * scale * rules.adam_correction(state.step, 0.9, 0.999) * adam, 0.0)
         updates.append(-step.astype(leaf.dtype))
-    state = State(state.step + 1, tensors, state.initial_size, usual, new_distance, loss_history, lstm)
+    state = State(state.step + 1, own_unit, tensors, state.initial_size, usual, new_distance, loss_history, lstm)
     return treedef.unflatten(updates), state
 
 
@@ -174,6 +187,7 @@ def _turn(architecture, view, tensor: TensorState, grad, step) -> TensorState:
         return tensor
     decay = eigenbasis.FACTOR_DECAY
     factors, vectors = [], []
+    is_refreshed = step % architecture.refresh_every == 0
     products = ("kij,klj->kil", "kij,kil->kjl")
     for factor, q, equation, turned in zip(tensor.factors, tensor.vectors, products, view.turned, strict=True):
         g = view.split(grad)
@@ -185,8 +199,10 @@ def _turn(architecture, view, tensor: TensorState, grad, step) -> TensorState:
         first = first * jnp.where(extremes[0] < extremes[1], -1.0, 1.0)[:, None]
         new = jnp.where(step == 0, first, new)
         factors.append(factor)
-        vectors.append(jnp.where(turned & (step % architecture.refresh_every == 0), new, q))
-    return tensor._replace(factors=factors, vectors=vectors)
+        vectors.append(jnp.where(turned & is_refreshed, new, q))
+    of_factors = _factor_statistics(view, factors, tensor.vectors, step > 0)
+    of_factors = jnp.where(is_refreshed, of_factors, tensor.of_factors)
+    return tensor._replace(factors=factors, vectors=vectors, of_factors=of_factors)
 
 
 def _rotation(view, vectors, *, back: bool = False):
@@ -201,19 +217,17 @@ def _rotation(view, vectors, *, back: bool = False):
     return lambda x: jnp.einsum("kia,kij,kjb->kab", left, view.split(x), right).reshape(view.shape)
 
 
-def _basis_statistics(view, tensor: TensorState) -> Float[jax.Array, " statistics"]:
-    if view is None:
-        return jnp.zeros(5)
+def _factor_statistics(view, factors, vectors, is_turned) -> Float[jax.Array, " statistics"]:
     ranks, off = [], []
-    for factor, q, turned in zip(tensor.factors, tensor.vectors, view.turned, strict=True):
+    for factor, q, turned in zip(factors, vectors, view.turned, strict=True):
         inside = jnp.einsum("kia,kij,kjb->kab", q, factor, q)
         diagonal = jnp.diagonal(inside, axis1=-2, axis2=-1)
-        square = jnp.sum(diagonal**2, axis=-1)
-        rank = features.log_ratio(jnp.sum(diagonal, axis=-1) ** 2, square * diagonal.shape[-1])
+        squares = jnp.sum(inside**2, axis=(-1, -2))
+        rank = features.log_ratio(jnp.sum(diagonal, axis=-1) ** 2, squares * diagonal.shape[-1])
         ranks.append(jnp.mean(rank) if turned else jnp.zeros(()))
         if turned:
-            off.append(jnp.mean(1.0 - square / jnp.sum(inside**2, axis=(-1, -2))))
-    return jnp.stack([jnp.ones(()), *ranks, sum(off) / len(off), tensor.alignment])
+            off.append(jnp.mean(1.0 - jnp.sum(diagonal**2, axis=-1) / squares))
+    return jnp.stack([*ranks, jnp.where(is_turned, sum(off) / len(off), 0.0)])
 
 
 def _accumulate(decays, tensor: TensorState, weighted, rotated, rate) -> TensorState:
@@ -230,7 +244,7 @@ def _accumulate(decays, tensor: TensorState, weighted, rotated, rate) -> TensorS
 def _features(tensor: TensorState, rotate, weighted, weight) -> Float[jax.Array, "*shape features"]:
     root = jnp.sqrt(tensor.second_moment)
     inverse = jnp.where(tensor.second_moment > passes.TINY_MOMENT, 1.0 / root, 0.0)
-    single = jnp.stack([weighted, rotate(weight), rotate(weight - tensor.initial)], axis=-1)
+    single = jnp.stack([weighted, weight, weight - tensor.initial], axis=-1)
     momenta = jnp.stack([rotate(tensor.momenta[..., index]) for index in range(tensor.momenta.shape[-1])], axis=-1)
     scaled = momenta * inverse[..., None]
     return jnp.concatenate([single, momenta, scaled, jnp.stack([weighted * inverse, inverse, root], axis=-1)], axis=-1)

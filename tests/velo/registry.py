@@ -33,6 +33,13 @@ def theta_of(architecture: velo.LearnedOptimizer):
     return jax.tree.map(lambda leaf: leaf + jnp.asarray(0.1 * random.standard_normal(leaf.shape), leaf.dtype), theta)
 
 
+def double_precision():
+    """A context in which `jax_enable_x64` is set."""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    return jax.experimental.enable_x64()  # older versions of JAX
+
+
 def random_tree(shapes: dict, seed: int, dtype=jnp.float32) -> dict:
     random = np.random.default_rng(seed)
     return {name: jnp.asarray(random.standard_normal(shape), dtype) for name, shape in shapes.items()}

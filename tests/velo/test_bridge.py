@@ -1,6 +1,10 @@
 """The bridge to learned_optimization, in both directions, against small classes written to its protocol."""
 
+import abc
 import collections
+import dataclasses
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +13,8 @@ import optax
 import pytest
 
 import velo
+from meta_train.estimators import FullES
+from meta_train.task_problem import Episodes, TaskProblem
 from tasks.bridge import BridgedFamily
 from tasks.inner_loop import start, train
 from tests.velo.registry import ARCHITECTURES, theta_of
@@ -62,6 +68,19 @@ class Family:
         task = Task()
         task.loss = lambda params, key, data: Task.loss(task, {"w": params["w"] - sampled}, key, data)
         return task
+
+
+class Classes(Task):
+    """As its parametric image tasks normalise: losses of 0 to log 20 become about -3 to 10."""
+
+    def normalizer(self, loss):
+        highest = np.log(20.0)
+        return (jnp.clip(jnp.nan_to_num(loss, nan=highest, posinf=highest), 0, highest) - np.log(2)) * 10 / np.log(10)
+
+
+class ClassesFamily(Family):
+    def task_fn(self, sampled):
+        return Classes()
 
 
 class SGD:
@@ -138,8 +157,84 @@ def test_its_optimizer_as_a_transformation():
     state = tx.init(params)
     updates, state = jax.jit(tx.update)(params, state, params, value=1.0, other=2)
     np.testing.assert_allclose(updates["w"], -0.1 * params["w"], rtol=1e-5)
+    assert (int(state.count), int(state.num_nonfinite)) == (1, 0)
     with pytest.raises(ValueError, match="params"):
         tx.update(params, state)
+
+
+class Noisy(SGD):
+    """Needs a key in both methods, as its HyperV2 does."""
+
+    def init(self, params, model_state=None, num_steps=None, key=None):
+        assert key is not None
+        return super().init(params, model_state, num_steps)
+
+    def update(self, opt_state, grad, loss=None, model_state=None, key=None):
+        return super().update(opt_state, {"w": jax.random.normal(key, (3,))}, loss)
+
+
+def test_an_optimizer_that_needs_a_key_gets_another_at_every_step():
+    tx = bridge.from_learned_optimization(Noisy(), num_steps=5)
+    params = {"w": jnp.zeros(3)}
+    state = tx.init(params)
+    first, state = tx.update(params, state, params, value=1.0)
+    second, _ = tx.update(params, state, params, value=1.0)
+    given, _ = tx.update(params, state, params, value=1.0, key=jax.random.key(7))
+    np.testing.assert_allclose(given["w"], -0.1 * jax.random.normal(jax.random.key(7), (3,)), rtol=1e-6)
+    assert len({float(updates["w"][0]) for updates in (first, second, given)}) == 3
+
+
+def test_an_update_that_is_not_finite_is_reported_once_and_counted(caplog):
+    tx = bridge.from_learned_optimization(SGD(), num_steps=5)
+    params = {"w": jnp.zeros(3)}
+    grads = jnp.array([[0.0, 0.0, 1.0], [0.0, jnp.nan, 1.0], [jnp.inf, 0.0, 1.0]])
+
+    def run(grads):
+        def step(state, grad):
+            return tx.update({"w": grad}, state, params)[1], ()
+
+        return jax.lax.scan(step, tx.init(params), grads)[0]
+
+    state = jax.jit(run)(grads)
+    jax.effects_barrier()
+    assert (int(state.count), int(state.num_nonfinite)) == (3, 2)
+    assert caplog.messages == ["SGD: update 2 of the run is not finite"]
+    caplog.clear()
+    states = jax.jit(jax.vmap(run))(jnp.stack([grads[::-1], jnp.zeros((3, 3))]))
+    jax.effects_barrier()
+    assert states.num_nonfinite.tolist() == [2, 0]
+    assert caplog.messages == ["SGD: update 1 of the run is not finite"]
+
+
+class ItsOptimizer(abc.ABC):  # noqa: B024, as in its package
+    """Stands in for its abstract class, by which its wrappers check what they are given."""
+
+
+@pytest.fixture
+def its_package(monkeypatch):
+    for module, name in (("optimizers", "Optimizer"), ("learned_optimizers", "LearnedOptimizer")):
+        fake = types.ModuleType("base")
+        setattr(fake, name, ItsOptimizer)
+        monkeypatch.setitem(sys.modules, f"learned_optimization.{module}.base", fake)
+
+
+def test_ours_are_instances_of_its_classes_where_it_is_imported(ours, its_package):
+    architecture, theta = ours
+    assert isinstance(bridge.BridgedOptimizer(architecture, theta), ItsOptimizer)
+    assert isinstance(bridge.BridgedLearnedOptimizer(architecture), ItsOptimizer)
+
+
+def test_our_state_is_a_dataclass_whose_parameters_can_be_replaced(ours):
+    """What its optax adapter and its grafting rely on: no parameters between two steps, and `replace`."""
+    optimizer = bridge.BridgedOptimizer(*ours)
+    params = {"w": jnp.ones(3)}
+    state = optimizer.set_params(optimizer.init(params, num_steps=5), ())
+    assert dataclasses.is_dataclass(state)
+    assert jax.tree.leaves(state.params) == []
+    moved = optimizer.update(optimizer.set_params(state, params), params, loss=1.0)
+    expected = optimizer.update(optimizer.init(params, num_steps=5), params, loss=1.0)
+    np.testing.assert_array_equal(moved.params["w"], expected.params["w"])
+    assert moved.replace(params=params).params is params
 
 
 @pytest.mark.parametrize("source", [Task(), StatefulTask(), Family()], ids=lambda source: type(source).__name__)
@@ -156,11 +251,48 @@ def test_its_tasks_train_in_our_loop(source):
     assert losses[-1] < 0.2 * losses[0]
 
 
-def test_its_normalizer_is_bounded():
-    family = BridgedFamily(Task())
+def test_its_normalizer_is_its_own_and_never_less_for_a_worse_loss():
+    family = BridgedFamily(Task(), reference=10.0)
     assert family.normalize(jnp.float32(1.0)) == 0.0
-    assert family.normalize(jnp.float32(np.nan)) == family.normalize(jnp.float32(1e9)) == 1.5
-    assert family.reference_loss == 1.0
+    assert family.normalize(jnp.float32(1e6)) == np.log(np.float32(1e6))
+    assert family.normalize(jnp.float32(np.nan)) == family.normalize(jnp.float32(1e9)) == np.log(np.float32(1e7))
+    assert family.reference_loss == 10.0
+
+
+def test_a_task_without_a_normalizer_gets_ours():
+    source = SGDTask()
+    assert BridgedFamily(source, reference=2.0).normalize(jnp.float32(2.0)) == 0.0
+    assert BridgedFamily(source).normalize(jnp.float32(np.nan)) == 1.5
+
+
+class SGDTask:
+    datasets = None
+
+    def init(self, key):
+        return jnp.zeros(3)
+
+    def loss(self, params, key, data):
+        return jnp.sum(params)
+
+
+@pytest.mark.parametrize("source", [Classes(), ClassesFamily()], ids=["task", "family"])
+def test_losses_on_its_scale_give_a_meta_gradient(source):
+    """Normalised to 3 and more at first, where our clip at 1.5 once made all losses equal."""
+    problem = TaskProblem(BridgedFamily(source), LearnedRate(), Episodes(2, 2, 2))
+    estimate, _ = jax.jit(FullES(num_pairs=2).estimate, static_argnums=0)(
+        problem, {"rate": jnp.float32(0.01)}, (), problem.data(), jax.random.key(0)
+    )
+    assert estimate.loss > 1.5
+    assert estimate.grad["rate"] != 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedRate(velo.LearnedOptimizer):
+    def init(self, key):
+        return {"rate": jnp.float32(0.01)}
+
+    def bind(self, theta, num_steps):
+        return optax.with_extra_args_support(optax.sgd(theta["rate"]))
 
 
 def test_what_is_no_task_is_named():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import velo
+from tests.mutation import WATCH, mutations
 from tests.velo import recordings
 from velo.weights import tensor_file, weights_file
 
@@ -82,6 +83,15 @@ def test_flipped_bytes_of_others_are_refused_or_only_change_values(kind, samples
         flipped = bytearray(data)
         flipped[position] = int(random.integers(256))
         load(tmp_path, bytes(flipped))
+
+
+@pytest.mark.parametrize("number", [100, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_mutated(number, samples, tmp_path):
+    """Of all kinds, parts of one in another among them."""
+    with WATCH.all_of_them():
+        for data in mutations(list(samples.values()), number):
+            with WATCH.bounded(data):
+                load(tmp_path, data)
 
 
 def header_only(header):

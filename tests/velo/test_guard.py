@@ -8,13 +8,13 @@ import pytest
 from velo.architectures.velo import guard
 from velo.architectures.velo.architecture import VeLO
 
-UNIT = [jnp.full((4, 4), 0.2), jnp.full(9, 0.2)]  # of norm one
+SQUARE = guard.squared_norm([jnp.full((4, 4), 0.2), jnp.full(9, 0.2)])  # of norm one
 
 
 def factors(lengths):
     usual, found = guard.init_usual(), []
     for length in lengths:
-        factor, usual = jax.jit(guard.shorten)(usual, [length * leaf for leaf in UNIT])
+        factor, usual = jax.jit(guard.shorten)(usual, length**2 * SQUARE)
         found.append(float(factor))
     return found
 
@@ -39,7 +39,7 @@ def test_a_hundred_times_the_length_is_usual_after_some_steps():
 @pytest.mark.parametrize("length", [0.0, jnp.nan, 1e25])
 def test_what_has_no_length_changes_nothing(length):
     usual = guard.Usual(jnp.asarray(1.0), jnp.asarray(1.0))
-    factor, after = guard.shorten(usual, [length * leaf for leaf in UNIT])
+    factor, after = guard.shorten(usual, length**2 * SQUARE)
     assert float(factor) == 1.0
     assert after == usual
 

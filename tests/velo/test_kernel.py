@@ -78,8 +78,10 @@ def both(arguments, nominal=0.7):
     """(averages, sums, steps)."""
     averages, tree, networks, scales, estimate, rate = arguments
     layout = Layout(tuple(leaf.shape for leaf in tree.params))
-    averages, sums = passes.accumulate(layout, ELEMENTWISE, averages, tree, estimate, rate)
-    return averages, sums, passes.steps(layout, ELEMENTWISE, averages, tree, networks, scales, estimate, nominal)
+    use = kernel.in_use()
+    averages, sums = passes.accumulate(layout, ELEMENTWISE, averages, tree, estimate, rate, use_kernel=use)
+    steps = passes.steps(layout, ELEMENTWISE, averages, tree, networks, scales, estimate, nominal, use_kernel=use)
+    return averages, sums, steps
 
 
 @pytest.fixture(autouse=True)

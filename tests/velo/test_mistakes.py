@@ -141,8 +141,9 @@ def test_missing_extra(monkeypatch):
 )
 def test_a_loss_that_is_no_scalar(tx, value, message):
     """It used to broadcast into the state."""
-    with pytest.raises(ValueError, match=message):
-        tx.update(PARAMS, tx.init(PARAMS), PARAMS, value=value)
+    for longer in (tx, velo.optimizer(10, WEIGHTS, horizon=2)):
+        with pytest.raises(ValueError, match=message):
+            longer.update(PARAMS, longer.init(PARAMS), PARAMS, value=value)
     with pytest.raises(ValueError, match=message):
         check_loss(value)
 
@@ -163,8 +164,8 @@ def test_a_distance_has_to_be_positive_and_velos():
 
 
 def test_traced_counts_say_what_is_static():
+    injected = optax.inject_hyperparams(velo.optimizer, static_args=("weights",))(num_steps=10, weights=WEIGHTS)
     with pytest.raises(ValueError, match=r"num_steps.*static_args=\('num_steps',\)"):
-        injected = optax.inject_hyperparams(velo.optimizer, static_args=("weights",))(num_steps=10, weights=WEIGHTS)
         jax.jit(injected.init)(PARAMS)
 
 

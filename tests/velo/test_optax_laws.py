@@ -14,7 +14,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import velo
-from tests.velo.registry import ARCHITECTURES, NUM_STEPS, random_tree, theta_of
+from tests.velo.registry import ARCHITECTURES, NUM_STEPS, double_precision, random_tree, theta_of
 from velo import sharding
 
 SHAPES = {"bias": (5,), "kernel": (4, 5), "gain": ()}
@@ -45,7 +45,7 @@ def scanned(tx, params, grads, value):
 def test_the_state_keeps_its_dtypes_in_double_precision(name):
     """Whether a parameter is a double or not; the loss is one."""
     tx = optimizer(name)
-    with jax.enable_x64(True):
+    with double_precision():
         dtypes = {"bias": jnp.float64, "kernel": jnp.float32, "gain": jnp.bfloat16}
         params = {key: random_tree({key: SHAPES[key]}, 0, dtype)[key] for key, dtype in dtypes.items()}
         state = tx.init(params)
@@ -60,7 +60,7 @@ def test_the_state_keeps_its_dtypes_in_double_precision(name):
 
 @each
 def test_theta_is_float32_in_double_precision(name):
-    with jax.enable_x64(True):
+    with double_precision():
         theta = ARCHITECTURES[name].init(jax.random.key(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(theta)} == {jnp.dtype(jnp.float32)}
 
@@ -92,6 +92,7 @@ def test_a_mesh_with_explicit_axes(name, monkeypatch):
     state = tx.init(params)
     before = jax.tree.map(lambda leaf: leaf.sharding, state)
     with jax.set_mesh(mesh):
+        tx = velo.optimizer(NUM_STEPS, (ARCHITECTURES[name], theta_of(ARCHITECTURES[name])))
         assert jax.tree.map(lambda leaf: leaf.sharding, jax.jit(tx.init)(params)) == before
         got, state = jax.jit(tx.update)(grads, state, params, value=jnp.float32(2.0))
     assert jax.tree.map(lambda leaf: leaf.sharding.spec, got) == specs

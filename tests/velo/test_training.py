@@ -1,5 +1,6 @@
 """`velo.fit`: what it computes, and that a run in pieces is the same run."""
 
+import inspect
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 import velo
 from tests.velo.probe import Probe
-from tests.velo.registry import ARCHITECTURES, theta_of
+from tests.velo.registry import ARCHITECTURES, double_precision, theta_of
 from velo.training import TrainState, trainer
 from velo.training.batches import Batches
 
@@ -321,7 +322,7 @@ def test_a_run_is_resumed_with_more_steps(tmp_path):
 @pytest.mark.parametrize("name", ["VeLO", "HyperV2"])
 def test_double_precision_resumes(name, tmp_path):
     weights = (ARCHITECTURES[name], theta_of(ARCHITECTURES[name]))
-    with jax.enable_x64(True):
+    with double_precision():
         options = {
             "weights": weights,
             "tx": None,
@@ -345,11 +346,20 @@ def test_double_precision_resumes(name, tmp_path):
         ({"stop_when": 10}, "stop_when has to be a function"),
         ({"resume": "runs"}, "resume has to be True, False or an earlier result"),
         ({"progress": 1}, "progress has to be True or False, got 1"),
+        ({"checkpoints": 3}, "checkpoints has to be the path of a folder, got 3"),
+        ({"devices": "cpu"}, "devices has to be a list of devices"),
+        ({"compute_dtype": "half-ish"}, "compute_dtype has to be a floating dtype"),
+        ({"compute_dtype": jnp.int32}, "compute_dtype has to be a floating dtype"),
     ],
 )
 def test_arguments_of_the_wrong_kind(options, message):
-    names = ("loss_fn", "tx", "has_aux", "key", "evaluate", "callbacks", "stop_when", "resume", "progress")
-    usual = {"loss_fn": loss_fn, "tx": ADAM, "has_aux": False, "callbacks": (), "resume": False}
-    given = usual | {("loss_fn" if name == "loss" else name): value for name, value in options.items()}
+    """The tests check annotations before, so that what users without these meet is called by itself."""
+    given = {"loss_fn": loss_fn, "tx": ADAM, "has_aux": False, "callbacks": (), "resume": False}
+    given |= {("loss_fn" if name == "loss" else name): value for name, value in options.items()}
+
+    def check():
+        for part in (trainer._check_functions, trainer._check_values):
+            part(*(given.get(name) for name in inspect.signature(part).parameters))
+
     with pytest.raises(ValueError, match=message):
-        trainer._check_arguments(*(given.get(name) for name in names))
+        check()

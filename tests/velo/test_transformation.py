@@ -11,6 +11,7 @@ import pytest
 
 import velo
 from tests.velo.probe import Probe
+from tests.velo.registry import double_precision
 from velo import transformation
 
 ARCHITECTURE = velo.VeLO(lstm_size=4, num_mixtures=2)
@@ -150,6 +151,18 @@ def test_beyond_the_horizon_gradients_and_losses_are_averaged(weights):
         averaged = jax.tree.map(lambda g: 3.0 * g, GRADS)
         expected, state_alone = alone.update(averaged, state_alone, PARAMS, value=2.0 + repeat)
         assert_close(updates, expected)
+
+
+def test_averages_keep_their_dtypes_in_double_precision(weights):
+    with double_precision():
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), PARAMS)
+        tx = velo.optimizer(10, weights, horizon=4)
+        state = tx.init(params)
+        step = jax.jit(lambda state: tx.update(params, state, params, value=jnp.float64(1.0)))
+        for _ in range(4):
+            updates, state = step(state)
+        assert step._cache_size() == 1
+        assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(jnp.float64)}
 
 
 def test_velo_stands_still_after_the_run(velo_weights):

@@ -111,6 +111,33 @@ def test_the_scale_of_the_loss_changes_nothing(architecture, tolerance):
     np.testing.assert_allclose(scaled_final["w"], final["w"], atol=tolerance)
 
 
+@pytest.mark.parametrize("architecture", [SMALL, ELEMENTWISE], ids=["kronecker", "elementwise"])
+@pytest.mark.parametrize("scale", [1e-12, 1e-8, 1e-5, 1e5, 1e12])
+def test_a_loss_may_have_any_scale(architecture, scale):
+    """It falls by the same share. Steps differ a little where the noise floor beside Adam's root is reached."""
+    tx = architecture.bind(architecture.init(jax.random.key(0)), 40)
+    shares = [train(tx, lambda params, s=s: loss_fn(params, s), 40)[1] for s in (1.0, scale)]
+    first, second = (losses[-1] / losses[0] for losses in shares)
+    assert first < 0.8
+    np.testing.assert_allclose(second, first, rtol=0.02)
+
+
+@pytest.mark.parametrize("architecture", [SMALL, ELEMENTWISE], ids=["kronecker", "elementwise"])
+def test_what_never_had_a_gradient_stays_where_it_is(architecture):
+    """Rows of an embedding that no batch has named, and a bias that is not used; with any theta, to the bit."""
+    tx = architecture.bind(trained_theta(architecture), 20)
+    params = {"embedding": jax.random.normal(jax.random.key(2), (12, 5)), "bias": jnp.ones(7)}
+    state, update = tx.init(params), jax.jit(tx.update)
+    start = params
+    for step in range(12):
+        gradient = jax.random.normal(jax.random.key(step), (12, 5)) * (jnp.arange(12) % 3 == 0)[:, None]
+        updates, state = update({"embedding": gradient, "bias": jnp.zeros(7)}, state, params, value=jnp.float32(1.0))
+        params = optax.apply_updates(params, updates)
+    moved = jnp.any(params["embedding"] != start["embedding"], axis=1)
+    assert moved.tolist() == [row % 3 == 0 for row in range(12)]
+    np.testing.assert_array_equal(params["bias"], start["bias"])
+
+
 def test_broken_gradients_and_losses_leave_no_trace_in_the_state():
     tx = SMALL.bind(trained_theta(), NUM_STEPS)
     state = tx.init(params())

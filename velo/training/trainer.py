@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from velo.arguments import check_bool, check_callable, check_count, is_key
+from velo.arguments import check_bool, check_callable, check_count, check_floating_dtype, is_key
 from velo.training.batches import Batches
 from velo.training.checkpoints import Checkpoints
 from velo.training.display import Display, interruptible, shown
@@ -91,7 +91,8 @@ def fit(
         NonFiniteLossError: the loss was NaN or infinite ten times in a row.
     """
     length = check_count("num_steps", num_steps)
-    _check_arguments(loss_fn, tx, has_aux, key, evaluate, callbacks, stop_when, resume, progress)
+    _check_functions(loss_fn, evaluate, callbacks, stop_when)
+    _check_values(tx, has_aux, key, checkpoints, resume, devices, compute_dtype, progress)
     size = None if batch_size is None else check_count("batch_size", batch_size)
     loss = Loss(loss_fn, has_aux, model_state is not None, key is not None, compute_dtype)
     if tx is None:
@@ -129,14 +130,9 @@ def _interval(name: str, value: int | None, length: int) -> int:
     return max(1, length // 10) if value is None else check_count(name, value)
 
 
-def _check_arguments(loss_fn, tx, has_aux, key, evaluate, callbacks, stop_when, resume, progress) -> None:
-    """Raises a ValueError that names the first argument of the wrong kind."""
+def _check_functions(loss_fn, evaluate, callbacks, stop_when) -> None:
+    """Raises a ValueError that names the first argument that is no function."""
     check_callable("loss_fn", loss_fn, "loss_fn(params, batch)")
-    check_bool("has_aux", has_aux)
-    if tx is not None and not (hasattr(tx, "init") and hasattr(tx, "update")):
-        raise ValueError(f"tx has to be an optax transformation, got {type(tx).__name__}")
-    if key is not None and not is_key(key):
-        raise ValueError(f"key has to be one PRNG key, such as jax.random.key(0), got {key!r}")
     if evaluate is not None:
         check_callable("evaluate", evaluate, "evaluate(params)")
     if callable(callbacks) or not isinstance(callbacks, Iterable):
@@ -145,6 +141,21 @@ def _check_arguments(loss_fn, tx, has_aux, key, evaluate, callbacks, stop_when, 
         check_callable("each of callbacks", callback, "callback(step)")
     if stop_when is not None:
         check_callable("stop_when", stop_when, "stop_when(step)")
+
+
+def _check_values(tx, has_aux, key, checkpoints, resume, devices, compute_dtype, progress) -> None:
+    """Raises a ValueError that names the first argument of the wrong kind."""
+    if tx is not None and not (hasattr(tx, "init") and hasattr(tx, "update")):
+        raise ValueError(f"tx has to be an optax transformation, got {type(tx).__name__}")
+    check_bool("has_aux", has_aux)
+    if key is not None and not is_key(key):
+        raise ValueError(f"key has to be one PRNG key, such as jax.random.key(0), got {key!r}")
+    if checkpoints is not None and not isinstance(checkpoints, str | PathLike):
+        raise ValueError(f"checkpoints has to be the path of a folder, got {checkpoints!r}")
+    if devices is not None and not all(isinstance(device, jax.Device) for device in devices):
+        raise ValueError(f"devices has to be a list of devices, such as jax.devices(), got {devices!r}")
+    if compute_dtype is not None:
+        check_floating_dtype("compute_dtype", compute_dtype)
     if not isinstance(resume, bool | Fitted):
         raise ValueError(f"resume has to be True, False or an earlier result of velo.fit, got {resume!r}")
     if progress is not None:

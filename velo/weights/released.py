@@ -11,11 +11,8 @@ from velo.weights.layouts import Plan
 from velo.weights.tensor_file import WeightsError
 
 Arrays = Mapping[str, np.ndarray]
-TIED_AXES = (
-    "of a tensor whose two longest axes are equally long, PyLO takes these the other way round than google's code and "
-    "this package: the same weights then take other steps, except for a linear layer's square weight under velo.torch"
-)
-"""About the files of PyLO."""
+
+PYLO_VELO = "PyLO's VeLO"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +107,7 @@ def _is_celo(arrays: Arrays) -> bool:
 
 FORMATS = (
     Format(
-        "PyLO's VeLO",
+        PYLO_VELO,
         "HyperV2",
         _contains("mix_layer1.weight"),
         layouts.pylo_velo_sizes,

@@ -1,17 +1,15 @@
-"""The safetensors layout: named arrays behind a JSON header, read strictly and written atomically.
+"""The safetensors layout: named arrays behind a JSON header, read strictly.
 
 Layout (https://huggingface.co/docs/safetensors): eight bytes with the length of the header (little endian), the header
 (JSON: name -> dtype, shape, data_offsets; `__metadata__` -> text by name), then the arrays' bytes without gaps.
 No code is stored, so none can run.
 """
 
-import contextlib
 import hashlib
 import json
 import math
 import os
 import pathlib
-import secrets
 from collections.abc import Mapping
 
 import jax.numpy as jnp
@@ -132,21 +130,6 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
         total.update(json.dumps([name, NAMES.get(array.dtype, str(array.dtype)), list(array.shape)]).encode())
         total.update(array.tobytes())
     return total.hexdigest()
-
-
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Writes beside the file, then renames: at every moment the path holds all of the old bytes or all of the new."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
 
 
 def _parse_header(text: bytes) -> dict:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from velo.atomic_file import write_atomically
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.weights import configuration, msgpack_file, released, tensor_file
 from velo.weights.tensor_file import WeightsError
@@ -31,6 +32,13 @@ FORMAT_VERSION = 2
 """1: before VeLO had a basis; its VeLO is elementwise."""
 DESCRIPTION = "velo"  # our entry in the metadata: JSON with the fields of WeightsInfo
 CHECKSUM = "velo_sha256"  # of that entry's text
+RELEASED = "released file of "
+PYLO_AXES = (
+    "where the two largest sizes of a tensor are equal, PyLO's VeLO takes these axes the other way round than google's "
+    "VeLO and this package: with the same weights its steps on square matrices and on kernels of as many input as "
+    "output channels differ from those here. They agree if a matrix is transposed and a kernel (O, I, H, W) is turned "
+    "to (H, W, O, I)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +86,7 @@ def save_weights(
 
     Raises:
         WeightsError: the optimizer can't be saved (`check_saveable`), theta does not fit it, or the record is no JSON.
+        OSError: the file can't be written; what stood there before is untouched.
     """
     check_saveable(optimizer)
     arrays = {path: np.asarray(leaf) for path, leaf in _leaves(theta).items()}
@@ -96,7 +105,7 @@ def save_weights(
     except (TypeError, ValueError) as error:
         raise WeightsError(f"the record has to be JSON: {error}") from None
     metadata = {DESCRIPTION: text, CHECKSUM: configuration.sha256(text)}
-    tensor_file.write_atomically(path, tensor_file.encode(arrays, metadata))
+    write_atomically(path, tensor_file.encode(arrays, metadata))
     return _info(description, arrays)
 
 
@@ -128,7 +137,7 @@ def load_weights(
     Architecture and sizes are inferred from the arrays of released files. What arrays can't tell is an option, above
     all HyperV2's `legacy_lstm_state` and `legacy_loss_features`: both are True for Google's checkpoints that have no
     configuration beside them, and False for Celo's copy of VeLO. PyLO's small_fc_lopt comes without its decays
-    (`momentum_decays` and so on) and multipliers. A warning tells where PyLO's steps differ with the same weights.
+    (`momentum_decays` and so on) and multipliers. PyLO's VeLO is loaded with a warning of where its steps differ.
 
     Args:
         path: a file of `save_weights`, or a released one: flax msgpack of a theta, of params, gen_id and step, or of
@@ -155,6 +164,8 @@ def load_weights(
         _check_arrays(arrays, leaves, what=info.architecture)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
+    if info.package_version == RELEASED + released.PYLO_VELO:
+        warnings.warn(f"{path}: {PYLO_AXES}", stacklevel=2)
     structure = jax.tree.structure(specification)
     with jax.ensure_compile_time_eval():  # constants, also where a program is being traced
         return optimizer, structure.unflatten([jnp.asarray(arrays[name]) for name in leaves])
@@ -187,15 +198,13 @@ def _read(
         found = released.recognise(arrays)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    if found.kind.startswith("PyLO"):
-        warnings.warn(f"{path}: {released.TIED_AXES}", stacklevel=3)
     description = {
         "architecture": found.architecture,
         "configuration": found.configuration,
         "record": record,
         "licence": "not stated",
         "digest": tensor_file.digest(found.arrays),
-        "package_version": f"released file of {found.kind}",
+        "package_version": RELEASED + found.kind,
         "format_version": 0,
     }
     return _info(description, found.arrays), found.arrays

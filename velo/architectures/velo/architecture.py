@@ -21,12 +21,26 @@ import optax
 from velo.architectures import single_precision
 from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures.pages import Layout
-from velo.architectures.velo import distance, eigenbasis, features, guard, hypernetwork, matrices, parameter_mlp, passes
+from velo.architectures.velo import (
+    distance,
+    eigenbasis,
+    features,
+    guard,
+    hypernetwork,
+    kernel,
+    matrices,
+    parameter_mlp,
+    passes,
+    unit,
+)
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
 TINY = 1e-30
 NUM_UP_TO_MOMENTA = 6  # of the features: gradient, weight, moved, three momenta
+OF_PARAMETERS = (1, 2)
+"""Features in the original coordinates, weight and moved: the MLP doesn't read them where a tensor has a basis, which
+saves turning the parameters."""
 MAX_LOG_STEP = 5.0
 INPUTS = (
     (features.NUM_FRACTIONS, 0.0, 1.0),
@@ -66,13 +80,12 @@ KRONECKER = passes.Decays(second_moment=0.98, gradient_sum=0.98**0.5)
 
 
 class State(NamedTuple):
-    """Everything that VeLO carries from step to step. Pages hold one number a parameter, in the coordinates of the
-    basis.
-    """
+    """Everything that VeLO carries from step to step. Pages hold one number a parameter."""
 
     step: Int[jax.Array, ""]
-    averages: passes.Averages
-    initial_params: Float[jax.Array, "pages width"]
+    unit: Float[jax.Array, ""]  # of the gradients; zero before the first that isn't
+    averages: passes.Averages  # in the coordinates of the basis
+    initial_params: Float[jax.Array, "pages width"]  # in their own
     initial_size: Float[jax.Array, " tensors"]  # root mean square
     usual: guard.Usual
     distance: distance.Distance
@@ -110,7 +123,7 @@ class VeLO(LearnedOptimizer):
     basis: str = "kronecker"
     """Coordinates of the state, the features and the MLP: `kronecker`, the eigenbases of each matrix's Kronecker
     factors (`velo.architectures.velo.eigenbasis`), or `elementwise`, the parameters' own, for less memory and time."""
-    max_side: int = 256
+    max_side: int = 128
     """Longest side of a matrix that is turned whole (`velo.architectures.velo.matrices`)."""
     refresh_every: int = 10
     """Steps between two refreshes of the bases."""
@@ -177,14 +190,18 @@ class VeLO(LearnedOptimizer):
         def init(params):
             return self._init_state(theta, params, matrix_axes)
 
+        use_kernel = kernel.in_use()
+
         def update(updates, state, params, loss):
-            return self.update_with_controls(theta, num_steps, updates, state, params, loss, matrix_axes, max_distance)[
-                :2
-            ]
+            return self.update_with_controls(
+                theta, num_steps, updates, state, params, loss, matrix_axes, max_distance, use_kernel=use_kernel
+            )[:2]
 
         return single_precision.transformation(init, update)
 
-    def update_with_controls(self, theta, num_steps, grads, state, params, loss, matrix_axes=None, max_distance=None):
+    def update_with_controls(
+        self, theta, num_steps, grads, state, params, loss, matrix_axes=None, max_distance=None, *, use_kernel=False
+    ):
         """(updates, state, the hypernetwork's outputs); `velo.diagnostics` reads the last.
 
         Passes over the parameters twice: first the averages and their statistics, then, with what the LSTM makes of
@@ -197,27 +214,32 @@ class VeLO(LearnedOptimizer):
         estimate = state.distance.estimate
         rate = self.nominal_rate(state.step, estimate, fraction)
         tree = passes.Tree(_float32(treedef.flatten_up_to(grads)), _float32(leaves), state.initial_params)
-        factor, usual = guard.shorten(state.usual, tree.grads)
+        square = guard.squared_norm(tree.grads)
+        own_unit = unit.measure(state.unit, square / max(1, int(layout.sizes.sum())))
+        lift = jnp.where(own_unit > 0, own_unit, 1.0)
+        factor, usual = guard.shorten(state.usual, lift**2 * square)
+        factor = factor * lift
         weight = factor * estimate  # of the gradient, wherever it is read
         if self.has_basis:
             weight = jnp.where(state.step > 0, weight, 0.0)
         averages, basis = state.averages, state.basis
         plan = self._plan(params, matrix_axes)
-        original_sums = original_means = jnp.zeros(len(leaves))
         if plan.groups:
-            tree, averages, basis, original_sums, original_means = self._enter(
-                layout, plan, state, tree, factor, weight, rate
-            )
-        averages, sums = passes.accumulate(layout, self.decays, averages, tree, weight, rate)
-        absolute = jnp.where(plan.turned, original_sums, sums[:, -2])
+            decay = self.decays.gradient_sum
+            basis, original_sums, products = eigenbasis.accumulate(layout, basis, tree, weight, rate, decay)
+            tree, averages, basis = self._enter(layout, plan, state, tree, basis, factor)
+        averages, sums = passes.accumulate(layout, self.decays, averages, tree, weight, rate, use_kernel=use_kernel)
+        absolute, inner_products = sums[:, -2], sums[:, -1]
+        if plan.groups:
+            absolute = jnp.where(plan.turned, original_sums, absolute)
+            inner_products = products
         new_distance = distance.update_distance(
-            state.distance, rate, self.decays.gradient_sum, inner_products=factor * sums[:, -1], sums=absolute
+            state.distance, rate, self.decays.gradient_sum, inner_products=factor * inner_products, sums=absolute
         )
         if max_distance is not None:
             limit = jnp.asarray(max_distance, jnp.float32)
             new_distance = new_distance._replace(estimate=jnp.minimum(new_distance.estimate, limit))
         moments = _moments(layout, sums[:, :-2])
-        moments = moments._replace(weight=jnp.where(plan.turned, original_means, moments.weight))
         loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
         run = run_features(fraction, loss_history, num_steps)
         statistics = tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
@@ -228,19 +250,31 @@ class VeLO(LearnedOptimizer):
         inputs = hypernetwork_inputs(layout, run, statistics, self.inputs)
         controls, lstm = hypernetwork.apply_hypernetwork(theta["hypernetwork"], state.lstm, inputs)
         networks = parameter_mlp.mix_bank(theta["bank"], controls.mixture)
-        networks = parameter_mlp.normalize_inputs(networks, moments.squares)
+        is_read = ~(plan.turned[:, None] & np.isin(np.arange(passes.NUM_PARAMETER_FEATURES), OF_PARAMETERS)[None])
+        networks = parameter_mlp.normalize_inputs(networks, moments.squares, is_read)
         size = rate * jnp.exp(jnp.clip(controls.log_step, -MAX_LOG_STEP, MAX_LOG_STEP))
         share = jnp.where(plan.turned, jnp.clip(controls.elementwise, 0.0, 1.0), 0.0)
         correction = jnp.minimum(1.0, features.root(moments.squares[:, NUM_UP_TO_MOMENTA]))
         epsilon = new_distance.estimate * passes.EPSILON
         scales = passes.Scales((1.0 - share) * size if plan.groups else size, correction, epsilon)
-        steps = passes.steps(layout, self.decays, averages, tree, networks, scales, weight, self.nominal)
+        steps = passes.steps(
+            layout, self.decays, averages, tree, networks, scales, weight, self.nominal, use_kernel=use_kernel
+        )
         if plan.groups:
             bias = adam_correction(state.step, eigenbasis.MOMENTUM_DECAY, eigenbasis.SECOND_MOMENT_DECAY)
-            steps, basis = eigenbasis.leave(plan, basis, steps, share * size * bias, epsilon)
+            steps, basis = eigenbasis.leave(layout, plan, basis, steps, share * size * bias, epsilon)
         updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
         state = State(
-            state.step + 1, averages, tree.initial, state.initial_size, usual, new_distance, loss_history, lstm, basis
+            step=state.step + 1,
+            unit=own_unit,
+            averages=averages,
+            initial_params=tree.initial,
+            initial_size=state.initial_size,
+            usual=usual,
+            distance=new_distance,
+            loss_history=loss_history,
+            lstm=lstm,
+            basis=basis,
         )
         return treedef.unflatten(updates), state, controls
 
@@ -264,36 +298,29 @@ class VeLO(LearnedOptimizer):
         axes = matrices.flatten_axes(matrix_axes, params)
         return matrices.plan([jnp.shape(leaf) for leaf in leaves], self.max_side, axes)
 
-    def _enter(self, layout, plan, state, tree, factor, weight, rate):
-        """(tensors, averages and basis in refreshed coordinates, |s|_1 and mean weight in the original ones)."""
-        grads = plan.gather([passes.clean(grad) for grad in tree.grads])
-        rotated = eigenbasis.rotate(plan, state.basis.vectors, grads)
-        factors = eigenbasis.update_factors(plan, state.basis.factors, jax.lax.stop_gradient(rotated), factor)
+    def _enter(self, layout, plan, state, tree, basis, factor):
+        """(tensors with their gradients, averages, basis) in refreshed coordinates."""
+        rotated = eigenbasis.rotate(plan, basis.vectors, plan.gather([passes.clean(grad) for grad in tree.grads]))
+        factors = eigenbasis.update_factors(plan, basis.factors, jax.lax.stop_gradient(rotated), factor)
         old = state.averages
-        turned = eigenbasis.Turned((*old.momenta, old.gradient_sum, tree.initial), rotated)
+        turned = eigenbasis.Turned((*old.momenta, old.gradient_sum), rotated)
         basis, turned = eigenbasis.refresh(
-            layout, plan, self.refresh_every, state.step, state.basis._replace(factors=factors), turned
+            layout, plan, self.refresh_every, state.step, basis._replace(factors=factors), turned
         )
-        *momenta, gradient_sum, initial = turned.pages
+        *momenta, gradient_sum = turned.pages
         averages = passes.Averages(tuple(momenta), old.second_moment, gradient_sum)
-        weights = plan.gather(tree.params)
-        means = plan.by_tensor([jnp.sum(x, axis=(1, 2)) for x in weights]) / _counts(layout)
-        params = eigenbasis.rotate(plan, basis.vectors, weights)
-        entered = passes.Tree(
-            plan.store(eigenbasis.denoise(turned.grads), tree.grads), plan.store(params, tree.params), initial
-        )
-        basis, sums = eigenbasis.accumulate(plan, basis, grads, weight, rate, self.decays.gradient_sum)
-        return entered, averages, basis, sums, means
+        return tree._replace(grads=plan.store(eigenbasis.denoise(turned.grads), tree.grads)), averages, basis
 
     def _init_state(self, theta, params, matrix_axes) -> State:
         leaves = jax.tree.leaves(params)
         layout = Layout(tuple(jnp.shape(leaf) for leaf in leaves))
         arrays = [jnp.asarray(leaf) for leaf in leaves]
         plan = self._plan(params, matrix_axes)
-        initial = layout.pack(plan.store(plan.gather(arrays), arrays))
+        initial = layout.pack(arrays)
         squares = layout.sum_by_tensor(jnp.sum(jnp.square(initial), axis=1))
         return State(
             step=jnp.zeros((), jnp.int32),
+            unit=jnp.zeros(()),
             averages=passes.Averages(
                 tuple(layout.zeros() for _ in passes.MOMENTUM_DECAYS), layout.zeros(), layout.zeros()
             ),
@@ -305,7 +332,7 @@ class VeLO(LearnedOptimizer):
             lstm=init_lstm(theta["hypernetwork"], len(leaves)),
             # A tree without tensors, such as `optax.tree.map_params` looks through, has a leaf in the place of tuples
             # whose lengths depend on the tensors: its state is then a prefix of every other.
-            basis=(eigenbasis.init(plan) if leaves else jnp.zeros(())) if self.has_basis else (),
+            basis=(eigenbasis.init(layout, plan) if leaves else jnp.zeros(())) if self.has_basis else (),
         )
 
 

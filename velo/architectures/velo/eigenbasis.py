@@ -20,12 +20,14 @@ from velo.architectures.pages import Layout
 from velo.architectures.velo import features
 from velo.architectures.velo.conditional import when
 from velo.architectures.velo.matrices import Group, Plan
+from velo.architectures.velo.passes import Tree, clean
 from velo.shapes import Array, Bool, Float, Int
 
 FACTOR_DECAY = 0.9
 MOMENTUM_DECAY = 0.9
 SECOND_MOMENT_DECAY = 0.999
 """Decay of the second moment in the original coordinates."""
+NUM_FACTOR_STATISTICS = 3
 ROUNDING = 2.0**-21
 """Entries of a rotated matrix below this share of its norm are rounding."""
 TINY = 1e-30
@@ -37,11 +39,11 @@ Stacks = tuple[Float[Array, "_ _ _"], ...]
 
 
 class Original(NamedTuple):
-    """Averages of a group's gradients in the original coordinates, weighted as those of `passes.Averages`."""
+    """Averages of all tensors' gradients in the original coordinates, weighted as those of `passes.Averages`."""
 
-    momentum: Matrices
-    second_moment: Matrices
-    gradient_sum: Matrices
+    momentum: Float[Array, "pages width"]
+    second_moment: Float[Array, "pages width"]
+    gradient_sum: Float[Array, "pages width"]
 
 
 class State(NamedTuple):
@@ -49,7 +51,8 @@ class State(NamedTuple):
 
     vectors: Stacks  # Q: a coordinate a column
     factors: Stacks  # A, in the coordinates of Q
-    originals: tuple[Original, ...]  # a group each
+    of_factors: Float[Array, "tensors statistics"]  # `factor_statistics` of the latest refresh
+    original: Original
     alignment: Float[Array, " tensors"]  # cosine of the latest step and Adam's in the original coordinates
 
 
@@ -60,19 +63,13 @@ class Turned(NamedTuple):
     grads: list[Matrices]
 
 
-def init(plan: Plan) -> State:
+def init(layout: Layout, plan: Plan) -> State:
     """Bases of unit vectors, and averages of zero."""
-
-    def zeros(group: Group) -> Original:
-        seen = plan.views[group.tensors[0]]
-        assert seen is not None
-        shape = (sum(group.counts), seen.rows, seen.columns)
-        return Original(jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(shape))
-
     return State(
         vectors=tuple(jnp.tile(jnp.eye(size, dtype=jnp.float32)[None], (count, 1, 1)) for count, size in plan.stacks),
         factors=tuple(jnp.zeros((count, size, size)) for count, size in plan.stacks),
-        originals=tuple(zeros(group) for group in plan.groups),
+        of_factors=jnp.zeros((len(plan.views), NUM_FACTOR_STATISTICS)),
+        original=Original(layout.zeros(), layout.zeros(), layout.zeros()),
         alignment=jnp.zeros(len(plan.views)),
     )
 
@@ -132,33 +129,39 @@ def refresh(
     layout: Layout, plan: Plan, every: int, step: Int[Array, ""], state: State, turned: Turned
 ) -> tuple[State, Turned]:
     """Every `every` steps, from the first on: brings the bases closer to the eigenvectors, and turns `turned` along."""
-    vectors, factors, turned = _refresh(layout, plan, every, step, state.vectors, state.factors, turned)
-    return state._replace(vectors=vectors, factors=factors), turned
+    vectors, factors, of_factors, turned = _refresh(
+        layout, plan, every, step, state.vectors, state.factors, state.of_factors, turned
+    )
+    return state._replace(vectors=vectors, factors=factors, of_factors=of_factors), turned
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _refresh(layout: Layout, plan: Plan, every: int, step, vectors: Stacks, factors: Stacks, turned: Turned):
+def _refresh(
+    layout: Layout, plan: Plan, every: int, step, vectors: Stacks, factors: Stacks, of_factors, turned: Turned
+):
     def function(operands):
-        step, vectors, factors, turned = operands
+        step, vectors, factors, _, turned = operands
+        of_factors = factor_statistics(plan, factors, step > 0)
         turns = tuple(_turn(step, factor) for factor in factors)
         turned = _turn_all(layout, plan, turns, turned)
         factors = tuple(jnp.swapaxes(u, -1, -2) @ a @ u for u, a in zip(turns, factors, strict=True))
-        return step, tuple(_orthonormal(q @ u) for q, u in zip(vectors, turns, strict=True)), factors, turned
+        vectors = tuple(_orthonormal(q @ u) for q, u in zip(vectors, turns, strict=True))
+        return step, vectors, factors, of_factors, turned
 
-    _, vectors, factors, turned = when(step % every == 0, function, (step, vectors, factors, turned))
-    return vectors, factors, turned
+    _, *refreshed = when(step % every == 0, function, (step, vectors, factors, of_factors, turned))
+    return tuple(refreshed)
 
 
 @_refresh.defjvp
 def _refresh_jvp(layout, plan, every, primals, tangents):
     """The bases count as constants; the derivative of `turned` is that of turning it."""
-    _, vectors, _, turned_before = primals
+    _, vectors, _, _, turned_before = primals
     *_, moved = tangents
-    new_vectors, factors, turned = _refresh(layout, plan, every, *primals)
+    new_vectors, factors, of_factors, turned = _refresh(layout, plan, every, *primals)
     turns = tuple(jnp.swapaxes(old, -1, -2) @ new for old, new in zip(vectors, new_vectors, strict=True))
-    zeros = jax.tree.map(jnp.zeros_like, (new_vectors, factors))
+    constants = (new_vectors, factors, of_factors)
     _, moved = jax.jvp(functools.partial(_turn_all, layout, plan, turns), (turned_before,), (moved,))
-    return (new_vectors, factors, turned), (*zeros, moved)
+    return (*constants, turned), (*jax.tree.map(jnp.zeros_like, constants), moved)
 
 
 def _turn_all(layout: Layout, plan: Plan, turns: Stacks, turned: Turned) -> Turned:
@@ -257,38 +260,40 @@ def _orthonormal(q: Float[Array, "bases side side"]) -> Float[Array, "bases side
 
 
 def accumulate(
-    plan: Plan, state: State, grads: list[Matrices], weight: Float[Array, ""], rate: Float[Array, ""], sum_decay: float
-) -> tuple[State, Float[Array, " tensors"]]:
-    """The averages in the original coordinates after these gradients, and |s|_1 of each tensor there."""
+    layout: Layout, state: State, tree: Tree, weight: Float[Array, ""], rate: Float[Array, ""], sum_decay: float
+) -> tuple[State, Float[Array, " tensors"], Float[Array, " tensors"]]:
+    """The averages in the original coordinates after these gradients.
 
-    def one(old: Original, grad: Matrices) -> Original:
-        weighted = weight * grad
-        return Original(
-            MOMENTUM_DECAY * old.momentum + (1.0 - MOMENTUM_DECAY) * weighted,
-            SECOND_MOMENT_DECAY * old.second_moment + (1.0 - SECOND_MOMENT_DECAY) * jnp.square(weighted),
-            sum_decay * old.gradient_sum + rate * weighted,
-        )
+    Returns:
+        state; |s|_1 of each tensor in the original coordinates; <g, x_0 - x> of each tensor, without `weight`.
+    """
+    old, grad = state.original, clean(layout.pack(tree.grads))
+    weighted = weight * grad
+    new = Original(
+        MOMENTUM_DECAY * old.momentum + (1.0 - MOMENTUM_DECAY) * weighted,
+        SECOND_MOMENT_DECAY * old.second_moment + (1.0 - SECOND_MOMENT_DECAY) * jnp.square(weighted),
+        sum_decay * old.gradient_sum + rate * weighted,
+    )
+    summands = (jnp.abs(new.gradient_sum), grad * (tree.initial - layout.pack(tree.params)))
+    sums = layout.sum_by_tensor(jnp.stack([jnp.sum(summand, axis=1) for summand in summands], axis=1))
+    return state._replace(original=new), sums[:, 0], sums[:, 1]
 
-    originals = tuple(one(old, grad) for old, grad in zip(state.originals, grads, strict=True))
-    sums = [jnp.sum(jnp.abs(new.gradient_sum), axis=(1, 2)) for new in originals]
-    return state._replace(originals=originals), plan.by_tensor(sums)
 
+def factor_statistics(plan: Plan, factors: Stacks, is_turned: Bool[Array, ""]) -> Float[Array, "tensors statistics"]:
+    """Statistics of each tensor's factors; zeros for tensors without any.
 
-def statistics(plan: Plan, state: State) -> Float[Array, "tensors statistics"]:
-    """Statistics of each tensor's basis; zeros for tensors without one.
-
-    Columns: 1 where there is a basis; the logarithms of the left and of the right factor's effective rank (squared
-    trace over the sum of squared eigenvalues, as a share of the side); the share of the factors' squares off the
-    diagonal, which the next refresh reduces; the cosine of the latest step and Adam's in the original coordinates.
+    Columns: the logarithms of the left and of the right factor's effective rank (squared trace over the sum of squared
+    eigenvalues, as a share of the side); the share of the factors' squares off the diagonal, which the refresh reduces,
+    or zero where the basis has never been `is_turned`.
     """
     shares = []
-    for factor in state.factors:
+    for factor in factors:
         factor = factor / (jnp.max(jnp.abs(factor), axis=(-1, -2), keepdims=True) + TINY)
         diagonal = jnp.diagonal(factor, axis1=-2, axis2=-1)
-        squares = jnp.sum(jnp.square(diagonal), axis=-1)
+        squares = jnp.sum(jnp.square(factor), axis=(-1, -2))
         rank = features.log_ratio(jnp.square(jnp.sum(diagonal, axis=-1)), squares * factor.shape[-1])
-        all_squares = jnp.sum(jnp.square(factor), axis=(-1, -2))
-        shares.append((rank, 1.0 - squares / (all_squares + TINY)))
+        off = 1.0 - jnp.sum(jnp.square(diagonal), axis=-1) / (squares + TINY)
+        shares.append((rank, jnp.where(is_turned, off, 0.0)))
     columns: list[list[Array]] = [[], [], []]
     for group in plan.groups:
         count = sum(group.counts)
@@ -300,8 +305,17 @@ def statistics(plan: Plan, state: State) -> Float[Array, "tensors statistics"]:
                 off = off + own / sum(other is not None for other in group.sides)
             columns[number].append(rank / _per_matrix(plan, group))
         columns[2].append(off / _per_matrix(plan, group))
-    means = [plan.by_tensor(column) for column in columns]
-    return jnp.stack([jnp.asarray(plan.turned, jnp.float32), *means, state.alignment], axis=1)
+    return jnp.stack([plan.by_tensor(column) for column in columns], axis=1)
+
+
+def statistics(plan: Plan, state: State) -> Float[Array, "tensors statistics"]:
+    """What the hypernetwork reads of each tensor's basis; zeros for tensors without one.
+
+    Columns: 1 where there is a basis; those of `factor_statistics` at the latest refresh; the cosine of the latest step
+    and Adam's in the original coordinates.
+    """
+    has_basis = jnp.asarray(plan.turned, jnp.float32)[:, None]
+    return jnp.concatenate([has_basis, state.of_factors, state.alignment[:, None]], axis=1)
 
 
 def _per_matrix(plan: Plan, group: Group) -> Array:
@@ -311,6 +325,7 @@ def _per_matrix(plan: Plan, group: Group) -> Array:
 
 
 def leave(
+    layout: Layout,
     plan: Plan,
     state: State,
     steps: list[Array],
@@ -324,17 +339,15 @@ def leave(
         size: of the step along Adam's direction in the original coordinates, with its bias correction.
         epsilon: added to the root of the second moment.
     """
-    rotated = rotate_back(plan, state.vectors, plan.load(steps))
-    sums: list[list[Array]] = [[], [], []]
-    mixed = []
-    for x, old, share in zip(rotated, state.originals, plan.to_matrices(size), strict=True):
-        direction = old.momentum / (features.root(old.second_moment) + epsilon)
-        for column, (a, b) in zip(sums, ((x, direction), (x, x), (direction, direction)), strict=True):
-            column.append(jnp.sum(a * b, axis=(1, 2)))
-        mixed.append(x - share * direction)
-    product, own, other = (plan.by_tensor(column) for column in sums)
-    alignment = -product * _inverse_root(own) * _inverse_root(other)
-    return plan.scatter(mixed, steps), state._replace(alignment=alignment)
+    step = layout.pack(plan.scatter(rotate_back(plan, state.vectors, plan.load(steps)), steps))
+    old = state.original
+    direction = old.momentum / (features.root(old.second_moment) + epsilon)
+    products = (step * direction, jnp.square(step), jnp.square(direction))
+    sums = layout.sum_by_tensor(jnp.stack([jnp.sum(product, axis=1) for product in products], axis=1))
+    cosine = -sums[:, 0] * _inverse_root(sums[:, 1]) * _inverse_root(sums[:, 2])
+    mixed = step - size[layout.tensor_of_page][:, None] * direction
+    mixed = jnp.where(old.second_moment > 0, mixed, 0.0)  # without a gradient so far there is no step
+    return layout.unpack(mixed), state._replace(alignment=jnp.where(plan.turned, cosine, 0.0))
 
 
 def _inverse_root(square: Float[Array, " n"]) -> Float[Array, " n"]:

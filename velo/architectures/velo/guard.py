@@ -31,13 +31,17 @@ def init_usual() -> Usual:
     return Usual(jnp.zeros(()), jnp.zeros(()))
 
 
-def shorten(usual: Usual, grads: Sequence[jax.Array]) -> tuple[Float[jax.Array, ""], Usual]:
-    """(factor on this gradient, in (0, 1]; the average after it).
+def squared_norm(grads: Sequence[jax.Array]) -> Float[jax.Array, ""]:
+    """Sum of the squares of all entries."""
+    return sum((jnp.vdot(grad, grad) for grad in grads), jnp.zeros(()))
+
+
+def shorten(usual: Usual, square: Float[jax.Array, ""]) -> tuple[Float[jax.Array, ""], Usual]:
+    """(factor on a gradient with this squared norm, in (0, 1]; the average after it).
 
     The factor is 1 for the first gradient, and for one whose norm is zero, overflows or is NaN: `passes.clean` zeroes
     broken entries.
     """
-    square = sum((jnp.vdot(grad, grad) for grad in grads), jnp.zeros(()))
     counts = jnp.isfinite(square) & (square > 0)
     limit = LIMIT**2 * usual.mean / jnp.maximum(usual.weight, TINY)
     is_long = counts & (square > limit) & (limit > 0)

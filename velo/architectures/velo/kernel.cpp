@@ -318,6 +318,7 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
                          Unit* units, int width) {
   Unit *from = units, *to = units + width;
   Vector roots[kVectors], momenta[kVectors];
+  Integers has_gradient[kVectors];
   for (int v = 0; v < kVectors; ++v) {
     const int64_t here = at + v * kLanes;
     const Vector second = load(averages.second_moment + here);
@@ -337,6 +338,7 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
     from[11].of[v] = root;
     momenta[v] = limit_to(from[3].of[v], rates.max_direction * root);
     roots[v] = root + rates.epsilon;
+    has_gradient[v] = root > 0.0f;
   }
   for (size_t index = 0; index + 1 < layers.size(); ++index) {
     packed = apply_layer<true>(layers[index], packed, from, to);
@@ -344,7 +346,7 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
   }
   apply_layer<false>(layers.back(), packed, from, to);
   for (int v = 0; v < kVectors; ++v) {
-    const Vector direction = to[0].of[v];
+    const Vector direction = has_gradient[v] ? to[0].of[v] : Vector{};  // without a gradient so far there is no step
     Vector magnitude = to[1].of[v];
     magnitude = magnitude < -rates.max_magnitude ? fill(-rates.max_magnitude) : magnitude;
     magnitude = magnitude > rates.max_magnitude ? fill(rates.max_magnitude) : magnitude;

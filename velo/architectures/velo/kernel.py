@@ -29,13 +29,13 @@ FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psa
 
 
 def in_use() -> bool:
-    """Whether programs that are traced now contain the kernel.
+    """Whether an optimizer that is bound now takes the kernel where its program runs on a CPU.
 
     Raises:
         ValueError: `VELO_KERNEL` is none of auto, on and off, or is on where the kernel has not been built.
     """
     chosen = mode()
-    if chosen == "off" or jax.default_backend() != "cpu":
+    if chosen == "off":
         return False
     if library_path().exists():
         return True

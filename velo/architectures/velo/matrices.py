@@ -241,10 +241,6 @@ class Plan:
         membership = (owners[None] == np.arange(len(self.views))[:, None]).astype(np.float32)
         return membership @ jnp.concatenate(per_matrix)
 
-    def to_matrices(self, per_tensor: Float[Array, " tensors"]) -> list[Float[Array, "_ 1 1"]]:
-        """Each tensor's number, repeated for each of its matrices."""
-        return [per_tensor[np.repeat(group.tensors, group.counts)][:, None, None] for group in self.groups]
-
 
 def plan(shapes: Sequence[tuple[int, ...]], max_side: int, axes: Sequence[MatrixAxes | None]) -> Plan:
     """The plan of tensors of these shapes; arguments as in `view`."""

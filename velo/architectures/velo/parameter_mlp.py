@@ -4,9 +4,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from velo.learned_optimizer import Theta
-from velo.shapes import Float, PRNGKeyArray
+from velo.shapes import Bool, Float, PRNGKeyArray
 
 
 def init_bank(key: PRNGKeyArray, num_mixtures: int, num_inputs: int, width: int, depth: int, num_outputs: int) -> Theta:
@@ -26,12 +27,14 @@ def mix_bank(bank: Theta, controls: Float[jax.Array, "tensors bank"]) -> Theta:
     return jax.tree.map(lambda weights: jnp.tensordot(coefficients, weights, axes=1), bank)
 
 
-def normalize_inputs(layers: Theta, mean_squares: Float[jax.Array, "tensors inputs"]) -> Theta:
+def normalize_inputs(
+    layers: Theta, mean_squares: Float[jax.Array, "tensors inputs"], is_read: Bool[np.ndarray, "tensors inputs"]
+) -> Theta:
     """Weights for features that aren't normalised: the first layer divides by their root mean square."""
     # A feature that is zero everywhere has the derivative zero, not that of a root at zero.
     is_positive = mean_squares > 0
     scales = jnp.where(is_positive, jax.lax.rsqrt(jnp.where(is_positive, mean_squares, 1.0) + 1e-30), 1e15)
-    first = {"w": layers[0]["w"] * scales[:, None], "b": layers[0]["b"]}
+    first = {"w": layers[0]["w"] * jnp.where(is_read, scales, 0.0)[:, None], "b": layers[0]["b"]}
     return [first, *layers[1:]]
 
 

@@ -104,6 +104,8 @@ def accumulate(
     tree: Tree,
     estimate: Float[jax.Array, ""],
     rate: Float[jax.Array, ""],
+    *,
+    use_kernel: bool,
 ) -> tuple[Averages, Float[jax.Array, "tensors sums"]]:
     """The averages after this gradient, and sums over each tensor.
 
@@ -118,7 +120,7 @@ def accumulate(
         averages, sums = _accumulate_pages(layout, decays, averages, tree, *scalars)
         return [*averages.momenta, averages.second_moment, averages.gradient_sum, sums]
 
-    if not kernel.in_use():
+    if not use_kernel:
         return _accumulate_pages(layout, decays, averages, tree, estimate, rate)
     states = [*averages.momenta, averages.second_moment, averages.gradient_sum]
     all_decays = np.array([*MOMENTUM_DECAYS, decays.second_moment, decays.gradient_sum])
@@ -143,6 +145,8 @@ def steps(
     scales: Scales,
     estimate: Float[jax.Array, ""],
     nominal: float,
+    *,
+    use_kernel: bool,
 ) -> list[jax.Array]:
     """The steps of all tensors, in float32.
 
@@ -161,7 +165,7 @@ def steps(
         scales = Scales(per_tensor[:, 0], per_tensor[:, 1], scalars[1])
         return _steps_of_pages(layout, decays, averages, tree, networks, scales, scalars[0], nominal)
 
-    if not kernel.in_use():
+    if not use_kernel:
         return _steps_of_pages(layout, decays, averages, tree, networks, scales, estimate, nominal)
     structure = jax.tree.structure(networks)
     return kernel.call(
@@ -201,7 +205,10 @@ def _steps_of_pages(layout, decays, averages, tree, networks, scales, estimate, 
         averages, weights, tensor = read
         tensor = tensor[:, 0]
         columns = _features(averages, grad, weights, estimate)
-        outputs = parameter_mlp.apply_mlp(jax.tree.map(lambda leaf: leaf[tensor], networks), columns.rows())
+        direction, magnitude = parameter_mlp.apply_mlp(
+            jax.tree.map(lambda leaf: leaf[tensor], networks), columns.rows()
+        )
+        outputs = jnp.where(columns.root > 0, direction, 0.0), magnitude  # without a gradient so far there is no step
         limit = decays.max_direction * columns.root
         momentum = jnp.clip(columns.momenta[0], -limit, limit)
         root = columns.root + scales.epsilon

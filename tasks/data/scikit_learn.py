@@ -1,0 +1,18 @@
+"""scikit-learn's data sets, imported when the first of them is loaded."""
+
+from types import ModuleType
+
+from tasks.data.missing import MissingDataError
+
+
+def datasets() -> ModuleType:
+    """The module `sklearn.datasets`: its import takes longer than that of all else that a command or worker needs.
+
+    Raises:
+        MissingDataError: scikit-learn isn't installed.
+    """
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise MissingDataError("this data set needs scikit-learn: pip install 'velo[tasks]'") from error
+    return datasets
