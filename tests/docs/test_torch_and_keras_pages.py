@@ -117,7 +117,7 @@ def test_lightning_continues_from_a_checkpoint(torch):
 def test_trainer(torch):
     need("transformers", "accelerate")
     namespace = {}
-    define, train, accelerate = code("trainer")
+    define, train, _ = code("trainer")
     train = train.replace("num_steps = 64", "num_steps = 8").replace("save_steps", "disable_tqdm=True, save_steps")
     for block in (define, train):
         exec(block, namespace)
