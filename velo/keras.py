@@ -5,8 +5,9 @@ from typing import Any, SupportsIndex
 
 import jax
 
+from velo.arguments import check_count
 from velo.extras import require
-from velo.transformation import Weights, check_count, optimizer
+from velo.transformation import Weights, optimizer
 
 keras: Any = require("keras", "frameworks", "velo.keras")
 
@@ -29,7 +30,7 @@ class VeLO(keras.optimizers.Optimizer):
         num_steps: length of the run in updates, at least 1: epochs times batches an epoch.
         weights: as in `velo.optimizer`; to save a model with `model.save`, a name or the path of a file.
         learning_rate: factor on every step: a number or a schedule of Keras.
-        horizon: as in `velo.optimizer`.
+        horizon, initial_distance, max_distance: as in `velo.optimizer`.
         options: as `keras.optimizers.Optimizer` takes them, such as `weight_decay`.
 
     Raises:
@@ -44,14 +45,17 @@ class VeLO(keras.optimizers.Optimizer):
         *,
         learning_rate: Any = 1.0,
         horizon: SupportsIndex | None = None,
+        initial_distance: float | None = None,
+        max_distance: float | None = None,
         name: str = "velo",
         **options: Any,
     ):
         if options.get("gradient_accumulation_steps") is not None:
             raise ValueError("gradient_accumulation_steps: the losses of the parts aren't averaged, use larger batches")
         super().__init__(learning_rate, name=name, **options)
-        self.num_steps, self.weights, self.horizon = check_count("num_steps", num_steps), weights, horizon
-        self._tx = optimizer(self.num_steps, weights, horizon=horizon)
+        self.num_steps, self.weights = check_count("num_steps", num_steps), weights
+        self._limits = {"horizon": horizon, "initial_distance": initial_distance, "max_distance": max_distance}
+        self._tx = optimizer(self.num_steps, weights, **self._limits)
         self._loss: Any = None  # traced, during one update
 
     def build(self, variables: Any) -> None:
@@ -104,8 +108,8 @@ class VeLO(keras.optimizers.Optimizer):
             raise ValueError(
                 "weights from memory can't be saved with the model: write them with velo.save_weights and pass the path"
             )
-        own = {"num_steps": self.num_steps, "weights": os.fspath(self.weights), "horizon": self.horizon}
-        return {**super().get_config(), **own}
+        own = {"num_steps": self.num_steps, "weights": os.fspath(self.weights)}
+        return {**super().get_config(), **own, **self._limits}
 
 
 def pass_loss(model: Any) -> None:

@@ -114,6 +114,14 @@ def test_pytorch_digits(load):
     assert load("pytorch_digits").main(num_steps=60) > 0.7
 
 
+@pytest.mark.filterwarnings("ignore")  # of Keras itself
+def test_keras_digits(load):
+    keras = pytest.importorskip("keras", reason="Keras is not installed: pip install 'velo[frameworks]'")
+    if keras.backend.backend() != "jax":
+        pytest.skip("Keras is on another backend than JAX")
+    assert load("keras_digits").main(num_epochs=4) > 0.7
+
+
 @pytest.mark.parametrize("name", ["first_steps.ipynb", "against_adam.ipynb"])
 def test_notebooks(name, load, monkeypatch, tmp_path):
     """The cells one after the other, in one namespace, with a few steps where the notebook has many."""

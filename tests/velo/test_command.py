@@ -76,7 +76,7 @@ def test_importing_velo_computes_nothing_and_needs_little():
         "import sys, velo\n"
         "from jax._src import xla_bridge\n"
         "assert not xla_bridge._backends, 'a backend was initialised'\n"
-        "extra = {'orbax.checkpoint', 'rich', 'matplotlib', 'torch', 'ray', 'pandas', 'safetensors'}\n"
+        "extra = {'orbax.checkpoint', 'rich', 'matplotlib', 'torch', 'keras', 'ray', 'pandas', 'safetensors'}\n"
         "extra |= {'tasks', 'meta_train', 'evaluation', 'configs'}\n"
         "print(sorted(extra & set(sys.modules)))\n"
     )

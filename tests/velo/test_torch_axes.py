@@ -16,8 +16,7 @@ FLAX = {
     "table.weight": (0, 1),  # (number, size) in both
     "convolution.weight": (2, 3, 1, 0),  # (outputs, inputs, *window)
     "square.weight": (1, 0),  # (outputs, inputs)
-    "linear.weight": (1, 0),
-    "linear.bias": (0,),
+    "square.bias": (0,),
 }
 """Axes of each parameter in the order of Flax."""
 QUICK = {"VeLO", "HyperV2"}
@@ -27,9 +26,8 @@ def network():
     return torch.nn.ModuleDict(
         {
             "table": torch.nn.Embedding(6, 4),
-            "convolution": torch.nn.Conv2d(4, 4, 3, bias=False),
-            "square": torch.nn.Linear(4, 4, bias=False),
-            "linear": torch.nn.Linear(4, 6),
+            "convolution": torch.nn.Conv2d(4, 4, 2, bias=False),
+            "square": torch.nn.Linear(4, 4),
         }
     )
 

@@ -30,11 +30,10 @@ def unusual_axes(model: Any) -> dict[Any, Axes]:
     """
     found: dict[Any, Axes] = {}
     for module in model.modules():
-        weight = getattr(module, "weight", None)
         if isinstance(module, TABLES) or _is_conv1d_of_transformers(module):
-            found[weight] = (0, 1)
+            found[module.weight] = (0, 1)
         elif isinstance(module, TRANSPOSED):
-            found.setdefault(weight, (*range(2, weight.ndim), 0, 1))
+            found[module.weight] = (*range(2, module.weight.ndim), 0, 1)
     return found
 
 

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from velo import transformation
+from velo.arguments import check_count
 from velo.extras import require
 from velo.torch import axes, losses
 from velo.torch.step_scales import StepScaleWarnings
-from velo.transformation import Weights, check_count, optimizer, resolve_weights, scale_step
 
 torch: Any = require("torch", "torch", "velo.torch")
 
@@ -43,7 +44,7 @@ class VeLO(torch.optim.Optimizer):
         weights: as in `velo.optimizer`.
         lr: factor on every step.
         weight_decay: fraction of each parameter that one step takes away, times `lr`.
-        horizon: as in `velo.optimizer`.
+        horizon, initial_distance, max_distance: as in `velo.optimizer`.
         model: the module of these parameters. It tells tables of embeddings, transposed convolutions and the `Conv1D`
             of `transformers` from linear layers and convolutions, which all are taken for without it.
         process_group: whose ranks hold replicas of this network. None is PyTorch's default group if there is one;
@@ -57,27 +58,30 @@ class VeLO(torch.optim.Optimizer):
         self,
         params: Any,
         num_steps: SupportsIndex,
-        weights: Weights = "default",
+        weights: transformation.Weights = "default",
         *,
         lr: float = 1.0,
         weight_decay: float = 0.0,
         horizon: SupportsIndex | None = None,
+        initial_distance: float | None = None,
+        max_distance: float | None = None,
         model: Any = None,
         process_group: Any = None,
     ):
         if process_group is True:
             raise ValueError("process_group has to be a group of torch.distributed, None or False, got True")
-        self._build(check_count("num_steps", num_steps), resolve_weights(weights), horizon)
+        options = {"horizon": horizon, "initial_distance": initial_distance, "max_distance": max_distance}
+        self._build(check_count("num_steps", num_steps), transformation.resolve_weights(weights), options)
         self._process_group = process_group
         self._unusual_axes = {} if model is None else axes.unusual_axes(model)
         # `momentum` is what OneCycleLR and CyclicLR ask for by default. It is never read: momenta are learned.
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": 0.9})
 
-    def _build(self, num_steps: int, weights: Any, horizon: SupportsIndex | None) -> None:
+    def _build(self, num_steps: int, weights: Any, options: dict[str, Any]) -> None:
         """Everything but what `torch.optim.Optimizer` keeps, before the first step."""
         self.num_steps = num_steps
-        self._weights, self._horizon = weights, horizon
-        self._tx = optimizer(num_steps, weights, horizon=horizon)
+        self._weights, self._options = weights, options
+        self._tx = transformation.optimizer(num_steps, weights, **options)
         self._program = jax.jit(self._update, donate_argnums=1, static_argnums=4)
         self._jax_state: Any = None
         self._tensors: list[Any] = []  # the network, in order; fixed at the first step
@@ -176,7 +180,7 @@ class VeLO(torch.optim.Optimizer):
         updates, state = self._tx.update(grads, state, params, value=value)
         if not plain:
             updates = [
-                scale_step(update, leaf, scale, weight_decay)
+                transformation.scale_step(update, leaf, scale, weight_decay)
                 for update, leaf, (scale, weight_decay) in zip(updates, params, scales, strict=True)
             ]
         return updates, state
@@ -258,12 +262,14 @@ class VeLO(torch.optim.Optimizer):
             return [], None
         parameters = self._parameters()
         network = [parameters[place] for place in own["network"] if place < len(parameters)]
-        arrays = [_borrow(tensor, axes.axes_of(tensor, self._unusual_axes)) for tensor in network]
+        orders = [axes.axes_of(tensor, self._unusual_axes) for tensor in network]
+        saved = [tuple(order) for order in own["axes"]]
+        if saved != orders and [len(order) for order in saved] == [len(order) for order in orders]:
+            raise ValueError("this state was made with model= and this optimizer without, or the other way round")
+        arrays = [_borrow(*pair) for pair in zip(network, orders, strict=True)]
         leaves, structure = jax.tree.flatten(jax.eval_shape(self._tx.init, arrays))
         if [tuple(leaf.shape) for leaf in leaves] != [tuple(leaf.shape) for leaf in own["leaves"]]:
             raise ValueError("this state is of a model or of weights with other shapes")
-        if own["axes"] != [list(axes.axes_of(tensor, self._unusual_axes)) for tensor in network]:
-            raise ValueError("this state was made with model= and this optimizer without, or the other way round")
         sharding = arrays[0].sharding
         restored = [
             jax.device_put(jnp.array(jax.dlpack.from_dlpack(leaf.detach().cpu().contiguous())), sharding)
@@ -274,15 +280,15 @@ class VeLO(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         """For `copy.deepcopy` and pickling."""
         own = self.state_dict()["velo"]
-        made = (self.num_steps, self._weights, self._horizon, self._process_group, self._unusual_axes)
+        made = (self.num_steps, self._weights, self._options, self._process_group, self._unusual_axes)
         return {**super().__getstate__(), "velo": (made, own)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Of a copy; `load_state_dict` of the base class calls it too, with the groups alone."""
         super().__setstate__({name: entry for name, entry in state.items() if name != "velo"})
         if "velo" in state:
-            (num_steps, weights, horizon, self._process_group, self._unusual_axes), own = state["velo"]
-            self._build(num_steps, weights, horizon)
+            (num_steps, weights, options, self._process_group, self._unusual_axes), own = state["velo"]
+            self._build(num_steps, weights, options)
             (self._tensors, self._jax_state), self._num_done = self._restore(own), own["num_done"]
 
 
