@@ -42,7 +42,8 @@ def on_explicit_axes(tx: optax.GradientTransformationExtraArgs) -> optax.Gradien
 
 def off_explicit_axes(theta: Any) -> Any:
     """Theta with NumPy arrays for those that were made on a mesh with explicit axes: a constant of their type would be
-    refused by operations on Auto axes."""
+    refused by operations on Auto axes.
+    """
     return jax.tree.map(lambda leaf: np.asarray(leaf) if _lies_there(leaf) else leaf, theta)
 
 

@@ -22,7 +22,8 @@ def transformation(
     """An optax transformation of `init(params)` and `update(grads, state, params, loss)`.
 
     Neither sees a float64: such gradients, parameters and losses come in as float32, and the updates go out in the
-    dtypes of the parameters. So the state keeps its dtypes, and no constant of the code has to name one.
+    dtypes of the parameters. So the state keeps its dtypes, and no constant of the code has to name one. (JAX 0.6
+    lowers the integers of such a program as int64 and then refuses it; 0.10 doesn't.)
     """
 
     def init_single(params):
