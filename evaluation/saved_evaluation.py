@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluation import clock
 from evaluation.baselines import Baseline
 from evaluation.curve_store import CurveStore
 from evaluation.curves import Curve, Entry, Results
@@ -122,6 +123,7 @@ def _from_json(content: Mapping[str, Any], store: CurveStore) -> SavedEvaluation
         reference=content["reference"],
         entries=tuple(entry for entry in entries if entry.task in tasks),
     )
+    results = clock.clocked(results, clock.read(out))
     meta_training = tuple((int(step), float(loss)) for step, loss in content["meta_training"])
     is_whole = len(tasks) == len(content["tasks"])
     return SavedEvaluation(settings["suite"], procedure, results, tuple(content["notes"]), meta_training, is_whole)
@@ -165,7 +167,8 @@ def merge(first: Path, second: Path) -> SavedEvaluation:
             if results is one and name == one.reference:
                 reference = new_name
             names.append(new_name)
-            entries += [dataclasses.replace(results.entry(task, name), optimizer=new_name) for task in tasks]
+            # Without the clock's times: it measured each folder at a time of its own.
+            entries += [dataclasses.replace(results.entry(task, name), optimizer=new_name, pace=None) for task in tasks]
     merged = Results(tasks, tuple(names), reference, tuple(entries))
     notes = tuple(f"{label}: {note}" for saved, label in zip(both, labels, strict=True) for note in saved.notes)
     return SavedEvaluation(both[0].suite, both[0].procedure, merged, notes)
