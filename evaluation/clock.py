@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -120,10 +121,23 @@ def read(out: Path) -> list[Pace]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise ValueError(f"{path} has format {content['format']}, this version reads {FORMAT}")
-        return [Pace(**pace) for pace in content["paces"]]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no record of a clock: {error!r}") from None
+            raise ValueError(f"it has format {str(content['format'])[:20]}, this version reads {FORMAT}")
+        return [_pace(**pace) for pace in content["paces"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(f"{path} is no record of a clock: {reason}") from None
+
+
+def _pace(**fields: Any) -> Pace:
+    """A pace whose times are positive, finite numbers; a ValueError or TypeError on anything else."""
+    pace = Pace(**fields)
+    if not all(isinstance(text, str) for text in (pace.task, pace.optimizer, pace.key)):
+        raise TypeError("task, optimizer and key must be text")
+    for name in ("seconds_per_step", "core_share"):
+        value = getattr(pace, name)
+        if not (isinstance(value, float) and 0 < value < float("inf")):
+            raise ValueError(f"{name} must be a positive, finite number, got {str(value)[:20]}")
+    return pace
 
 
 def write(out: Path, paces: Sequence[Pace]) -> None:

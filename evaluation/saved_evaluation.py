@@ -94,7 +94,7 @@ def load(out: Path) -> SavedEvaluation:
         raise ValueError(f"{path} is no record of an evaluation: {reason}") from None
     if not saved.results.tasks:
         raise ValueError(f"{out} has no task on which every optimizer is finished")
-    return saved
+    return dataclasses.replace(saved, results=clock.clocked(saved.results, clock.read(out)))
 
 
 def _from_json(content: Mapping[str, Any], store: CurveStore) -> SavedEvaluation:
@@ -123,7 +123,6 @@ def _from_json(content: Mapping[str, Any], store: CurveStore) -> SavedEvaluation
         reference=content["reference"],
         entries=tuple(entry for entry in entries if entry.task in tasks),
     )
-    results = clock.clocked(results, clock.read(out))
     meta_training = tuple((int(step), float(loss)) for step, loss in content["meta_training"])
     is_whole = len(tasks) == len(content["tasks"])
     return SavedEvaluation(settings["suite"], procedure, results, tuple(content["notes"]), meta_training, is_whole)

@@ -78,9 +78,13 @@ def test_a_clocked_evaluation_keeps_its_times_and_measures_no_task_twice(tmp_pat
 
 def test_a_damaged_record_is_named(tmp_path):
     assert clock.read(tmp_path) == []
-    (tmp_path / clock.FILE_NAME).write_text('{"format": 1, "paces": [{"task": 3}]}')
-    with pytest.raises(ValueError, match="is no record of a clock"):
-        clock.read(tmp_path)
+    pace = '{"task": "tiny", "optimizer": "adam", "key": "a", "seconds_per_step": %s, "core_share": 1.0}'
+    for text in ("", "[]", '{"format": 2}', '{"format": 1, "paces": [{"task": 3}]}', pace % "NaN", pace % '"1"'):
+        (tmp_path / clock.FILE_NAME).write_text(f'{{"format": 1, "paces": [{text}]}}' if "key" in text else text)
+        with pytest.raises(ValueError, match="is no record of a clock"):
+            clock.read(tmp_path)
+    (tmp_path / clock.FILE_NAME).write_text(f'{{"format": 1, "paces": [{pace % "0.5"}]}}')
+    assert clock.read(tmp_path) == [Pace("tiny", "adam", "a", 0.5, 1.0)]
     with pytest.raises(ValueError, match=r"num_repetitions must be in \[1, 1000\], got 0"):
         Clock(0)
 
