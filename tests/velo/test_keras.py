@@ -54,9 +54,7 @@ def values(model):
 
 
 def assert_close(left, right, **tolerances):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, **{"rtol": 1e-5, "atol": 1e-6, **tolerances}), left, right
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **{"rtol": 1e-5, "atol": 1e-6, **tolerances}), left, right)
 
 
 def test_steps_are_those_of_the_optax_transformation():
@@ -100,9 +98,7 @@ def test_learning_rate_and_weight_decay_are_a_factor_and_a_fraction():
         model.train_on_batch(INPUTS, TARGETS)
     steps = [[new - old for new, old in zip(values(model), before, strict=True)] for model in (learned, half, decayed)]
     assert_close(steps[1], [0.5 * step for step in steps[0]])
-    assert_close(
-        steps[2], [step - (0.5 * old if old.ndim == 2 else 0.0) for step, old in zip(steps[0], before, strict=True)]
-    )
+    assert_close(steps[2], [step - (0.5 * old if old.ndim == 2 else 0.0) for step, old in zip(steps[0], before, strict=True)])
 
 
 def test_saved_in_between_it_goes_on(tmp_path):

@@ -130,7 +130,5 @@ def test_a_compiled_step(usual):
     for _ in range(NUM_STEPS):
         compiled()
     assert_equal((arrays(model.parameters()), losses_of(optimizer)), usual)
-    with pytest.raises(
-        torch._dynamo.exc.Unsupported, match=r"VeLO\.step .* was wrapped with `torch\.compiler\.disable`"
-    ):
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"VeLO\.step .* was wrapped with `torch\.compiler\.disable`"):
         torch.compile(lambda: optimizer.step(torch.ones(())), backend="eager", fullgraph=True)()
