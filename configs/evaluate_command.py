@@ -31,6 +31,9 @@ class Options:
     out: Path | None = None
     """Folder of the curves and the report; none goes on with an unfinished runs/evaluate-PRESET of the same settings,
     or takes the first that doesn't exist."""
+    clock: bool = False
+    """After the runs, measures the time of a step of every optimizer on every task: on one core, in turns, the least
+    of nine repetitions. Leave the machine alone meanwhile."""
     report: Path | None = None
     """Runs nothing: writes the report of this folder again, of all tasks that are finished."""
     compare: tuple[Path, Path] | None = None
@@ -97,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import velo
     from configs import references
     from configs.evaluation import DEFAULT, PRESETS
-    from evaluation import Contender, baselines, run, saved_evaluation
+    from evaluation import Clock, Contender, baselines, run, saved_evaluation
     from evaluation.report import writer
     from evaluation.trainable import UntrainableError
     from meta_train.run_log import read_metrics
@@ -133,7 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"evaluate-{preset}", lambda folder: saved_evaluation.is_unfinished(folder, evaluation)
         )
         out.mkdir(parents=True, exist_ok=True)  # a folder that can't be written to is refused before hours of work
-        run(evaluation, out, notes=notes(records), meta_training=curve if len(paths) == 1 else ())
+        clock = Clock() if options.clock else None
+        run(evaluation, out, notes=notes(records), meta_training=curve if len(paths) == 1 else (), clock=clock)
 
     def mistaken(function, *arguments):
         try:

@@ -33,6 +33,21 @@ PRESETS = {
             ),
         ),
     ),
+    "velodrome": Preset(
+        "Hours on a core: VeLO's test on 83 held-out tasks, sorted speed-ups over tuned Adam; add --weights for Celo.",
+        NamedEvaluation(
+            suite="velodrome",
+            optimizers=(
+                "velo",
+                "light",
+                "prodigy_cosine",
+                "nadamw_cosine@25",
+                "soap_default=soap@1",
+                "soap",
+                "adam",
+            ),
+        ),
+    ),
     "meta_valid": Preset(
         "Minutes on a core: what weights are chosen by, meta_valid over Adam at 1e-3; add --weights.",
         NamedEvaluation(suite="meta_valid", optimizers=("adam@1", "velo", "untrained"), num_seeds=2, stretch=1),

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evaluation import baselines
+    from evaluation.clock import Clock
     from evaluation.entry_point import run
     from evaluation.settings import Contender, Evaluation
     from evaluation.tuning import LogGrid, OneShot, OptunaSearch, RandomSearch
 
 MODULES = {
+    "Clock": "evaluation.clock",
     "Contender": "evaluation.settings",
     "Evaluation": "evaluation.settings",
     "LogGrid": "evaluation.tuning",
@@ -25,7 +27,7 @@ MODULES = {
 }
 """Where each name is. Modules are imported when a name is asked for: commands set the environment before JAX loads."""
 
-__all__ = ["Contender", "Evaluation", "LogGrid", "OneShot", "OptunaSearch", "RandomSearch", "baselines", "run"]
+__all__ = ["Clock", "Contender", "Evaluation", "LogGrid", "OneShot", "OptunaSearch", "RandomSearch", "baselines", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -76,6 +76,21 @@ class Curve:
         return len(self.train_loss)
 
 
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """The time of a step of one contender on one task."""
+
+    task: str
+    optimizer: str
+    """The contender's name."""
+    key: str
+    """Of its first reported curve: the code, theta and hyperparameters that were measured."""
+    seconds_per_step: float
+    """The least of the repetitions."""
+    core_share: float
+    """Processor time over wall-clock time of that repetition: below 1 where other processes took part of the core."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Entry:
     """One contender on one task: every setting on the tuning seeds, the chosen setting on the reporting seeds."""
@@ -94,6 +109,8 @@ class Entry:
     """[reporting seeds], in the order of the seeds."""
     stretched: tuple[tuple[Curve, ...], ...] = ()
     """[best settings][reporting seeds] of several times longer runs; of the reference only."""
+    pace: Pace | None = None
+    """By the clock (`evaluation.clock`); None where only the runs' own times are known."""
 
     @property
     def is_tuned(self) -> bool:
@@ -135,13 +152,20 @@ class Entry:
         return [np.stack([curve.train_loss for curve in setting]) for setting in self.stretched]
 
     @property
+    def longest_steps(self) -> int:
+        """Steps of its longest reported runs."""
+        return max(setting[0].num_steps for setting in (self.reported, *self.stretched))
+
+    @property
     def valid_loss(self) -> np.ndarray:
         """[reporting seeds], after the last step."""
         return np.array([curve.valid_loss[-1] for curve in self.reported], np.float64)
 
     @property
     def seconds_per_step(self) -> float:
-        """Wall-clock time of a step of the reported runs, without compilation."""
+        """Wall-clock time of a step, without compilation: by the clock, or of the reported runs."""
+        if self.pace is not None:
+            return self.pace.seconds_per_step
         return sum(curve.cost.seconds for curve in self.reported) / sum(curve.num_steps for curve in self.reported)
 
 
@@ -158,6 +182,11 @@ class Results:
     def entry(self, task: str, optimizer: str) -> Entry:
         """One optimizer on one task."""
         return next(entry for entry in self.entries if (entry.task, entry.optimizer) == (task, optimizer))
+
+    @property
+    def paces(self) -> list[Pace]:
+        """What the clock measured on these tasks."""
+        return [entry.pace for entry in self.entries if entry.pace is not None and entry.task in self.tasks]
 
     @property
     def learned(self) -> list[str]:

@@ -1,5 +1,6 @@
 """`evaluation.run`: from contenders and tasks to curves on disk and a report."""
 
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,7 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from evaluation import clock as clock_module
 from evaluation import ray_workers, saved_evaluation, trainable
+from evaluation.clock import Clock
 from evaluation.curve_store import CurveStore
 from evaluation.curves import Entry, Results
 from evaluation.report import writer
@@ -24,6 +27,7 @@ def run(
     *,
     notes: Sequence[str] = (),
     meta_training: Sequence[tuple[int, float]] = (),
+    clock: Clock | None = None,
     console: Console | None = None,
 ) -> Path:
     """Runs every contender on every task; prints the tables; returns the path of the report's page.
@@ -35,6 +39,7 @@ def run(
     Args:
         notes: paragraphs for the report on what the contenders can and can't do.
         meta_training: (outer step, meta-loss) pairs to draw above the results.
+        clock: measures the time of a step of every contender on every task after the runs, on one core.
         console: where progress and tables are printed; the terminal by default.
 
     Raises:
@@ -61,7 +66,15 @@ def run(
     for entry in _entries(sweep, evaluation, console):
         entries.append(entry)
         saved()
-    return writer.write(out, saved(), console)
+    done = saved()
+    if clock is not None:
+
+        def on_task(name: str) -> None:
+            console.print(escape(f"clock: {printable(name)}"), style="dim")
+
+        clock_module.measure(clock, evaluation, done.results, out, on_task)
+    paces = clock_module.read(out)
+    return writer.write(out, dataclasses.replace(done, results=clock_module.clocked(done.results, paces)), console)
 
 
 def _so_far(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluation import clock
 from evaluation.baselines import Baseline
 from evaluation.curve_store import CurveStore
 from evaluation.curves import Curve, Entry, Results
@@ -93,7 +94,7 @@ def load(out: Path) -> SavedEvaluation:
         raise ValueError(f"{path} is no record of an evaluation: {reason}") from None
     if not saved.results.tasks:
         raise ValueError(f"{out} has no task on which every optimizer is finished")
-    return saved
+    return dataclasses.replace(saved, results=clock.clocked(saved.results, clock.read(out)))
 
 
 def _from_json(content: Mapping[str, Any], store: CurveStore) -> SavedEvaluation:
@@ -165,7 +166,8 @@ def merge(first: Path, second: Path) -> SavedEvaluation:
             if results is one and name == one.reference:
                 reference = new_name
             names.append(new_name)
-            entries += [dataclasses.replace(results.entry(task, name), optimizer=new_name) for task in tasks]
+            # Without the clock's times: it measured each folder at a time of its own.
+            entries += [dataclasses.replace(results.entry(task, name), optimizer=new_name, pace=None) for task in tasks]
     merged = Results(tasks, tuple(names), reference, tuple(entries))
     notes = tuple(f"{label}: {note}" for saved, label in zip(both, labels, strict=True) for note in saved.notes)
     return SavedEvaluation(both[0].suite, both[0].procedure, merged, notes)

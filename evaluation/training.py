@@ -90,7 +90,17 @@ def _over_lanes(function, *arguments):
     return jax.tree.map(lambda leaf: leaf[None], result)
 
 
-def _start(program: Program, theta, hyperparameters, seeds):
+def arguments(contender: Contender, lanes: Sequence[Lane]) -> tuple[Theta, dict[str, jax.Array], jax.Array]:
+    """(theta, hyperparameters by name [lanes], seeds [lanes]) of lanes with the same names of hyperparameters."""
+    theta = jax.tree.map(jnp.asarray, contender.theta)
+    hyperparameters = {
+        name: jnp.asarray([dict(lane.hyperparameters)[name] for lane in lanes], jnp.float32)
+        for name, _ in lanes[0].hyperparameters
+    }
+    return theta, hyperparameters, jnp.asarray([lane.seed for lane in lanes], jnp.int32)
+
+
+def start(program: Program, theta, hyperparameters, seeds):
     """(draws, states), each with a leading axis of lanes."""
 
     def lane(seed, hyperparameters):
@@ -102,7 +112,7 @@ def _start(program: Program, theta, hyperparameters, seeds):
     return _over_lanes(lane, seeds, hyperparameters)
 
 
-def _advance(program: Program, segment_steps: int, theta, hyperparameters, seeds, draws, states, train):
+def advance(program: Program, segment_steps: int, theta, hyperparameters, seeds, draws, states, train):
     """(states, training losses [lanes, segment_steps]) after `segment_steps` more steps."""
 
     def lane(seed, hyperparameters, draw, state):
@@ -127,13 +137,14 @@ def _returned(optimizer: Optimizer, states):
     return jax.vmap(returned)(states.opt_state, states.params)
 
 
-def _validate(family: TaskFamily, num_batches: int, seeds, draws, params, valid):
+def _validate(family: TaskFamily, num_batches: int, seeds, draws, steps, params, valid):
     """Validation losses [lanes]. Knows no optimizer, so that all optimizers share its program."""
 
-    def lane(seed, draw, params):
+    def lane(seed, draw, step, params):
+        draw = family.draw_at(draw, step)
         return inner_loop.mean_loss(family, draw, params, valid, _key(seed, "valid"), num_batches=num_batches)
 
-    return _over_lanes(lane, seeds, draws, params)
+    return _over_lanes(lane, seeds, draws, steps, params)
 
 
 class Trainer:
@@ -174,25 +185,21 @@ class Trainer:
         optimizer = contender.optimizer
         program = Program(task.family, optimizer, task.num_steps, records_step_sizes=contender.is_learned)
         train, valid = task.family.load()
-        theta = jax.tree.map(jnp.asarray, contender.theta)
-        hyperparameters = {
-            name: jnp.asarray([dict(lane.hyperparameters)[name] for lane in padded], jnp.float32)
-            for name, _ in lanes[0].hyperparameters
-        }
-        seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
-
+        theta, hyperparameters, seeds = arguments(contender, padded)
         stopwatch = Stopwatch(self.programs)
-        draws, states = stopwatch.call(_start, (program,), theta, hyperparameters, seeds)
+        draws, states = stopwatch.call(start, (program,), theta, hyperparameters, seeds)
         train_losses, valid_losses = [], []
         lengths = segment_lengths(task.num_steps, num_checkpoints)
         for segment_steps in lengths:
             states, segment_loss = stopwatch.call(
-                _advance, (program, segment_steps), theta, hyperparameters, seeds, draws, states, train
+                advance, (program, segment_steps), theta, hyperparameters, seeds, draws, states, train
             )
             params = states.params
             if evaluation_params(optimizer) is not None:
                 params = stopwatch.call(_returned, (optimizer,), states)
-            valid_loss = stopwatch.call(_validate, (task.family, num_valid_batches), seeds, draws, params, valid)
+            valid_loss = stopwatch.call(
+                _validate, (task.family, num_valid_batches), seeds, draws, states.step, params, valid
+            )
             train_losses.append(np.asarray(segment_loss))
             valid_losses.append(np.asarray(valid_loss))
             on_steps(segment_steps * len(lanes))

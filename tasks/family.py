@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from tasks import data
-from velo.shapes import Array, Float, PRNGKeyArray
+from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 Draw = Any
 Params = Any
@@ -61,6 +61,20 @@ class TaskFamily(abc.ABC):
         Returns:
             A pytree of arrays, with the same tree and shapes for every key.
         """
+
+    def draw_at(self, draw: Draw, step: Int[Array, ""]) -> Draw:
+        """The draw at a step of the run, by default the same at all.
+
+        Override it for a task that changes while it is trained.
+
+        Args:
+            draw: of this task.
+            step: number of steps taken.
+
+        Returns:
+            A pytree of the structure and shapes of `draw`.
+        """
+        return draw
 
     @abc.abstractmethod
     def init(self, draw: Draw, key: PRNGKeyArray) -> Params:

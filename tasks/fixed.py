@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tasks import public
+from tasks import public, velodrome
 from tasks.families.autoencoder import Autoencoder
 from tasks.families.click_model import ClickModel
 from tasks.families.conv_classifier import ConvClassifier
@@ -19,12 +19,17 @@ from tasks.families.transformer_language_model import TransformerLanguageModel
 from tasks.families.variational_autoencoder import VariationalAutoencoder
 from tasks.families.vision_transformer import VisionTransformer
 from tasks.family import TaskFamily
+from tasks.wrappers.changing import ChangingBatch, ChangingData, SilentStart
 from tasks.wrappers.delayed_gradient import DelayedGradient
+from tasks.wrappers.heavy_tailed_gradient import HeavyTailedGradient
 from tasks.wrappers.normalized_gradient import NormalizedGradient
 from tasks.wrappers.reduced_precision import ReducedPrecision
 from tasks.wrappers.reparametrized import Reparametrized
+from tasks.wrappers.rescaled_loss import RescaledLoss
 from tasks.wrappers.spiked_gradient import SpikedGradient
 from tasks.wrappers.subsampled_gradient import SubsampledGradient
+from tasks.wrappers.uneven_gradient import UnevenGradient
+from tasks.wrappers.zero_start import ZeroStart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,17 +190,33 @@ ROBUSTNESS = (
     FixedTask("rescaled_weights", Reparametrized(_PLAIN, "global", decades=3.0), 1000),
     FixedTask("rescaled_tensors", Reparametrized(_PLAIN, "tensor", decades=1.0), 1000),
     FixedTask("sparse_gradients", ClickModel(num_fields=6, vocabulary_size=1024, width=48, batch_size=4), 1000),
+    FixedTask("loss_constant", RescaledLoss(_PLAIN, factor=0.0, offset=1.0), 1000),
+    FixedTask("loss_negative", RescaledLoss(_PLAIN, offset=-10.0), 1000),
+    FixedTask("loss_huge", RescaledLoss(_PLAIN, factor=1e8), 1000),
+    FixedTask("loss_tiny", RescaledLoss(_PLAIN, factor=1e-12), 1000),
+    FixedTask("loss_shifted", RescaledLoss(_PLAIN, offset=1e6), 1000),
+    FixedTask("silent_start", SilentStart(_PLAIN, silent_steps=1000), 2000),
+    FixedTask("uneven_layers", UnevenGradient(_PLAIN, factor=1e6), 1000),
+    FixedTask("zero_parameters", ZeroStart(MLPClassifier(dataset="china", widths=())), 1000),
+    FixedTask("changing_batch", ChangingBatch(_PLAIN, min_share=1 / 32, change_step=500), 1000),
+    FixedTask("changing_data", ChangingData(TeacherRegression(widths=(64, 64)), num_phases=4, phase_steps=250), 1000),
+    FixedTask("heavy_tailed_noise", HeavyTailedGradient(_PLAIN), 1000),
 )  # fmt: skip
 """A small classifier under conditions that none of the default mixtures samples."""
 
 PUBLIC = tuple(FixedTask(name, family, public.NUM_STEPS) for name, family in sorted(public.FAMILIES.items()))
 """Google's fixed tasks; they need data sets that have to be downloaded."""
 
+VELODROME = tuple(FixedTask(*task) for task in velodrome.TASKS)
+"""Reported on: 83 small tasks of twenty kinds, as VeLO's article has them (2211.09760)."""
+
 CROWDED_VALLEY = (FixedTask("crowded_valley_quadratic", CrowdedValleyQuadratic(), 700),)
 """Problems of 2007.01547 with the published number of steps: those that need no download."""
 
 TASKS = {
-    task.name: task for task in (*DEMO, *HOLDOUT_SMALL, *META_VALID, *STRETCH, *ROBUSTNESS, *PUBLIC, *CROWDED_VALLEY)
+    task.name: task
+    for suite in (DEMO, HOLDOUT_SMALL, META_VALID, STRETCH, ROBUSTNESS, VELODROME, PUBLIC, CROWDED_VALLEY)
+    for task in suite
 }
 
 
@@ -213,6 +234,7 @@ SUITES = {
     "public": _names(PUBLIC),
     "robustness": _names(ROBUSTNESS),
     "stretch": _names(STRETCH),
+    "velodrome": _names(VELODROME),
 }
 """Suite -> names of its tasks."""
 

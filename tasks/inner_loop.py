@@ -54,9 +54,10 @@ def train(
     def step(state: InnerState, _):
         key_batch, key_loss = prng.split(prng.fold_in(key, state.step))
         batch = family.batch(data, key_batch)
+        draw_now = family.draw_at(draw, state.step)
 
         def objective(params):
-            return family.loss(draw, params, batch, key_loss)
+            return family.loss(draw_now, params, batch, key_loss)
 
         loss, grads = jax.value_and_grad(objective)(state.params)
         updates, opt_state = tx.update(grads, state.opt_state, state.params, value=loss, obj_fn=objective)

@@ -57,8 +57,9 @@ class Content:
 
     @functools.cached_property
     def overview(self) -> list[Drawing]:
-        """The three figures over all tasks."""
+        """The four figures over all tasks."""
         return [
+            figures.sorted_speed_ups(self.results, self.rows, stretch=self.procedure.stretch),
             figures.forest(self.results, self.summaries),
             figures.profile(self.results),
             figures.tuning_cost(self.results),
@@ -120,6 +121,10 @@ class Content:
     def times_csv(self) -> str:
         """`times` as the text of a CSV file."""
         return _dataclasses_csv(self.times)
+
+    def times_on(self, task: str) -> list[Time]:
+        """The times of each optimizer on one task, in the order of the optimizers."""
+        return [time for time in self.times if time.task == task]
 
     def speed(self, optimizer: str) -> dict[str, float]:
         """An optimizer's times over all tasks: medians of ratios to the reference, sums of seconds."""

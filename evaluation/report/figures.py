@@ -10,10 +10,12 @@ from evaluation import scores
 from evaluation.curves import Results
 from evaluation.report import score_tables
 from evaluation.report.drawing import LEARNED_COLORS, STYLE, Drawing, label, panel, set_loss_limits, strokes
-from evaluation.report.score_tables import Summary
+from evaluation.report.score_tables import Row, Summary
 from velo.shapes import Float
 
 NUM_TAUS = 121
+MAX_SLOWDOWN = 8.0
+"""Factor by which an optimizer may be slower than the reference before the figure of speed-ups cuts it off."""
 MAX_TENSORS = 40
 """Greatest number of lines in a figure of step sizes."""
 
@@ -64,6 +66,34 @@ def profile(results: Results, *, in_seconds: bool = False) -> Drawing:
     ]
     title = f"Performance profiles in {unit}"
     return Drawing(f"profile-{unit}", title, figure, ("optimizer", "tau", "share_of_tasks"), rows)
+
+
+def sorted_speed_ups(results: Results, rows: Sequence[Row], *, stretch: int) -> Drawing:
+    """Each optimizer's speed-ups over the reference, sorted: the picture of VeLO's article (2211.09760).
+
+    Every optimizer has its own order of the tasks, the greatest speed-up first. Speed-ups above `stretch` lie on the
+    upper edge, runs that diverged on the lower one.
+    """
+    low, high = 1.0 / MAX_SLOWDOWN, 1.15 * max(stretch, 2)
+    drawn = []
+    with matplotlib.rc_context(STYLE):
+        figure, axes = panel("tasks, each optimizer's fastest first", f"speed-up over tuned {label(results.reference)}")
+        for name, stroke in reversed(strokes(results).items()):
+            found = sorted((row for row in rows if row.optimizer == name), key=lambda row: -row.envelope_speed_up)
+            values = np.array([row.envelope_speed_up for row in found])
+            places = np.arange(1, len(found) + 1)
+            axes.plot(places, np.clip(values, low, high), **stroke.line, marker="o", markersize=2)
+            drawn += [
+                (name, int(place), row.task, row.envelope_speed_up) for place, row in zip(places, found, strict=True)
+            ]
+        for level in (1.0, score_tables.FAST):
+            axes.axhline(level, color="#9aa0a6", linewidth=0.8)
+        axes.set_yscale("log", base=2)
+        axes.set_ylim(0.94 * low, 1.06 * high)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}x")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    title = f"Speed-ups over tuned {results.reference}, sorted"
+    return Drawing("speed-ups", title, figure, ("optimizer", "place", "task", "speed_up"), drawn)
 
 
 def tuning_cost(results: Results) -> Drawing:

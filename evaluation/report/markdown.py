@@ -42,7 +42,8 @@ def _summary(content: Content) -> list[str]:
     header = (
         "optimizer", "trials per task", f"final loss / {reference}'s", "95 %", "geometric mean", "95 % over tasks too",
         "P(better)", "wins-ties-losses", "p",
-        f"speed-up over {reference}", "profile score", f"worth {reference} trials", "tuning steps", "diverged",
+        f"speed-up over {reference}", f"faster than {reference}", "4x faster", "profile score",
+        f"worth {reference} trials", "tuning steps", "diverged",
     )  # fmt: skip
     body = [
         (
@@ -56,6 +57,8 @@ def _summary(content: Content) -> list[str]:
             wording.record(found.record),
             wording.p_value(found.p_value),
             wording.envelope_speed_up(found.envelope_speed_up, stretch),
+            wording.percent(found.share_faster),
+            wording.percent(found.share_fast),
             f"{found.profile_score:.2f}",
             wording.trials(found.worth_trials, content.num_reference_trials),
             f"{found.tuning_steps:,}",
@@ -79,8 +82,8 @@ def _matches(content: Content) -> list[str]:
     found = score_tables.matches(content.results)
     if not found:
         return []
-    header = ("optimizer", *(f"over `{name}`" for name in content.results.optimizers))
-    body = [(f"`{name}`", *(_match(cell) for cell in cells)) for name, cells in found]
+    header = ("optimizer", *(f"over {code(name)}" for name in content.results.optimizers))
+    body = [(code(name), *(_match(cell) for cell in cells)) for name, cells in found]
     return [
         "## Against each other",
         "",
@@ -140,17 +143,18 @@ def _end(content: Content, figures_folder: str) -> list[str]:
     lines = [
         "## Time",
         "",
-        "Medians over tasks; the clock of the machine that ran this, whatever else it was doing.",
+        f"{wording.clock(results)} Medians over tasks.",
         "",
     ]
     body = []
-    for name in results.optimizers:
+    for name, found in zip(results.optimizers, content.summaries, strict=True):
         speed = content.speed(name)
         body.append(
             (
                 code(name),
                 wording.ratio(speed["pace"]),
                 wording.ratio(speed["cpu_pace"]),
+                wording.envelope_speed_up(found.envelope_speed_up, content.procedure.stretch),
                 wording.envelope_speed_up(speed["envelope_speed_up"], content.procedure.stretch),
                 wording.ratio(speed["ratio"]),
             )
@@ -159,10 +163,11 @@ def _end(content: Content, figures_folder: str) -> list[str]:
         "optimizer",
         "seconds per step",
         "processor seconds per step",
+        "speed-up in steps",
         "speed-up in seconds",
         "final loss in equal time",
     )
-    lines += [*_table(header, body), "", "## Failures", ""]
+    lines += [*_table(header, body), "", *_speed_ups(content), "", "## Failures", ""]
     lines += [f"- {escape_markdown(line)}" for line in wording.failures(results, content.rows)] or ["None."]
     lines += ["", "## Figures", ""]
     lines += [
@@ -170,6 +175,20 @@ def _end(content: Content, figures_folder: str) -> list[str]:
     ]
     versions = ", ".join(f"{name} {version}" for name, version in curve_key.versions().items())
     return [*lines, "", f"Made with {versions}."]
+
+
+def _speed_ups(content: Content) -> list[str]:
+    """The table of speed-ups in steps and in seconds: a row for each task, a column for each optimizer."""
+    results, stretch = content.results, content.procedure.stretch
+    reference = escape_markdown(results.reference)
+    header = ("task", f"{reference}'s ms per step", *map(code, results.optimizers))
+    body = []
+    for task in results.tasks:
+        found = content.times_on(task)
+        milliseconds = next(one.milliseconds_per_step for one in found if one.optimizer == results.reference)
+        cells = (wording.both_speed_ups(one, stretch) for one in found)
+        body.append((code(task), wording.number(milliseconds), *cells))
+    return [f"Speed-up over tuned {code(results.reference)} in steps / in seconds:", "", *_table(header, body)]
 
 
 def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

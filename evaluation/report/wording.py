@@ -6,7 +6,7 @@ import numpy as np
 
 from evaluation import scores
 from evaluation.curves import Results
-from evaluation.report.score_tables import Row, Summary
+from evaluation.report.score_tables import Row, Summary, Time
 from evaluation.scores import Interval, Record
 
 NEVER = "not reached"
@@ -52,6 +52,14 @@ def envelope_speed_up(value: float, stretch: int) -> str:
     if math.isinf(value):
         return f"> {stretch}x"
     return "diverged" if value == 0 else ratio(value)
+
+
+def both_speed_ups(found: Time, stretch: int) -> str:
+    """A speed-up in steps and in seconds: `2.00x / 1.50x`, `> 4x / > 2.1x`, `diverged`."""
+    steps = envelope_speed_up(found.steps_speed_up, stretch)
+    if found.steps_speed_up == 0:
+        return steps
+    return f"{steps} / {'> ' if math.isinf(found.steps_speed_up) else ''}{ratio(found.envelope_speed_up)}"
 
 
 def trials(value: float, num_trials: int) -> str:
@@ -112,11 +120,13 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def geometric_mean(found: Summary, reference: str) -> str:
-    """A learned optimizer's geometric mean ratio with its interval, as a line."""
+def in_short(found: Summary, reference: str) -> str:
+    """An optimizer's geometric mean ratio with its interval, and on how many tasks it is faster, as a line."""
     text = f"{found.optimizer}: geometric mean of final loss / {reference}'s {ratio(found.geometric_ratio)}"
-    around = interval(found.geometric_interval)
-    return f"{text}, 95 % over tasks and seeds {around}" if around else text
+    if around := interval(found.geometric_interval):
+        text += f", 95 % over tasks and seeds {around}"
+    text += f"; faster than tuned {reference} on {percent(found.share_faster)} of the tasks"
+    return text if math.isnan(found.share_fast) else f"{text}, by 4x on {percent(found.share_fast)}"
 
 
 def finding(found: Summary, rows: list[Row], reference: str, stretch: int) -> str:
@@ -161,6 +171,21 @@ def failures(results: Results, rows: list[Row]) -> list[str]:
                 "one may lie outside."
             )
     return lines
+
+
+def clock(results: Results) -> str:
+    """How the times were measured, in sentences."""
+    paces = results.paces
+    num_clocked = len({pace.task for pace in paces})
+    if not num_clocked:
+        return "By the clock of the machine that ran this, whatever else it was doing."
+    where = "" if num_clocked == len(results.tasks) else f"On {num_clocked} of {count(len(results.tasks), 'task')}: "
+    least = min(pace.core_share for pace in paces)
+    text = (
+        f"{where}measured on one core, the optimizers in turns, the least of several repetitions; "
+        f"the process had {percent(least)} of the core or more."
+    )
+    return text[0].upper() + text[1:]
 
 
 def duels(results: Results) -> list[tuple[str, list[Record | None]]]:

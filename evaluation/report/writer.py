@@ -31,8 +31,8 @@ def write(out: Path, saved: SavedEvaluation, console: Console | None = None) -> 
     console.print(_task_table(content))
     console.print(_summary_table(content))
     for found in content.summaries:
-        if found.is_learned and found.optimizer != content.results.reference:
-            console.print(wording.geometric_mean(found, content.results.reference), soft_wrap=True)
+        if found.optimizer != content.results.reference:
+            console.print(escape(wording.in_short(found, content.results.reference)), soft_wrap=True)
     out = Path(out)
     texts = {
         PAGE_NAME: page.render(content),

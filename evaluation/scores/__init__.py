@@ -46,6 +46,7 @@ from evaluation.scores.speed_ups import (
     in_seconds,
     performance_profile,
     profile_score,
+    share_faster,
     speed_up,
     times_to_target,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "probability_of_improvement",
     "profile_score",
     "relative",
+    "share_faster",
     "smooth",
     "speed_up",
     "steps_to",

@@ -61,6 +61,22 @@ def envelope_speed_up(
     return min(steps_to(envelope, target) for envelope in envelopes) / num_steps
 
 
+def share_faster(speed_ups: Float[np.ndarray, " tasks"], factor: float, stretch: float) -> float:
+    """Share of tasks on which an optimizer is more than `factor` times as fast as the baseline (2211.09760).
+
+    Args:
+        speed_ups: of `envelope_speed_up`, inf where no run of the baseline got as low.
+        stretch: how many times longer the baseline's runs were, so that inf means at least this.
+
+    Returns:
+        nan if the baseline's runs were too short to tell: an infinite speed-up and `factor` above `stretch`.
+    """
+    speed_ups = np.asarray(speed_ups, np.float64)
+    if np.isinf(speed_ups).any() and factor > stretch:
+        return np.nan
+    return float(np.mean(speed_ups > factor))
+
+
 def in_seconds(steps_speed_up: float, seconds_per_step: float, baseline_seconds_per_step: float) -> float:
     """Converts a speed-up in steps to one in time. The optimizer's overhead counts, compilation doesn't."""
     return steps_speed_up * baseline_seconds_per_step / seconds_per_step

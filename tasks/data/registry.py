@@ -67,6 +67,7 @@ SOURCES = {
     "python_help": Source("text", text.python_help, num_classes=text.VOCABULARY_SIZE),
     "python_source": Source("text", text.python_source, num_classes=text.VOCABULARY_SIZE),
     "random_graphs": Source("graph", graphs.random_graphs, (graphs.NUM_NODES, graphs.NUM_NODES), len(graphs.KINDS)),
+    "shapes": Source("image", synthetic.shapes, (synthetic.SHAPE_SIZE, synthetic.SHAPE_SIZE, 1), synthetic.NUM_SHAPES),
     "spirals": Source("table", synthetic.spirals, (2,), synthetic.NUM_ARMS, variance=0.72),
     "structured_graphs": Source(
         "graph",
@@ -77,6 +78,7 @@ SOURCES = {
     "textures": Source(
         "image", synthetic.textures, (synthetic.TEXTURE_SIZE, synthetic.TEXTURE_SIZE, 3), synthetic.NUM_TEXTURES
     ),
+    "unicode_names": Source("text", text.unicode_names, num_classes=text.VOCABULARY_SIZE),
     "wine": Source("table", tabular.wine, (13,), 3),
     # Not here unless downloaded; variances are estimates, for pixels in [-1, 1].
     "cifar10": _download("cifar10", (32, 32, 3), 10, 0.25),

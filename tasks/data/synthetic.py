@@ -1,4 +1,4 @@
-"""Small generated sets: spirals, coloured textures, arithmetic modulo a prime, text of a random Markov chain."""
+"""Small generated sets: spirals, textures, shapes, arithmetic modulo a prime, text of a random Markov chain."""
 
 import numpy as np
 
@@ -9,6 +9,8 @@ PRIME = 31
 MARKOV_VOCABULARY = 64
 NUM_TEXTURES = 10
 TEXTURE_SIZE = 8
+NUM_SHAPES = 8
+SHAPE_SIZE = 10
 
 
 def spirals():
@@ -43,6 +45,30 @@ def textures():
     patches = np.einsum("nchw,ncd->nhwd", patches, np.stack(colours)[labels])
     patches = patches * np.exp(rng.normal(0.0, 0.5, size=(len(labels), 1, 1, 1)))
     return shuffle_split((patches / patches.std()).astype(np.float32), labels.astype(np.int32))
+
+
+def shapes():
+    """6,000 standardised 10 x 10 grey pictures of eight shapes, anywhere, of any size and contrast, in noise."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(NUM_SHAPES, size=6000)
+    row, column = np.meshgrid(np.arange(SHAPE_SIZE), np.arange(SHAPE_SIZE), indexing="ij")
+    centre = rng.uniform(3.5, SHAPE_SIZE - 4.5, size=(2, len(labels), 1, 1))
+    y, x = (row - centre[0]), (column - centre[1])
+    size = rng.uniform(2.5, 4.0, size=(len(labels), 1, 1))
+    round_, square = np.hypot(x, y), np.maximum(np.abs(x), np.abs(y))
+    inside = [
+        round_ < size,  # a disc
+        (round_ < size) & (round_ > 0.55 * size),  # a ring
+        square < 0.85 * size,  # a square
+        (square < 0.85 * size) & (square > 0.5 * size),  # a frame
+        (square < size) & (np.minimum(np.abs(x), np.abs(y)) < 0.3 * size),  # a plus
+        (square < size) & (np.abs(np.abs(x) - np.abs(y)) < 0.3 * size),  # a cross
+        (np.abs(x) < size) & (np.abs(y) < 0.4 * size),  # a bar
+        (np.abs(y) < 0.8 * size) & (2 * np.abs(x) < size + y),  # a triangle
+    ]
+    pictures = np.stack(inside)[labels, np.arange(len(labels))] * rng.choice((-1.0, 1.0), size=size.shape)
+    pictures = pictures * rng.uniform(1.0, 3.0, size=size.shape) + rng.normal(0.0, 0.3, size=pictures.shape)
+    return shuffle_split((pictures / pictures.std()).astype(np.float32)[..., None], labels.astype(np.int32))
 
 
 def modular_addition():

@@ -1,6 +1,7 @@
 """Text data sets: one long array of token numbers, split into a first and a last part."""
 
 import importlib.util
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,13 @@ def python_source():
 def python_bytes():
     """Bytes of the standard library's source as they stand, 256 tokens; the last tenth validates."""
     return split_tail(np.frombuffer(_source(), np.uint8).astype(np.int32))
+
+
+def unicode_names():
+    """The names of Unicode's first 20,000 characters, a line each, in random order: about 500,000 characters.
+
+    They differ a little between versions of Python. The last tenth validates.
+    """
+    names = [name for point in range(20_000) if (name := unicodedata.name(chr(point), ""))]
+    order = np.random.default_rng(0).permutation(len(names))
+    return split_tail(encode("\n".join(names[index] for index in order)))

@@ -48,6 +48,9 @@ class Wrapper(TaskFamily):
         key_inner, key_strength = prng.split(key)
         return WrapperDraw(self.family.draw(key_inner), self.draw_strength(key_strength))
 
+    def draw_at(self, draw, step):
+        return draw._replace(inner=self.family.draw_at(draw.inner, step))
+
     def init(self, draw, key):
         return self.family.init(draw.inner, key)
 

@@ -71,8 +71,27 @@ def test_learned_optimizers_are_matched_with_all_others_over_tasks_and_seeds():
     assert over_adam.interval == pytest.approx((0.25, 0.5))
     content = Content(SavedEvaluation("demo", Procedure(num_seeds=2), results))
     assert "| `velo` |  | 0.354x (0.250 to 0.500) |" in markdown.render(content, "figures")
-    text = "velo: geometric mean of final loss / adam's 0.354x, 95 % over tasks and seeds 0.250 to 0.500"
-    assert wording.geometric_mean(content.summaries[0], "adam") == text
+    text = (
+        "velo: geometric mean of final loss / adam's 0.354x, 95 % over tasks and seeds 0.250 to 0.500; "
+        "faster than tuned adam on 100 % of the tasks"
+    )
+    assert wording.in_short(content.summaries[0], "adam") == text
+
+
+def test_speed_ups_are_sorted_for_each_optimizer_and_counted():
+    """The first task's is between 1 and 4, the second's out of reach even of the longer runs."""
+    one = _results(0.5 * PAIR, PAIR, stretched=[np.stack([LONG, LONG])])
+    two = _results(0.01 * PAIR, PAIR, stretched=[np.stack([LONG, LONG])])
+    again = tuple(dataclasses.replace(entry, task="other") for entry in two.entries)
+    results = dataclasses.replace(one, tasks=("tiny", "other"), entries=(*one.entries, *again))
+    velo, adam = score_tables.summaries(results, score_tables.rows(results))
+    assert (velo.share_faster, velo.share_fast) == (1.0, 0.5)
+    assert (adam.share_faster, adam.share_fast) == (0.0, 0.0)
+    rows = figures.sorted_speed_ups(results, score_tables.rows(results), stretch=4).rows
+    assert [row[:3] for row in rows if row[0] == "velo"] == [("velo", 1, "other"), ("velo", 2, "tiny")]
+    assert rows[2][3] == np.inf
+    text = wording.in_short(velo, "adam")
+    assert text.endswith("faster than tuned adam on 100 % of the tasks, by 4x on 50 %")
 
 
 def test_time_charges_for_overhead():
@@ -216,9 +235,9 @@ def test_the_page_is_whole_and_reaches_for_nothing_outside_itself(written):
     shown = " ".join(checker.text)
     for expected in ("odd & <name>", "Little can be <said>.", "Meta-training", "tiny", "Sensitivity", "What ran"):
         assert expected in shown
-    # The meta-loss, three over all tasks, curves, sensitivity, step sizes, the profile in seconds.
-    assert text.count("<svg role=") == 8
-    assert text.count('download="') == 8 + 3
+    # The meta-loss, four over all tasks, curves, sensitivity, step sizes, the profile in seconds.
+    assert text.count("<svg role=") == 9
+    assert text.count('download="') == 9 + 3
     identifiers = re.findall(r'\bid="([mp][0-9a-f]{10})"', text)  # of markers and clips, which are referred to
     assert len(identifiers) == len(set(identifiers)) > 8
 
@@ -226,7 +245,7 @@ def test_the_page_is_whole_and_reaches_for_nothing_outside_itself(written):
 def test_figures_and_tables_are_files_for_papers(written):
     names = {path.stem for path in (written / "figures").glob("*.png")}
     assert names == {path.stem for path in (written / "figures").glob("*.csv")}
-    assert len(names) == 8 + 1
+    assert len(names) == 9 + 1
     everything = pd.read_csv(written / "figures" / "curves.csv")
     assert set(everything.task) == {"tiny"}
     curves = pd.read_csv(written / "figures" / "curves-tiny.csv")

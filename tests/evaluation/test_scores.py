@@ -247,6 +247,14 @@ def test_geometric_mean_ratio_weighs_tasks_alike():
     assert np.isnan(scores.geometric_mean_ratio(np.ones((2, 1)), np.array([[np.inf], [1.0]])))
 
 
+def test_share_faster_counts_tasks_above_a_factor_if_the_longer_runs_can_tell():
+    speed_ups = np.array([0.0, 1.0, 1.5, 4.0, np.inf])
+    assert scores.share_faster(speed_ups, 1.0, 4.0) == 0.6
+    assert scores.share_faster(speed_ups, 4.0, 4.0) == 0.2
+    assert np.isnan(scores.share_faster(speed_ups, 4.0, 2.0))
+    assert scores.share_faster(speed_ups[:-1], 4.0, 2.0) == 0.0
+
+
 def test_times_to_target_are_medians_and_misses_are_infinite():
     baseline = np.stack([FALLING, FALLING, FALLING])
     losses = np.stack([FAST, FALLING, FALLING + 1.0])

@@ -21,16 +21,21 @@ from tasks.families.transformer_language_model import TransformerLanguageModel
 from tasks.families.variational_autoencoder import VariationalAutoencoder
 from tasks.families.vision_transformer import VisionTransformer
 from tasks.learned_adam import LearnedAdam
+from tasks.wrappers.changing import ChangingBatch, ChangingData, SilentStart
 from tasks.wrappers.delayed_gradient import DelayedGradient
 from tasks.wrappers.evolution_gradient import EvolutionGradient
+from tasks.wrappers.heavy_tailed_gradient import HeavyTailedGradient
 from tasks.wrappers.linearly_normalized import LinearlyNormalized
 from tasks.wrappers.normalized_gradient import NormalizedGradient
 from tasks.wrappers.reduced_batch import ReducedBatch
 from tasks.wrappers.reduced_precision import ReducedPrecision
 from tasks.wrappers.reparametrized import Reparametrized
+from tasks.wrappers.rescaled_loss import RescaledLoss
 from tasks.wrappers.spiked_gradient import SpikedGradient
 from tasks.wrappers.subsampled_gradient import SubsampledGradient
 from tasks.wrappers.undisturbed import Undisturbed
+from tasks.wrappers.uneven_gradient import UnevenGradient
+from tasks.wrappers.zero_start import ZeroStart
 
 FAMILIES = {
     "autoencoder": Autoencoder(widths=(6, 3), batch_size=3),
@@ -62,28 +67,40 @@ FAMILIES = {
     "vision_transformer": VisionTransformer(patch_size=4, width=4, num_heads=2, batch_size=2),
 }
 
-SLOW = ("linearly_normalized", "reparametrized_tensor", "rnn_irnn", "rnn_lstm", "rnn_vanilla", "undisturbed")
+SLOW = (
+    "changing_batch", "changing_data", "linearly_normalized", "reparametrized_tensor", "rescaled_loss", "rnn_irnn",
+    "rnn_lstm", "rnn_vanilla", "silent_start", "undisturbed", "zero_start",
+)  # fmt: skip
 """Further instances of what is in the table anyway, and wrappers that leave loss and gradient alone."""
 
 _STUDENT = FAMILIES["teacher_regression"]
 WRAPPERS = {
     "linearly_normalized": LinearlyNormalized(FAMILIES["mlp_classifier"]),
     "undisturbed": Undisturbed(FAMILIES["autoencoder"]),
+    "changing_batch": ChangingBatch(_STUDENT, change_step=2),
+    "changing_data": ChangingData(_STUDENT, num_phases=2, phase_steps=3),
     "delayed_gradient": DelayedGradient(_STUDENT, max_steps=3),
     "evolution_gradient": EvolutionGradient(_STUDENT, num_pairs=2),
+    "heavy_tailed_gradient": HeavyTailedGradient(_STUDENT),
     "normalized_gradient": NormalizedGradient(_STUDENT),
     "reduced_batch": ReducedBatch(_STUDENT),
     "reduced_precision": ReducedPrecision(_STUDENT),
     "reparametrized_global": Reparametrized(_STUDENT, "global", 1.0),
     "reparametrized_parameter": Reparametrized(_STUDENT, "parameter", 1.0),
     "reparametrized_tensor": Reparametrized(_STUDENT, "tensor", 1.0),
+    "rescaled_loss": RescaledLoss(_STUDENT, 3.0, -1.0),
+    "silent_start": SilentStart(_STUDENT, silent_steps=2),
     "spiked_gradient": SpikedGradient(_STUDENT),
     "subsampled_gradient": SubsampledGradient(_STUDENT, max_directions=3),
+    "uneven_gradient": UnevenGradient(_STUDENT, factor=10.0),
+    "zero_start": ZeroStart(TeacherRegression(input_size=3, output_size=2, teacher_width=4, widths=(), batch_size=3)),
 }
 CUSTOM_GRADIENTS = (
     "evolution_gradient",
+    "heavy_tailed_gradient",
     "normalized_gradient",
     "reduced_precision",
     "spiked_gradient",
     "subsampled_gradient",
+    "uneven_gradient",
 )
