@@ -145,7 +145,10 @@ def main():
 
 def save(out: Path, settings, state) -> None:
     for name, theta in (("weights", state.average), ("latest", state.theta)):
-        record = {"outer_steps": state.step, "command": shlex.join(["python", "benchmarks/meta_gpu.py", "OUT", *sys.argv[2:]])}
+        record = {
+            "outer_steps": state.step,
+            "command": shlex.join(["python", "benchmarks/meta_gpu.py", "OUT", *sys.argv[2:]]),
+        }
         save_weights(out / f"{name}.velo", settings.optimizer, theta, record, licence="Apache-2.0")
 
 
