@@ -58,6 +58,7 @@ class Autoencoder(TaskFamily):
 
     @property
     def sizes(self) -> list[int]:
+        """Layer sizes from the input through the code and back."""
         size = math.prod(classification.INPUT_SHAPES[self.dataset])
         return [size, *self.widths, *self.widths[-2::-1], size]
 

@@ -29,6 +29,7 @@ class OptimizerUnroll(TaskFamily):
 
     @property
     def dataset(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The inner family's data set."""
         return self.family.dataset
 
     @property

@@ -27,6 +27,7 @@ class Wrapper(TaskFamily):
 
     @property
     def dataset(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The data set of the family inside."""
         return self.family.dataset
 
     @property
