@@ -63,8 +63,10 @@ def _explicit_mesh(params: Any) -> Any:
     for leaf in jax.tree.leaves(params):
         sharding = getattr(jax.typeof(leaf), "sharding", None) if isinstance(leaf, jax.Array) else None
         if sharding is not None and _explicit_axes(sharding.mesh):
+            if is_traced(leaf):
+                return sharding.mesh
             placing: Any = leaf.sharding
-            return sharding.mesh if is_traced(leaf) else placing.mesh
+            return placing.mesh
     return None
 
 
