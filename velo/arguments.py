@@ -6,8 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 NO_DTYPE = np.dtype(object)
+
+
+def is_traced(value: Any) -> bool:
+    """Whether `value` is known only when the program that is being traced runs."""
+    return isinstance(value, Tracer)
 
 
 def check_count(name: str, value: Any) -> int:
@@ -16,7 +22,7 @@ def check_count(name: str, value: Any) -> int:
     Raises:
         ValueError: it is no integer of at least 1.
     """
-    if isinstance(value, jax.core.Tracer):
+    if is_traced(value):
         raise ValueError(
             f"{name} has to be a Python integer, a number of steps, got a traced value: it is static, and "
             f"optax.inject_hyperparams takes it as static_args=({name!r},)"
@@ -40,14 +46,14 @@ def check_not_negative(name: str, value: Any) -> None:
         raise ValueError(f"{name} has to be a number, a scalar, got {value!r}")
     if (shape := _array(name, value).shape) != ():
         raise ValueError(f"{name} has to be a number, a scalar, got shape {shape}")
-    if not isinstance(value, jax.core.Tracer) and not 0 <= float(value) < float("inf"):
+    if not is_traced(value) and not 0 <= float(value) < float("inf"):
         raise ValueError(f"{name} has to be finite and at least 0, got {value!r}")
 
 
 def check_positive(name: str, value: Any) -> None:
     """As `check_not_negative`, zero excluded."""
     check_not_negative(name, value)
-    if not isinstance(value, jax.core.Tracer) and float(value) == 0:
+    if not is_traced(value) and float(value) == 0:
         raise ValueError(f"{name} has to be greater than 0, got {value!r}")
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
+from velo.arguments import is_traced
+
 MIN_DIVIDED = 1 << 16
 """Entries of an array of the state from which on it is divided among the devices; smaller ones are on all of them."""
 
@@ -48,7 +50,7 @@ def off_explicit_axes(theta: Any) -> Any:
 
 
 def _lies_there(leaf: Any) -> bool:
-    return not isinstance(leaf, jax.core.Tracer) and _explicit_mesh(leaf) is not None
+    return not is_traced(leaf) and _explicit_mesh(leaf) is not None
 
 
 def _with_loss(tx):
@@ -61,7 +63,10 @@ def _explicit_mesh(params: Any) -> Any:
     for leaf in jax.tree.leaves(params):
         sharding = getattr(jax.typeof(leaf), "sharding", None) if isinstance(leaf, jax.Array) else None
         if sharding is not None and _explicit_axes(sharding.mesh):
-            return sharding.mesh if isinstance(leaf, jax.core.Tracer) else leaf.sharding.mesh
+            if is_traced(leaf):
+                return sharding.mesh
+            placing: Any = leaf.sharding
+            return placing.mesh
     return None
 
 

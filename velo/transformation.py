@@ -20,6 +20,7 @@ from velo.arguments import (
     check_not_negative,
     check_parameters,
     check_positive,
+    is_traced,
 )
 from velo.learned_optimizer import LearnedOptimizer, Theta, check_update_arguments
 from velo.shapes import Float, Int, UInt
@@ -165,10 +166,12 @@ def _limit_distance(architecture, initial, limit) -> tuple[LearnedOptimizer, Any
             raise ValueError(f"{name}: {type(architecture).__name__} has no estimate of the distance")
     if initial is not None:
         architecture = dataclasses.replace(architecture, initial_distance=float(initial))
-    if limit is not None and not isinstance(limit, jax.core.Tracer) and float(limit) < architecture.initial_distance:
+    if limit is None or is_traced(limit):
+        return architecture, limit
+    if float(limit) < architecture.initial_distance:
         least = architecture.initial_distance
         raise ValueError(f"max_distance has to be at least the first estimate, {least}, got {limit!r}")
-    return architecture, limit if limit is None or isinstance(limit, jax.core.Tracer) else float(limit)
+    return architecture, float(limit)
 
 
 def of_shapes(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:

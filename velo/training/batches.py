@@ -130,13 +130,13 @@ def epochs_of(data: Any, batch_size: int) -> Callable[[int], Any]:
     """
     data = jax.tree.map(_as_array, data)
     shapes = [leaf.shape for leaf in jax.tree.leaves(data)]
-    lengths = {shape[0] if shape else None for shape in shapes}
-    if len(lengths) != 1 or None in lengths:
+    lengths = {shape[0] for shape in shapes if shape}
+    if len(lengths) != 1 or () in shapes:
         raise ValueError(
             f"batches has to be a tree of arrays with as many examples each, to be cut into batches of batch_size; got "
             f"arrays of shapes {shapes}"
         )
-    (length,) = lengths
+    length: int = lengths.pop()
     if batch_size > length:
         raise ValueError(f"batch_size has to be at most the number of examples {length}, got {batch_size}")
 
