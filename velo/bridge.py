@@ -4,12 +4,12 @@ That package is never imported. Where a program has imported it, ours are instan
 of its wrappers ask for. Its tasks come across in `tasks.bridge`.
 """
 
+import dataclasses
 import inspect
 import logging
 import sys
 from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -27,7 +27,8 @@ def _register(cls: type, module: str, name: str) -> None:
         base.register(cls)
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class BridgedState:
     """What `learned_optimization` carries through a run; the field names are its own, and so is `replace`."""
 
@@ -36,6 +37,10 @@ class BridgedState:
     optax_opt_state: Any
     iteration: Any  # int32 scalars
     num_steps: Any
+
+    def replace(self, **changes: Any) -> "BridgedState":
+        """The state with other values for these fields."""
+        return dataclasses.replace(self, **changes)
 
 
 class BridgedOptimizer:
@@ -85,7 +90,7 @@ class BridgedOptimizer:
         check_update_arguments(opt_state.params, loss)
         tx = self.optimizer.bind(self.theta, opt_state.num_steps)
         updates, inner = tx.update(grad, opt_state.optax_opt_state, opt_state.params, value=loss)
-        return opt_state.replace(  # pyright: ignore[reportAttributeAccessIssue]
+        return opt_state.replace(
             params=optax.apply_updates(opt_state.params, updates),
             state=model_state,
             optax_opt_state=inner,
@@ -106,7 +111,7 @@ class BridgedOptimizer:
 
     def set_params(self, state: BridgedState, params: Any) -> BridgedState:
         """The state with these parameters in place of its own."""
-        return state.replace(params=params)  # pyright: ignore[reportAttributeAccessIssue]
+        return state.replace(params=params)
 
 
 class BridgedLearnedOptimizer:

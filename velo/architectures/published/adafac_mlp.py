@@ -122,7 +122,7 @@ def with_steps(network: Theta, step: Int[jax.Array, ""]) -> Theta:
     return [{"w": weights, "b": first["b"] + of_steps @ step_features(step)}, *rest]
 
 
-def learned_decays(initial: tuple[float, ...], theta: Float[jax.Array, " decays"]) -> Float[jax.Array, " decays"]:
+def learned_decays(initial: tuple[float, ...], theta: jax.typing.ArrayLike) -> Float[jax.Array, " decays"]:
     """1 - (1 - initial) exp(10 theta), computed as in the reference, clipped to [0, 1]."""
     parameter = jnp.log(1.0 - jnp.array(initial, jnp.float32)) / DECAY_FACTOR
     return jnp.clip(1.0 - jnp.exp(DECAY_FACTOR * (parameter + theta)), 0.0, 1.0)

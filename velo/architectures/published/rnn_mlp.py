@@ -223,5 +223,5 @@ def _log_abs(x: jax.Array) -> jax.Array:
     return jnp.clip(jnp.log(1e-8 + jnp.abs(x)), -5.0, 5.0)
 
 
-def _tile(x: jax.Array, num_tensors: int) -> jax.Array:
-    return jnp.broadcast_to(x[None], (num_tensors, *x.shape))
+def _tile(x: jax.typing.ArrayLike, num_tensors: int) -> jax.Array:
+    return jnp.broadcast_to(jnp.asarray(x)[None], (num_tensors, *jnp.shape(x)))
