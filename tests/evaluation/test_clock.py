@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from evaluation import Clock, Contender, Evaluation, OneShot, baselines, clock, run, saved_evaluation
-from evaluation.curves import Pace
+from evaluation.curves import Pace, Results
 from evaluation.report import wording
 from evaluation.report.content import Content
 from evaluation.saved_evaluation import SavedEvaluation
@@ -99,7 +99,7 @@ def test_speed_ups_stand_beside_each_other_in_steps_and_in_seconds():
     )
     paces = [Pace("tiny", name, one.reported[0].key, seconds, 0.97) for name, one, seconds in zip(
         ("velo", "adam"), entries, (2e-3, 1e-3), strict=True)]  # fmt: skip
-    results = saved_evaluation.Results(("tiny",), ("velo", "adam"), "adam", entries)
+    results = Results(("tiny",), ("velo", "adam"), "adam", entries)
     content = Content(SavedEvaluation("demo", Procedure(num_seeds=1, stretch=2), clock.clocked(results, paces)))
     velo, adam = content.times_on("tiny")
     assert wording.both_speed_ups(velo, 2) == "> 2x / > 1.00x"

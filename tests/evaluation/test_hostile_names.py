@@ -96,7 +96,7 @@ def test_files_stay_in_their_folder_under_names_of_their_own(written):
     out, _ = written
     assert [path.name for path in out.parent.iterdir()] == ["report"]
     pictures = {path.name for path in (out / "figures").glob("*.png")}
-    assert len(pictures) == 4 + 2 * len(TASKS) + 1
+    assert len(pictures) == 5 + 2 * len(TASKS) + 1
     assert all(len(name) < 200 for name in pictures)
 
 
