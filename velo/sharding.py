@@ -43,8 +43,8 @@ def on_explicit_axes(tx: optax.GradientTransformationExtraArgs) -> optax.Gradien
 
 
 def off_explicit_axes(theta: Any) -> Any:
-    """Theta with NumPy arrays for those that were made on a mesh with explicit axes: a constant of their type would be
-    refused by operations on Auto axes.
+    """Theta with NumPy arrays in the place of those that lie on a mesh with explicit axes, as all that are made under
+    `jax.set_mesh` do: operations on Auto axes refuse them.
     """
     return jax.tree.map(lambda leaf: np.asarray(leaf) if _lies_there(leaf) else leaf, theta)
 

@@ -110,19 +110,23 @@ def optimizer(
         options["matrix_axes"] = matrix_axes
     if initial_distance is not None or max_distance is not None:
         architecture, options["max_distance"] = _limit_distance(architecture, initial_distance, max_distance)
-    learned = architecture.bind(off_explicit_axes(theta), -(-length // every), **options)
+    theta = off_explicit_axes(theta)
+
+    def bound():
+        """Made where it is used, since constants get the type that the mesh has there."""
+        return architecture.bind(jax.tree.map(jnp.asarray, theta), -(-length // every), **options)
 
     def init(params):
         fingerprint = jnp.zeros(_fingerprint(params), jnp.uint8)
-        return ScaledState(jnp.zeros((), jnp.int32), learned.init(params), fingerprint)
+        return ScaledState(jnp.zeros((), jnp.int32), bound().init(params), fingerprint)
 
     def update(updates, state, params=None, *, value=None, **extra_args):
         del extra_args
         _check_state(state, params)
         try:
-            updates, learned_state = learned.update(updates, state.learned, params, value=value)
+            updates, learned_state = bound().update(updates, state.learned, params, value=value)
         except Exception as error:
-            _check_learned_state(learned, state, params, error)
+            _check_learned_state(bound(), state, params, error)
             raise
         scale = _at(state.count, step_scale)
         decay = _at(state.count, weight_decay)

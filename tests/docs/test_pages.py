@@ -29,7 +29,8 @@ def blocks(page):
 
 def tutorial_definitions():
     """`loss_fn`, `params`, `batches` of the tutorial's first block."""
-    namespace = {"weights": "default"}
+    tiny = velo.VeLO(lstm_size=2, num_mixtures=2, basis="elementwise")
+    namespace = {"weights": "default", "weights_of_velo": (tiny, tiny.init(jax.random.key(0)))}
     exec(blocks("docs/tutorial.md")[0], namespace)
     return namespace
 
