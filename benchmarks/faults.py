@@ -70,6 +70,8 @@ OUTCOMES = ("used", "stale", "lost", "poisoned", "replayed", "in_flight")
 def account(out: Path) -> dict[str, int]:
     """What became of all contributions of a run; `in_flight` are those of its last outer step."""
     lines = read_metrics(out)
+    if not lines:
+        return {}
     names = [name for name in lines[0] if name.startswith("contributions_")]
     count = {name.removeprefix("contributions_"): sum(line[name] for line in lines) for name in names}
     return count | {"in_flight": lines[-1]["contributions_in_flight"]}
@@ -77,7 +79,10 @@ def account(out: Path) -> dict[str, int]:
 
 def violations(out: Path, weights: Path) -> list[str]:
     """What a run's account and log lack."""
-    lines, count, found = read_metrics(out), account(out), []
+    lines, found = read_metrics(out), []
+    if not lines:
+        return ["no outer step was done: this machine may be too slow for the deadline"]
+    count = account(out)
     if count["dispatched"] != sum(count[name] for name in OUTCOMES):
         found.append(f"dispatched contributions that nobody accounts for: {count}")
     if [line["step"] for line in lines] != list(range(len(lines))):
