@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from evaluation.baselines.kronecker import Damping
 from tasks.families import recording
 from velo.shapes import Array, Float, PRNGKeyArray
 
@@ -25,19 +26,10 @@ class Factors(NamedTuple):
     """B: of the gradient by the layer's outputs."""
 
 
-Damping = Callable[[Factors], tuple[Any, Any]]
-"""Factors -> what is added to the diagonals of both."""
-
-
 class KfacState(NamedTuple):
     factors: dict[str, Factors]  # moving averages from zero
     inverses: dict[str, Factors]
     count: jax.Array
-
-
-def relative_damping(share) -> Damping:
-    """rho_A = share trace(A), rho_B = share trace(B): the rescaled damping of 2312.12226."""
-    return lambda factors: (share * jnp.trace(factors.inputs), share * jnp.trace(factors.outputs))
 
 
 def scale_by_kfac(
@@ -63,7 +55,7 @@ def scale_by_kfac(
     The inverses are computed at steps 1, 1 + frequency, ...
 
     Args:
-        damping: from the averaged factors.
+        damping: rho of an averaged factor.
         decay: in [0, 1).
 
     Raises:
@@ -87,7 +79,7 @@ def scale_by_kfac(
         debias = 1.0 - decay ** (state.count + 1)
         inverses = jax.lax.cond(
             state.count % frequency == 0,
-            lambda: {name: _inverses(factors[name], debias, damping) for name in factors},
+            lambda: jax.tree.map(lambda factor: _inverse(factor / debias, damping), factors),
             lambda: state.inverses,
         )
         leaves = _layers(updates)
@@ -188,15 +180,10 @@ def _outputs_factor(gradients: Float[Array, "... outputs"]) -> Float[Array, "out
     return gradients.T @ gradients / len(gradients)
 
 
-def _inverses(factors: Factors, debias: Any, damping: Damping) -> Factors:
-    factors = Factors(*(factor / debias for factor in factors))
-    pairs = zip(factors, damping(factors), strict=True)
-    return Factors(*(_inverse(factor, jnp.maximum(ridge, TINY)) for factor, ridge in pairs))
-
-
-def _inverse(matrix: Float[Array, "n n"], ridge: Any) -> Float[Array, "n n"]:
-    identity = jnp.eye(len(matrix))
-    return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix + ridge * identity), identity)
+def _inverse(factor: Float[Array, "n n"], damping: Damping) -> Float[Array, "n n"]:
+    identity = jnp.eye(len(factor))
+    damped = factor + jnp.maximum(damping(factor), TINY) * identity
+    return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(damped), identity)
 
 
 def _precondition(layer: Mapping[str, Array], inverses: Factors) -> dict[str, Array]:

@@ -48,7 +48,12 @@ def readme_definitions():
 
 @pytest.mark.parametrize(
     ("page", "definitions"),
-    [("README.md", readme_definitions), ("docs/tutorial.md", dict), ("docs/how_to.md", tutorial_definitions)],
+    [
+        ("README.md", readme_definitions),
+        ("docs/tutorial.md", dict),
+        ("docs/how_to.md", tutorial_definitions),
+        ("docs/mup.md", dict),
+    ],
 )
 def test_code_on_a_page_runs(page, definitions, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

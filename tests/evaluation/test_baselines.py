@@ -18,8 +18,8 @@ lion lookahead_radam mechanic_adamw momo momo_adam nadamw novograd radam rmsprop
 tdog_averaged yogi amsbound dog"""
 """Nothing of ours is between them and optax that another name doesn't go through as well: slow tests check them."""
 EXPECTED = """sgd sgd_momentum sgd_nesterov adam adamw nadamw rmsprop adagrad adadelta amsgrad radam yogi adafactor
-adabelief lamb lars lion sm3 lookahead_sgd muon soap shampoo kfac sophia ademamix schedule_free_adamw schedule_free_sgd
-schedule_free_soap schedule_free_plus prodigy
+adabelief lamb lars lion sm3 lookahead_sgd muon soap shampoo shampoo_plain kfac sophia ademamix schedule_free_adamw
+schedule_free_sgd schedule_free_soap schedule_free_plus prodigy
 dadapt_adamw mechanic_adamw cocob dog dog_averaged ldog tdog dowg momo adabound amsbound"""
 
 

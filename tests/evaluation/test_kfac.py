@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from evaluation import baselines
-from evaluation.baselines.kfac import estimate, limited, relative_damping, scale_by_kfac
+from evaluation.baselines.kfac import estimate, limited, scale_by_kfac
+from evaluation.baselines.kronecker import relative_damping
 from tasks import inner_loop
 from tasks.families import layers
 from tasks.families.conv_classifier import ConvClassifier
