@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
 
 
 @functools.cache
-def _source_digest(*modules: str) -> str:
+def source_digest(*modules: str) -> str:
     """Of the Python files of modules and packages: a version alone doesn't change while code is worked on."""
     digest = hashlib.sha256()
     for name in modules:
@@ -64,7 +64,7 @@ def tree_digest(tree) -> str:
 
 
 @functools.cache
-def _data_digest(family: TaskFamily) -> str:
+def data_digest(family: TaskFamily) -> str:
     """Of the family's training and validation data."""
     return tree_digest(family.load())
 
@@ -74,18 +74,18 @@ def _module(kind: object) -> str:
     return getattr(kind, "module", None) or getattr(kind, "__module__", None) or ""
 
 
-def _parts(settings: Any) -> Iterator[Any]:
+def parts(settings: Any) -> Iterator[Any]:
     """A dataclass and the dataclasses in its fields, at any depth: a wrapper's family, a family's optimizer."""
     if dataclasses.is_dataclass(settings):
         yield settings
         for field in dataclasses.fields(settings):
-            yield from _parts(getattr(settings, field.name))
+            yield from parts(getattr(settings, field.name))
 
 
 def sources(task: FixedTask, contender: Contender) -> list[str]:
     """Modules and packages whose code computes the curve: ours, and the user's own task's and optimizer's."""
     optimizer = contender.optimizer
-    modules = {_module(type(part)) for part in _parts(task.family)}
+    modules = {_module(type(part)) for part in parts(task.family)}
     modules.add(_module(optimizer.factory if isinstance(optimizer, Baseline) else type(optimizer)))
     packages = {name.partition(".")[0] for name in modules}
     own = {name for name in modules if name.partition(".")[0] not in ("tasks", "velo", "evaluation", "optax", "")}
@@ -105,7 +105,7 @@ def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_v
         "format": FORMAT,
         "task": task.name,
         "family": repr(task.family),
-        "data": _data_digest(task.family),
+        "data": data_digest(task.family),
         "num_steps": task.num_steps,
         "num_checkpoints": num_checkpoints,
         "num_valid_batches": num_valid_batches,
@@ -113,7 +113,7 @@ def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_v
         "theta": tree_digest(contender.theta),
         "versions": versions(),
         "backend": jax.default_backend() + (" with the kernel" if kernel.in_use() else ""),
-        "source": _source_digest(*sources(task, contender)),
+        "source": source_digest(*sources(task, contender)),
     }
 
 

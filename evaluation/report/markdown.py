@@ -53,7 +53,7 @@ def _summary(content: Content) -> list[str]:
         )
         for found in content.summaries
     ]
-    return ["## Over all tasks", "", *_table(header, body), ""]
+    return ["## Over all tasks", "", *table(header, body), ""]
 
 
 def _tasks(content: Content) -> list[str]:
@@ -74,7 +74,7 @@ def _tasks(content: Content) -> list[str]:
         "",
         f"As multiples of tuned `{results.reference}`'s, geometric means over seeds.",
         "",
-        *_table(header, body),
+        *table(header, body),
         "",
     ]
 
@@ -107,7 +107,7 @@ def _end(content: Content, figures_folder: str) -> list[str]:
         "speed-up in seconds",
         "final loss in equal time",
     )
-    lines += [*_table(header, body), "", "## Failures", ""]
+    lines += [*table(header, body), "", "## Failures", ""]
     lines += [f"- {line}" for line in wording.failures(results, content.rows)] or ["None."]
     lines += ["", "## Figures", ""]
     lines += [f"![{drawing.title}]({figures_folder}/{drawing.file_name}.png)" for drawing in content.files]
@@ -115,7 +115,7 @@ def _end(content: Content, figures_folder: str) -> list[str]:
     return [*lines, "", f"Made with {versions}."]
 
 
-def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+def table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table."""
     rows = [header, ["---"] * len(header), *body]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
