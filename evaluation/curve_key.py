@@ -34,6 +34,10 @@ RUN_SOURCES = ("tasks", prng.__name__, "evaluation.training", "evaluation.step_s
 the loop around them."""
 
 
+COVERED = ("tasks.", "velo.", "evaluation.baselines.", "optax.")
+"""Packages whose code is in the key anyway, by source or by version."""
+
+
 def versions() -> dict[str, str]:
     """Of the distributions that compute a run."""
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
@@ -88,7 +92,7 @@ def sources(task: FixedTask, contender: Contender) -> list[str]:
     modules = {_module(type(part)) for part in parts(task.family)}
     modules.add(_module(optimizer.factory if isinstance(optimizer, Baseline) else type(optimizer)))
     packages = {name.partition(".")[0] for name in modules}
-    own = {name for name in modules if name.partition(".")[0] not in ("tasks", "velo", "evaluation", "optax", "")}
+    own = {name for name in modules if name and not f"{name}.".startswith(COVERED)}
     optimizers = "velo" if contender.is_learned else "evaluation.baselines"
     # A task may hold a learned optimizer: one that is learned by training with it.
     held = ["velo"] if "velo" in packages and not contender.is_learned else []

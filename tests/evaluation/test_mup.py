@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from evaluation import mup
+from evaluation.baselines import mup
 from evaluation.baselines.kfac import estimate, scale_by_kfac
 from evaluation.baselines.kronecker import constant_damping, relative_damping
 from evaluation.baselines.plain_shampoo import scale_by_plain_shampoo
