@@ -16,7 +16,9 @@ from velo.shapes import Float
 
 SECOND_ORDER = ("shampoo", "kfac")
 LARGEST_RATES = {"sgd": 4.0, "adam": 0.125, "shampoo": 0.5, "kfac": 2.0}
-"""Of a grid's upper end, at which networks of the base width diverge or stall; each further rate is half the last."""
+"""Of a grid's upper end, at which the networks of digits diverge or stall; each further rate is half the last."""
+LARGEST_CBOW_RATES = {**LARGEST_RATES, "sgd": 128.0}
+"""The gradients of a bag of many tokens are small."""
 RATE_STEPS_OF_STANDARD = ("sgd", "shampoo")
 """Whose best rate moves under the standard parametrisation; those of K-FAC have no exponents, Adam's moves less."""
 STEPS = (*((one, "relative") for one in DIRECTIONS), *((one, "constant") for one in SECOND_ORDER))
@@ -42,14 +44,14 @@ class SecondOrderWidth(Study):
     """Channels of the first of two convolutions."""
     cbow_widths: tuple[int, ...] = (32, 256)
     """Embedding sizes of a bag of words on text."""
-    step_widths: tuple[int, ...] = (256, 512, 1024, 2048)
+    step_widths: tuple[int, ...] = (256, 512, 1024)
     """At which one step's change of the features is measured."""
     num_rates: int = 8
     """A factor of two apart."""
     dampings: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
     num_steps: int = 80
     batch_size: int = 128
-    num_seeds: int = 2
+    num_seeds: int = 1
     damping: float = 1e-2
     """Relative damping while rates are swept."""
 
@@ -63,7 +65,7 @@ class SecondOrderWidth(Study):
     def quick(cls):
         return cls(
             widths=(16, 64), cnn_widths=(2, 4), cbow_widths=(8, 16), step_widths=(32, 128), num_rates=3,
-            dampings=(1e-3, 1e-1), num_steps=12, batch_size=16, num_seeds=1,
+            dampings=(1e-3, 1e-1), num_steps=12, batch_size=16,
         )  # fmt: skip
 
     def run(self, bench):
@@ -91,26 +93,26 @@ class SecondOrderWidth(Study):
             ),
         )
 
-    def rates(self, optimizer: str) -> np.ndarray:
+    def rates(self, kind: str, optimizer: str) -> np.ndarray:
         """The grid, from the least rate."""
-        return LARGEST_RATES[optimizer] * 2.0 ** -np.arange(self.num_rates - 1.0, -1.0, -1.0)
+        largest = LARGEST_CBOW_RATES if kind == "cbow" else LARGEST_RATES
+        return largest[optimizer] * 2.0 ** -np.arange(self.num_rates - 1.0, -1.0, -1.0)
 
     def _widths(self, kind: str) -> tuple[int, ...]:
         return {"mlp": self.widths, "cnn": self.cnn_widths, "cbow": self.cbow_widths}[kind]
 
     def _sweeps(self, bench: Bench, kind: str) -> dict[tuple[str, bool], np.ndarray]:
         """(optimizer, in muP) -> final losses [widths, rates]."""
-        return {
-            (optimizer, in_mup): self._losses(
-                bench, kind, optimizer, in_mup, "relative", [(rate, self.damping) for rate in self.rates(optimizer)]
-            )
-            for optimizer in DIRECTIONS
-            for in_mup in (False, True)
-        }
+        found = {}
+        for optimizer in DIRECTIONS:
+            settings = [(rate, self.damping) for rate in self.rates(kind, optimizer)]
+            for in_mup in (False, True):
+                found[optimizer, in_mup] = self._losses(bench, kind, optimizer, in_mup, "relative", settings)
+        return found
 
     def _damping_sweeps(self, bench: Bench, losses: dict) -> dict[tuple[str, str], np.ndarray]:
         """(optimizer, damping) -> final losses [widths, dampings] in muP, at the best rate of the base width."""
-        best = {one: self.rates(one)[np.argmin(losses[one, True][0])] for one in SECOND_ORDER}
+        best = {one: self.rates("mlp", one)[np.argmin(losses[one, True][0])] for one in SECOND_ORDER}
         return {
             (one, damping): self._losses(
                 bench, "mlp", one, True, damping, [(best[one], value) for value in self.dampings]
@@ -165,7 +167,7 @@ class SecondOrderWidth(Study):
             "as ten from 256 to 8192",
             "vanishes with the width; .0466 to .0015 for K-FAC, recomputed",
             ", ".join(f"{optimizer} {fall:.1f} times" for optimizer, fall in falls.items()),
-            falls["kfac"] >= factor,
+            bool(falls["kfac"] >= factor),
         )
 
     def _rate_criteria(self, losses) -> Iterator[Criterion]:
@@ -180,7 +182,7 @@ class SecondOrderWidth(Study):
             "in the standard parametrisation it moves by two or more for SGD and Shampoo",
             "it falls with the width",
             _listed({optimizer: moves[optimizer, False] for optimizer in DIRECTIONS}, "steps"),
-            all(moves[optimizer, False] >= 2 for optimizer in RATE_STEPS_OF_STANDARD),
+            self._or_too_narrow(all(moves[optimizer, False] >= 2 for optimizer in RATE_STEPS_OF_STANDARD)),
         )
         worst = {key: _worst_growth(rows) for key, rows in losses.items()}
         yield Criterion(
@@ -193,22 +195,27 @@ class SecondOrderWidth(Study):
             "in the standard parametrisation it is, for SGD and Shampoo",
             "accuracy falls beyond some width",
             ", ".join(f"{optimizer} {worst[optimizer, False]:+.1%}" for optimizer in DIRECTIONS),
-            all(worst[optimizer, False] > 0.02 for optimizer in RATE_STEPS_OF_STANDARD),
+            self._or_too_narrow(all(worst[optimizer, False] > 0.02 for optimizer in RATE_STEPS_OF_STANDARD)),
         )
 
+    def _or_too_narrow(self, is_met: bool) -> bool | None:
+        """None for an effect of the width that wasn't seen over less than a factor of eight."""
+        return True if is_met else None if self.widths[-1] < 8 * self.widths[0] else False
+
     def _damping_criteria(self, damped) -> Iterator[Criterion]:
-        moves = {key: _move(rows) for key, rows in damped.items()}
-        for damping, statement, published, is_met in (
-            (
-                "relative",
-                "the best relative damping moves by one decade at most",
-                "it transfers",
-                lambda move: move <= 1,
-            ),
-            ("constant", "the best constant damping moves by two decades or more", "it moves", lambda move: move >= 2),
-        ):
-            found = {optimizer: moves[optimizer, damping] for optimizer in SECOND_ORDER}
-            yield Criterion(statement, published, _listed(found, "decades"), all(map(is_met, found.values())))
+        moves = {damping: {one: _move(damped[one, damping]) for one in SECOND_ORDER} for damping in DAMPINGS}
+        yield Criterion(
+            "the best relative damping moves by one decade at most",
+            "it transfers",
+            _listed(moves["relative"], "decades"),
+            all(move <= 1 for move in moves["relative"].values()),
+        )
+        yield Criterion(
+            "the best constant damping moves by two decades or more",
+            "it has to follow the width, layer by layer",
+            _listed(moves["constant"], "decades"),
+            self._or_too_narrow(all(move >= 2 for move in moves["constant"].values())),
+        )
 
     def _step_drawings(self, changes) -> Iterator[Drawing]:
         for index, layer in enumerate(LAYERS):
@@ -228,7 +235,7 @@ class SecondOrderWidth(Study):
             for (optimizer, in_mup), rows in sweeps.items():
                 form = "muP" if in_mup else "the standard parametrisation"
                 series = [
-                    Series(f"width {width}", self.rates(optimizer), row)
+                    Series(f"width {width}", self.rates(kind, optimizer), row)
                     for width, row in zip(self._widths(kind), rows, strict=True)
                 ]
                 name = f"rates_{kind}_{optimizer}_{'mup' if in_mup else 'standard'}"
@@ -249,7 +256,7 @@ class SecondOrderWidth(Study):
         rows = []
         for kind, sweeps in losses.items():
             for (optimizer, in_mup), found in sweeps.items():
-                best = self.rates(optimizer)[np.argmin(found, axis=1)]
+                best = self.rates(kind, optimizer)[np.argmin(found, axis=1)]
                 at_base = found[:, np.argmin(found[0])]
                 rows.append(
                     (kind, optimizer, "muP" if in_mup else "standard", ", ".join(map(str, self._widths(kind))),
