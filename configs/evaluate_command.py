@@ -8,7 +8,7 @@ from typing import Any
 
 from tyro.conf import UseAppendAction
 
-from configs import import_path, output_folder
+from configs import import_path, output_folder, study_command
 from configs.command_line import HELP, CommandLineError, parse
 from configs.exit_code import exit_code
 
@@ -88,7 +88,7 @@ def expand(argv: Sequence[str], default: str) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status: 0, 2 for a user's mistake, 130 for an interrupt."""
-    argv = sys.argv[1:] if argv is None else argv
+    argv = list(sys.argv[1:] if argv is None else argv)
     if code := exit_code(PROG, import_path.leave_working_folder, mistakes=(import_path.ShadowedError,)):
         return code
     from meta_train import environment
@@ -107,6 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tasks.data.missing import MissingDataError
 
     def command() -> None:
+        if argv[:1] == ["study"]:
+            study_command.command(argv[1:])
+            return
+        if argv and argv[0] in HELP:
+            print(f"{study_command.PROG} lists the experiments of papers, {PROG} compares optimizers:\n")  # noqa: T201
         preset, settings, options = parse(PRESETS, expand(argv, DEFAULT), prog=PROG, options=Options())
         if options.report is not None:
             writer.write(options.report, mistaken(saved_evaluation.load, options.report))
@@ -132,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         curve = [(line["step"], line["loss"]) for line in lines if _are_numbers(line.get("step"), line.get("loss"))]
         learned = [Contender(name, *weights) for name, weights in optimizers.items()]
         evaluation = dataclasses.replace(evaluation, contenders=(*learned, *evaluation.contenders))
-        out = options.out or _folder(
+        out = options.out or output_folder.unfinished(
             f"evaluate-{preset}", lambda folder: saved_evaluation.is_unfinished(folder, evaluation)
         )
         out.mkdir(parents=True, exist_ok=True)  # a folder that can't be written to is refused before hours of work
@@ -157,12 +162,3 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _are_numbers(*values: Any) -> bool:
     return all(isinstance(value, int | float) for value in values)
-
-
-def _folder(name: str, is_unfinished) -> Path:
-    """The last folder of this name if its evaluation is unfinished, otherwise a new one."""
-    try:
-        latest = output_folder.latest(name)
-    except CommandLineError:
-        return output_folder.new(name)
-    return latest if is_unfinished(latest) else output_folder.new(name)

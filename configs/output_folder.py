@@ -1,7 +1,7 @@
 """Default output folders."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from configs.command_line import CommandLineError
@@ -20,6 +20,15 @@ def latest(preset: str) -> Path:
     if not folders:
         raise CommandLineError(f"there is no {RUNS / preset} to resume; name the run's folder with --out")
     return folders[-1]
+
+
+def unfinished(preset: str, is_unfinished: Callable[[Path], bool]) -> Path:
+    """The last folder of this preset if what it holds is unfinished, otherwise a new one."""
+    try:
+        last = latest(preset)
+    except CommandLineError:
+        return new(preset)
+    return last if is_unfinished(last) else new(preset)
 
 
 def _candidates(preset: str) -> Iterator[Path]:

@@ -33,13 +33,17 @@ RUN_SOURCES = ("tasks", "evaluation.training", "evaluation.step_sizes")
 (`tasks.prng`), and the loop around them."""
 
 
+COVERED = ("tasks.", "velo.", "evaluation.baselines.", "optax.")
+"""Packages whose code is in the key anyway, by source or by version."""
+
+
 def versions() -> dict[str, str]:
     """Versions of the distributions that compute a run."""
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
 
 
 @functools.cache
-def _source_digest(*modules: str) -> str:
+def source_digest(*modules: str) -> str:
     """Digest of the Python files of modules and packages; a version alone doesn't change during development."""
     digest = hashlib.sha256()
     for name in modules:
@@ -63,7 +67,7 @@ def tree_digest(tree) -> str:
 
 
 @functools.cache
-def _data_digest(family: TaskFamily) -> str:
+def data_digest(family: TaskFamily) -> str:
     """Digest of the family's training and validation data."""
     return tree_digest(family.load())
 
@@ -73,21 +77,21 @@ def _module(kind: object) -> str:
     return getattr(kind, "module", None) or getattr(kind, "__module__", None) or ""
 
 
-def _parts(settings: Any) -> Iterator[Any]:
+def parts(settings: Any) -> Iterator[Any]:
     """A dataclass and the dataclasses in its fields, at any depth: a wrapper's family, a family's optimizer."""
     if dataclasses.is_dataclass(settings):
         yield settings
         for field in dataclasses.fields(settings):
-            yield from _parts(getattr(settings, field.name))
+            yield from parts(getattr(settings, field.name))
 
 
 def sources(task: FixedTask, contender: Contender) -> list[str]:
     """Modules and packages whose code computes the curve: ours, and those of the user's own task and optimizer."""
     optimizer = contender.optimizer
-    modules = {_module(type(part)) for part in _parts(task.family)}
+    modules = {_module(type(part)) for part in parts(task.family)}
     modules.add(_module(optimizer.factory if isinstance(optimizer, Baseline) else type(optimizer)))
     packages = {name.partition(".")[0] for name in modules}
-    own = {name for name in modules if name.partition(".")[0] not in ("tasks", "velo", "evaluation", "optax", "")}
+    own = {name for name in modules if name and not f"{name}.".startswith(COVERED)}
     optimizers = "velo" if contender.is_learned else "evaluation.baselines"
     # A task may hold a learned optimizer: one that is learned by training with it.
     held = ["velo"] if "velo" in packages and not contender.is_learned else []
@@ -104,7 +108,7 @@ def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_v
         "format": FORMAT,
         "task": task.name,
         "family": repr(task.family),
-        "data": _data_digest(task.family),
+        "data": data_digest(task.family),
         "num_steps": task.num_steps,
         "num_checkpoints": num_checkpoints,
         "num_valid_batches": num_valid_batches,
@@ -112,7 +116,7 @@ def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_v
         "theta": tree_digest(contender.theta),
         "versions": versions(),
         "backend": jax.default_backend() + (" with the kernel" if kernel.in_use() else ""),
-        "source": _source_digest(*sources(task, contender)),
+        "source": source_digest(*sources(task, contender)),
     }
 
 

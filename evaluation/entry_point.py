@@ -63,7 +63,7 @@ def run(
     if evaluation.num_workers:
         ray_workers.fill(evaluation, out / CURVES_FOLDER, console)
     saved()
-    for entry in _entries(sweep, evaluation, console):
+    for entry in swept(sweep, evaluation, console):
         entries.append(entry)
         saved()
     done = saved()
@@ -96,7 +96,7 @@ def _so_far(
     return SavedEvaluation(evaluation.title, evaluation.procedure, results, tuple(notes), tuple(meta_training))
 
 
-def _entries(sweep: Sweep, evaluation: Evaluation, console: Console) -> Iterator[Entry]:
+def swept(sweep: Sweep, evaluation: Evaluation, console: Console) -> Iterator[Entry]:
     """The entry of every pair, with a progress bar that counts training steps."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()

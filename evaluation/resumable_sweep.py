@@ -53,17 +53,17 @@ class Sweep:
         settings, trials = [], []
         losses: list[float] = []
         while batch := self._propose(contender, list(zip(settings, losses, strict=True))):
-            new = self._runs(task, contender, batch, procedure.tuning_seeds, on_steps)
+            new = self.runs(task, contender, batch, procedure.tuning_seeds, on_steps)
             settings += batch
             trials += new
             losses += [_mean_final_loss(curves) for curves in new]
         chosen = tuning.choose(np.array(losses)[:, None])
-        (reported,) = self._runs(task, contender, [settings[chosen]], procedure.seeds, on_steps)
+        (reported,) = self.runs(task, contender, [settings[chosen]], procedure.seeds, on_steps)
         stretched = ()
         if self._is_stretched(contender):
             order = sorted(range(len(losses)), key=lambda index: losses[index])[: procedure.num_stretched]
             best = [settings[index] for index in order]
-            stretched = self._runs(task, contender, best, procedure.seeds, on_steps, procedure.stretch)
+            stretched = self.runs(task, contender, best, procedure.seeds, on_steps, procedure.stretch)
         return Entry(
             task=task.name,
             optimizer=contender.name,
@@ -85,7 +85,7 @@ class Sweep:
             return contender.tuner.propose(contender.optimizer, tried)
         return [] if tried else [()]
 
-    def _runs(
+    def runs(
         self,
         task: FixedTask,
         contender: Contender,

@@ -8,7 +8,16 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from evaluation.baselines import averaging, bounded, distance_over_gradients, shampoo, soap
+from evaluation.baselines import (
+    averaging,
+    bounded,
+    distance_over_gradients,
+    kfac,
+    kronecker,
+    plain_shampoo,
+    shampoo,
+    soap,
+)
 from evaluation.baselines.baseline import PEAK_RATE, RATE, Baseline
 from evaluation.baselines.schedule_free_plus import schedule_free_plus
 from evaluation.baselines.schedules import SCHEDULES, WARM_UP
@@ -164,9 +173,17 @@ _TABLE = (
     # Kronecker factors of the gradient.
     _baseline("shampoo", _with(shampoo.shampoo, "b1", "b2", "weight_decay"), "1802.09568, 2309.06497",
               _RATE, *_MOMENTS, _WEIGHT_DECAY, defaults={**_ADAM, "weight_decay": 1e-4}),
+    _baseline("shampoo_plain", lambda h, num_steps: plain_shampoo.plain_shampoo(
+                  h[RATE], damping=kronecker.relative_damping(h["damping"]), momentum=h["momentum"]),
+              "1802.09568, 2312.12226", _RATE, ("damping", LogUniform(1e-6, 1.0)), ("momentum", FIRST_DECAYS),
+              defaults={RATE: 3e-2, "damping": 1e-3, "momentum": 0.9}),
     _baseline("soap", _with(soap.soap, "b1", "b2", "weight_decay"), "2409.11321", _RATE, *_MOMENTS, _WEIGHT_DECAY,
               defaults={RATE: 3e-3, "b1": 0.95, "b2": 0.95, "weight_decay": 1e-4}),
-    # Curvature, by Hutchinson's estimate on the step's batch.
+    # Curvature: Kronecker factors of the Fisher matrix, and Hutchinson's estimate, both on the step's batch.
+    _baseline("kfac", lambda h, num_steps: kfac.kfac(
+                  h[RATE], damping=kronecker.relative_damping(h["damping"]), momentum=h["momentum"]),
+              "1503.05671, 1602.01407, 2312.12226", _RATE, ("damping", LogUniform(1e-3, 1.0)),
+              ("momentum", FIRST_DECAYS), defaults={RATE: 1e-2, "damping": 1e-2, "momentum": 0.9}),
     _baseline("sophia", _with(contrib.sophia, "b1", "b2", "gamma", "weight_decay"), "2305.14342", _RATE, *_MOMENTS,
               ("gamma", LogUniform(1e-3, 1.0)), _WEIGHT_DECAY,
               defaults={RATE: 1e-3, "b1": 0.965, "b2": 0.99, "gamma": 0.01, "weight_decay": 1e-4}),

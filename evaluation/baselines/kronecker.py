@@ -1,6 +1,8 @@
 """Reads tensors as matrices, and computes and applies the Kronecker factors of their gradients."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,18 @@ Deviation: SOAP's code says 10,000, with which a table of 6,144 tokens would tak
 
 Sides = tuple[jax.Array | None, ...]
 """A square matrix for each axis of a tensor that was folded; None where an axis has none."""
+Damping = Callable[[jax.Array], Any]
+"""Factor -> what is added to its diagonal before it is inverted."""
+
+
+def relative_damping(share) -> Damping:
+    """rho = share trace(factor): the rescaled damping of 2312.12226, which is right at every width."""
+    return lambda factor: share * jnp.trace(factor)
+
+
+def constant_damping(ridge) -> Damping:
+    """The same rho for all factors: what most implementations have."""
+    return lambda factor: ridge
 
 
 def fold(shape: tuple[int, ...]) -> tuple[int, ...]:

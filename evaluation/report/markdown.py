@@ -72,7 +72,7 @@ def _summary(content: Content) -> list[str]:
         "The first ratio is the mean of the middle half of all runs, with an interval over seeds; the geometric mean "
         "is over all tasks and seeds, with an interval over both.",
         "",
-        *_table(header, body),
+        *table(header, body),
         "",
     ]
 
@@ -89,7 +89,7 @@ def _matches(content: Content) -> list[str]:
         "",
         "Geometric mean of final loss / the other's under the same seed, with 95 % over tasks and seeds.",
         "",
-        *_table(header, body),
+        *table(header, body),
         "",
     ]
 
@@ -132,7 +132,7 @@ def _tasks(content: Content) -> list[str]:
         "",
         f"As multiples of tuned {code(results.reference)}'s, geometric means over seeds.",
         "",
-        *_table(header, body),
+        *table(header, body),
         "",
     ]
 
@@ -167,7 +167,7 @@ def _end(content: Content, figures_folder: str) -> list[str]:
         "speed-up in seconds",
         "final loss in equal time",
     )
-    lines += [*_table(header, body), "", *_speed_ups(content), "", "## Failures", ""]
+    lines += [*table(header, body), "", *_speed_ups(content), "", "## Failures", ""]
     lines += [f"- {escape_markdown(line)}" for line in wording.failures(results, content.rows)] or ["None."]
     lines += ["", "## Figures", ""]
     lines += [
@@ -188,10 +188,10 @@ def _speed_ups(content: Content) -> list[str]:
         milliseconds = next(one.milliseconds_per_step for one in found if one.optimizer == results.reference)
         cells = (wording.both_speed_ups(one, stretch) for one in found)
         body.append((code(task), wording.number(milliseconds), *cells))
-    return [f"Speed-up over tuned {code(results.reference)} in steps / in seconds:", "", *_table(header, body)]
+    return [f"Speed-up over tuned {code(results.reference)} in steps / in seconds:", "", *table(header, body)]
 
 
-def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+def table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table."""
     rows = [header, ["---"] * len(header), *body]
     return ["| " + " | ".join(row) + " |" for row in rows]

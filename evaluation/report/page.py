@@ -1,6 +1,5 @@
 """The report as an HTML page: one file with all figures and data in it, which needs no network."""
 
-import importlib.resources
 import math
 from typing import Any
 
@@ -18,12 +17,12 @@ TEMPLATE = "page.html.j2"
 def render(content: Content) -> str:
     """The page as text. It is the same for the same curves, except its section on time."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = (importlib.resources.files("evaluation.report") / TEMPLATE).read_text(encoding="utf-8")
+        loader=jinja2.PackageLoader("evaluation.report", ""),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     results = content.results
     meta_training = content.saved.meta_training
-    return environment.from_string(source).render(
+    return environment.get_template(TEMPLATE).render(
         content=content,
         procedure=content.procedure,
         results=results,

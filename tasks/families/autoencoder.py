@@ -78,4 +78,4 @@ class Autoencoder(TaskFamily):
         if draw.input_noise is not None:
             x = x + draw.input_noise * prng.normal(key, target.shape)
         decoded = layers.mlp(params, "dense", len(self.sizes) - 1, x, self.activation)
-        return jnp.mean(jnp.square((jnp.tanh(decoded) if self.bounded else decoded) - target))
+        return layers.squared_error(jnp.tanh(decoded) if self.bounded else decoded, target)

@@ -111,5 +111,5 @@ class Classifier(TaskFamily):
         inputs, labels = perturb(draw, *batch, num_classes=self.num_classes, key=key)
         logits = self.logits(params, inputs, prng.fold_in(key, 1))
         if self.objective == "squared_error":
-            return jnp.mean(jnp.square(logits - jax.nn.one_hot(labels, self.num_classes)))
+            return layers.squared_error(logits, jax.nn.one_hot(labels, self.num_classes))
         return layers.cross_entropy(logits, labels)

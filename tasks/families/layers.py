@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks import prng
-from tasks.families import draws
+from tasks.families import draws, recording
 from velo.shapes import Array, Float, PRNGKeyArray
 
 ACTIVATIONS = {
@@ -97,16 +97,19 @@ def stack(name: str, sizes: Sequence[int], kernel: tuple[int, ...] = ()) -> dict
 
 
 def dense(layer: dict[str, Array], x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
-    """x w + b."""
-    bias = layer["b"].reshape((1,) * (x.ndim - 1) + (-1,))
-    return x @ layer["w"] + bias
+    """x W + b; without a bias where the layer has none."""
+    output = x @ layer["w"]
+    if "b" in layer:
+        output = output + layer["b"].reshape((1,) * (x.ndim - 1) + (-1,))
+    return recording.layer(layer["w"], lambda: x, output)
 
 
 def conv(
     layer: dict[str, Array], x: Float[Array, "batch height width inputs"], stride: int = 1
 ) -> Float[Array, "batch out_height out_width outputs"]:
     """Convolution with zero padding, of the input's size over the stride; by slices on a CPU, by XLA elsewhere."""
-    return conv_by_slices(layer, x, stride) if jax.default_backend() == "cpu" else conv_by_xla(layer, x, stride)
+    form = conv_by_slices if jax.default_backend() == "cpu" else conv_by_xla
+    return recording.layer(layer["w"], lambda: patches(x, len(layer["w"]), stride), form(layer, x, stride))
 
 
 def conv_by_slices(layer: dict[str, Array], x: Float[Array, "batch height width inputs"], stride: int) -> Array:
@@ -115,13 +118,20 @@ def conv_by_slices(layer: dict[str, Array], x: Float[Array, "batch height width 
     On a CPU, XLA runs its own convolution 10 to 17 times slower inside a scan, and under `vmap` as a slow grouped one.
     """
     size, _, num_inputs, num_outputs = layer["w"].shape
+    kernel = layer["w"].reshape(size * size * num_inputs, num_outputs)
+    return dense({"w": kernel, "b": layer["b"]}, patches(x, size, stride))
+
+
+def patches(
+    x: Float[Array, "batch height width inputs"], size: int, stride: int
+) -> Float[Array, "batch out_height out_width patch"]:
+    """The size x size neighbourhoods that a convolution of this stride sees, in the order of its kernel."""
     height, width = x.shape[1:3]
     before, after = (size - 1) // 2, size // 2
     padded = jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
-    patches = jnp.concatenate(
+    return jnp.concatenate(
         [padded[:, i : i + height : stride, j : j + width : stride] for i, j in np.ndindex(size, size)], axis=-1
     )
-    return dense({"w": layer["w"].reshape(size * size * num_inputs, num_outputs), "b": layer["b"]}, patches)
 
 
 def conv_by_xla(layer: dict[str, Array], x: Float[Array, "batch height width inputs"], stride: int) -> Array:
@@ -193,5 +203,11 @@ def max_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "ba
 
 def cross_entropy(logits: Float[Array, "*batch classes"], labels: Array) -> Float[Array, ""]:
     """Mean cross-entropy of integer labels."""
+    labels = recording.labels(logits, labels)
     log_probabilities = jax.nn.log_softmax(logits)
     return -jnp.mean(jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1))
+
+
+def squared_error(predicted: Float[Array, "batch ..."], target: Float[Array, "batch ..."]) -> Float[Array, ""]:
+    """Mean over all entries."""
+    return jnp.mean(jnp.square(predicted - recording.targets(predicted, target)))

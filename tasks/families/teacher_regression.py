@@ -118,5 +118,5 @@ class TeacherRegression(TaskFamily):
         target = self._teach(draw, x) + draw.target_noise * batch["noise"]
         predicted = layers.mlp(params, "dense", len(self.widths) + 1, x, self.activation, self.norm)
         if self.objective == "squared_error":
-            return jnp.mean(jnp.square(predicted - target))
+            return layers.squared_error(predicted, target)
         return jnp.mean(optax.losses.huber_loss(predicted, target))

@@ -54,6 +54,7 @@ def readme_definitions():
         ("docs/tutorial.md", dict),
         ("docs/how_to.md", tutorial_definitions),
         ("docs/run_length.md", tutorial_definitions),
+        ("docs/mup.md", dict),
     ],
 )
 def test_code_on_a_page_runs(page, definitions, monkeypatch, tmp_path):

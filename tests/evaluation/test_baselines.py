@@ -8,6 +8,7 @@ import pytest
 
 from evaluation import baselines
 from evaluation.baselines import BASELINES, Baseline, Decay, LogUniform, averaging, distance_over_gradients, schedules
+from tasks.families import layers
 
 PARAMS = {"matrix": jnp.ones((3, 4)), "scalar": jnp.zeros(()), "vector": jnp.zeros(4)}
 NUM_STEPS = 30
@@ -17,30 +18,40 @@ lion lookahead_radam mechanic_adamw momo momo_adam nadamw novograd radam rmsprop
 tdog_averaged yogi amsbound dog"""
 """Nothing of ours is between them and optax that another name doesn't go through as well: slow tests check them."""
 EXPECTED = """sgd sgd_momentum sgd_nesterov adam adamw nadamw rmsprop adagrad adadelta amsgrad radam yogi adafactor
-adabelief lamb lars lion sm3 lookahead_sgd muon soap shampoo sophia ademamix schedule_free_adamw schedule_free_sgd
-schedule_free_soap schedule_free_plus prodigy
+adabelief lamb lars lion sm3 lookahead_sgd muon soap shampoo shampoo_plain kfac sophia ademamix schedule_free_adamw
+schedule_free_sgd schedule_free_soap schedule_free_plus prodigy
 dadapt_adamw mechanic_adamw cocob dog dog_averaged ldog tdog dowg momo adabound amsbound"""
 
 
-def _loss(params):
+def _quadratic(params):
     return sum(jnp.sum(jnp.square(leaf - 2.0)) for leaf in jax.tree.leaves(params))
+
+
+def _regression(params):
+    x = jnp.sin(jnp.arange(24.0)).reshape(8, 3)
+    return layers.squared_error(layers.dense(params["layer"], x), 2.0 * x[:, :2] + 1.0)
+
+
+PROBLEMS = {"kfac": (_regression, {"layer": {"w": jnp.ones((3, 2)), "b": jnp.zeros(2)}})}
+"""Baseline -> loss and parameters, where it knows layers alone."""
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _descend(baseline, hyperparameters):
     """(losses, loss at the point that is returned, whether the state kept its types)"""
+    loss_fn, params = PROBLEMS.get(baseline.name, (_quadratic, PARAMS))
     tx = optax.with_extra_args_support(baseline.bind(hyperparameters, NUM_STEPS))
 
     def step(carry, _):
         params, state = carry
-        loss, grads = jax.value_and_grad(_loss)(params)
-        updates, state = tx.update(grads, state, params, value=loss, obj_fn=_loss)
+        loss, grads = jax.value_and_grad(loss_fn)(params)
+        updates, state = tx.update(grads, state, params, value=loss, obj_fn=loss_fn)
         return (optax.apply_updates(params, updates), state), loss
 
-    (params, state), losses = jax.lax.scan(step, (PARAMS, tx.init(PARAMS)), length=NUM_STEPS)
+    (params, state), losses = jax.lax.scan(step, (params, tx.init(params)), length=NUM_STEPS)
     if baseline.evaluation_params is not None:
         params = baseline.evaluation_params(state, params)
-    return losses, _loss(params)
+    return losses, loss_fn(params)
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,10 @@ def test_whatever_of_velo_makes_the_batches_of_a_baseline_is_part_of_its_key():
 @pytest.mark.parametrize("module", ["evaluation.training", "tasks", "evaluation.baselines"])
 def test_a_change_of_the_code_behind_a_baselines_curve_changes_its_key(monkeypatch, module):
     before = _key(contender=ADAM)
-    real = curve_key._source_digest
-    monkeypatch.setattr(curve_key, "_source_digest", lambda *modules: f"{real(*modules)} {module in modules}")
+    real = curve_key.source_digest
+    monkeypatch.setattr(curve_key, "source_digest", lambda *modules: f"{real(*modules)} {module in modules}")
     changed = _key(contender=ADAM)
-    monkeypatch.setattr(curve_key, "_source_digest", lambda *modules: f"{real(*modules)} False")
+    monkeypatch.setattr(curve_key, "source_digest", lambda *modules: f"{real(*modules)} False")
     assert changed not in (before, _key(contender=ADAM))
 
 
@@ -119,11 +119,11 @@ def test_a_new_version_changes_the_key(monkeypatch, name):
     assert _key() != before
 
 
-def test_the_source_digest_follows_the_files(tmp_path, monkeypatch):
+def test_thesource_digest_follows_the_files(tmp_path, monkeypatch):
     (tmp_path / "some_package").mkdir()
     file = tmp_path / "some_package" / "__init__.py"
     file.write_text("A = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    before = curve_key._source_digest.__wrapped__("some_package")
+    before = curve_key.source_digest.__wrapped__("some_package")
     file.write_text("A = 2\n")
-    assert curve_key._source_digest.__wrapped__("some_package") != before
+    assert curve_key.source_digest.__wrapped__("some_package") != before

@@ -1,6 +1,7 @@
 """One tiny instance or more of every family, for the laws."""
 
 from tasks.families.autoencoder import Autoencoder
+from tasks.families.bag_of_words import BagOfWords
 from tasks.families.bottleneck_resnet import BottleneckResNet
 from tasks.families.classical_function import ClassicalFunction
 from tasks.families.click_model import ClickModel
@@ -39,6 +40,7 @@ from tasks.wrappers.zero_start import ZeroStart
 
 FAMILIES = {
     "autoencoder": Autoencoder(widths=(6, 3), batch_size=3),
+    "bag_of_words": BagOfWords(context=2, width=3, batch_size=3),
     "bottleneck_resnet": BottleneckResNet("digits", (4, 8), (1, 1), 3, batch_size=2),
     "classical_function": ClassicalFunction(function="levy", size=3),
     "click_model": ClickModel(num_fields=3, vocabulary_size=5, embedding_size=2, dense_size=3, width=4, batch_size=4),

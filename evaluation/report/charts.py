@@ -1,0 +1,115 @@
+"""Charts of named series with a legend of their own: pictures that are read without the text around them."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from evaluation.report.drawing import BASELINE_COLORS, STYLE, Drawing, panel
+
+INCHES = (4.6, 3.4)
+LEGEND_ROWS = 7
+"""Longer legends stand beside the axes."""
+COLUMNS = ("series", "x", "y", "low", "high")
+FEW_TICKS = 30
+"""Axes that span less than this factor have labels between the powers of ten."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Series:
+    """One line or cloud of points; points that aren't finite are left out."""
+
+    label: str
+    """In the legend; a series without one isn't in it."""
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None
+    """Lower end of a band around `y`; None for none."""
+    high: np.ndarray | None = None
+    color: str = ""
+    """The next of the report's colours if empty."""
+    style: str = "solid"
+    """solid, dashed, dotted, or points."""
+    width: float = 1.5
+
+    def __post_init__(self):
+        if self.style not in ("solid", "dashed", "dotted", "points"):
+            raise ValueError(f"Series: style must be solid, dashed, dotted or points, got {self.style!r}")
+        if np.shape(self.x) != np.shape(self.y) or np.ndim(self.x) != 1:
+            raise ValueError(
+                f"Series: x and y must be vectors of one length, got {np.shape(self.x)}, {np.shape(self.y)}"
+            )
+
+
+def chart(
+    name: str,
+    title: str,
+    x_label: str,
+    y_label: str,
+    series: Sequence[Series],
+    *,
+    log: str = "xy",
+    y_limits: tuple[float, float] | None = None,
+) -> Drawing:
+    """All series in one pair of axes.
+
+    Args:
+        name: of its files.
+        log: the axes with a logarithmic scale: "", "x", "y" or "xy".
+        y_limits: of the vertical axis; those of the data by default.
+    """
+    if log not in ("", "x", "y", "xy"):
+        raise ValueError(f"chart: log must be '', 'x', 'y' or 'xy', got {log!r}")
+    rows: list[tuple] = []
+    colors = itertools.cycle(BASELINE_COLORS)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = panel(x_label, y_label, INCHES)
+        axes.set_xscale("log" if "x" in log else "linear")
+        axes.set_yscale("log" if "y" in log else "linear")
+        for one in series:
+            rows += _draw(axes, one, one.color or next(colors))
+        if y_limits is not None:
+            axes.set_ylim(*y_limits)
+        for axis, letter in ((axes.xaxis, "x"), (axes.yaxis, "y")):
+            if letter in log:
+                _label_logarithmic(axis)
+        num_labels = sum(bool(one.label) for one in series)
+        if num_labels > LEGEND_ROWS:
+            figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+        elif num_labels > 1:
+            axes.legend(frameon=False, fontsize=8)
+    return Drawing(name, title, figure, COLUMNS, rows)
+
+
+def _draw(axes: Axes, series: Series, color: str) -> list[tuple]:
+    """Draws one series; returns it as rows of `COLUMNS`."""
+    x, y = np.asarray(series.x, float), np.asarray(series.y, float)
+    finite = np.isfinite(x) & np.isfinite(y)
+    style: dict[str, Any] = {"color": color, "label": series.label or None}
+    if series.style == "points":
+        axes.plot(x[finite], y[finite], linestyle="none", marker="o", markersize=4, **style)
+    else:
+        marker = "o" if series.style == "solid" and finite.sum() <= 20 else None
+        axes.plot(
+            x[finite], y[finite], linestyle=series.style, linewidth=series.width, marker=marker, markersize=3.5, **style
+        )
+    low = np.full(len(x), np.nan) if series.low is None else np.asarray(series.low, float)
+    high = np.full(len(x), np.nan) if series.high is None else np.asarray(series.high, float)
+    banded = finite & np.isfinite(low) & np.isfinite(high)
+    if banded.any():
+        axes.fill_between(x[banded], low[banded], high[banded], color=color, alpha=0.12, linewidth=0)
+    return [(series.label, *row) for row in zip(x, y, low, high, strict=True)]
+
+
+def _label_logarithmic(axis: Any) -> None:
+    """Labels between the powers of ten where the axis spans few of them."""
+    low, high = axis.get_view_interval()
+    if low > 0 and high / low < FEW_TICKS:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    axis.set_minor_formatter(NullFormatter())
