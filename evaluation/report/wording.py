@@ -180,7 +180,7 @@ def clock(results: Results) -> str:
     if not num_clocked:
         return "By the clock of the machine that ran this, whatever else it was doing."
     where = "" if num_clocked == len(results.tasks) else f"On {num_clocked} of {count(len(results.tasks), 'task')}: "
-    least = min(pace.core_share for pace in paces)
+    least = min(1.0, *(pace.core_share for pace in paces))  # two clocks: it may be a little above 1
     text = (
         f"{where}measured on one core, the optimizers in turns, the least of several repetitions; "
         f"the process had {percent(least)} of the core or more."
