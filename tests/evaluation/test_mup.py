@@ -9,8 +9,8 @@ import pytest
 from evaluation.baselines import mup
 from evaluation.baselines.kfac import estimate, scale_by_kfac
 from evaluation.baselines.kronecker import constant_damping, relative_damping
+from evaluation.baselines.mup import Kind
 from evaluation.baselines.plain_shampoo import scale_by_plain_shampoo
-from evaluation.mup import Kind
 from tasks.families import layers
 
 NUM_INPUTS, NUM_CLASSES, BASE = 16, 4, 32
