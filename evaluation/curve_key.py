@@ -39,6 +39,10 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
 
 
+COVERED = ("tasks.", "velo.", "optax.", "evaluation.baselines.")
+"""Modules that a key covers whatever the task and the optimizer are, or by a version."""
+
+
 @functools.cache
 def source_digest(*modules: str) -> str:
     """Of the Python files of modules and packages: a version alone doesn't change while code is worked on."""
@@ -88,7 +92,7 @@ def sources(task: FixedTask, contender: Contender) -> list[str]:
     modules = {_module(type(part)) for part in parts(task.family)}
     modules.add(_module(optimizer.factory if isinstance(optimizer, Baseline) else type(optimizer)))
     packages = {name.partition(".")[0] for name in modules}
-    own = {name for name in modules if name.partition(".")[0] not in ("tasks", "velo", "evaluation", "optax", "")}
+    own = {name for name in modules if not name.startswith(COVERED) and name}
     optimizers = "velo" if contender.is_learned else "evaluation.baselines"
     # A task may hold a learned optimizer: one that is learned by training with it.
     held = ["velo"] if "velo" in packages and not contender.is_learned else []
