@@ -1,6 +1,9 @@
 """All studies by name."""
 
+from evaluation.studies.dog import DoG
 from evaluation.studies.study import Study
+from evaluation.studies.surge import Surge
+from evaluation.studies.workloads import Workloads
 
-STUDIES: dict[str, type[Study]] = {study.name: study for study in ()}
+STUDIES: dict[str, type[Study]] = {study.name: study for study in (DoG, Surge, Workloads)}
 """In the order in which they are listed."""
