@@ -29,20 +29,22 @@ logger = logging.getLogger(__name__)
 Arrays = Mapping[str, np.ndarray]
 FORMAT = 1
 SOURCES = ("tasks", prng.__name__, "evaluation.baselines", "evaluation.training")
-"""Packages and modules whose code may take part in a measurement, beside the module of its function."""
+"""Packages and modules whose code may take part in a measurement, beside those of its function and of the
+settings that it takes."""
 
 
 def key(function: Callable[..., Arrays], arguments: Mapping[str, Any]) -> str:
     """20 hexadecimal digits: the function, its arguments, their data, code, versions and backend."""
-    families = [part for value in arguments.values() for part in curve_key.parts(value) if isinstance(part, TaskFamily)]
+    parts = [part for value in arguments.values() for part in curve_key.parts(value)]
+    modules = {type(part).__module__ for part in parts}
     content = {
         "format": FORMAT,
         "function": f"{function.__module__}:{function.__qualname__}",
         "arguments": {name: repr(value) for name, value in arguments.items()},
-        "data": [curve_key.data_digest(family) for family in families],
+        "data": [curve_key.data_digest(part) for part in parts if isinstance(part, TaskFamily)],
         "versions": curve_key.versions(),
         "backend": jax.default_backend(),
-        "source": curve_key.source_digest(*SOURCES, function.__module__),
+        "source": curve_key.source_digest(*SOURCES, function.__module__, *sorted(modules)),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 

@@ -68,7 +68,7 @@ class Sweep:
             task=task.name,
             optimizer=contender.name,
             is_learned=contender.is_learned,
-            tuning=contender.tuner.words if isinstance(optimizer, Baseline) and optimizer.defaults else "",
+            tuning=contender.tuner.words if isinstance(optimizer, Baseline) and optimizer.space else "",
             trials=tuple(trials),
             chosen=chosen,
             reported=reported,

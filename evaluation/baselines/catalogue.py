@@ -1,5 +1,6 @@
 """The table of baselines: optax's optimizers, and ours where optax has none."""
 
+import dataclasses
 import difflib
 from typing import Any
 
@@ -111,6 +112,18 @@ def _adabound(amsbound: bool):
     )  # fmt: skip
 
 
+def _with_average(baseline: Baseline) -> tuple[Baseline, Baseline]:
+    """A baseline, and as NAME_averaged the polynomial average of its iterates."""
+    averaged = dataclasses.replace(
+        baseline,
+        name=f"{baseline.name}_averaged",
+        factory=lambda h, num_steps: averaging.averaged(baseline.factory(h, num_steps)),
+        evaluation_params=averaging.average,
+    )
+    return baseline, averaged
+
+
+_DOG = {"reps_rel": distance_over_gradients.RELATIVE_DISTANCE}
 _ADAM = {RATE: 1e-3, "b1": 0.9, "b2": 0.999}
 _BOUNDED: Any = {
     "defaults": {**_ADAM, "final_rate": 0.1, "gamma": 1e-3},
@@ -119,10 +132,10 @@ _BOUNDED_SPACE = (_RATE, *_MOMENTS, ("final_rate", LogUniform(1e-3, 0.5)), ("gam
 
 _TABLE = (
     # Plain and accelerated gradient descent.
-    _baseline("sgd", _with(optax.sgd), "Robbins and Monro 1951", _RATE, defaults={RATE: 1e-2}),
-    _baseline(
-        "sgd_momentum", _with(optax.sgd, "momentum"), "Polyak 1964", _RATE, ("momentum", FIRST_DECAYS),
-        defaults={RATE: 1e-2, "momentum": 0.9},
+    *_with_average(_baseline("sgd", _with(optax.sgd), "Robbins and Monro 1951", _RATE, defaults={RATE: 1e-2})),
+    *_with_average(
+        _baseline("sgd_momentum", _with(optax.sgd, "momentum"), "Polyak 1964", _RATE, ("momentum", FIRST_DECAYS),
+                  defaults={RATE: 1e-2, "momentum": 0.9})
     ),
     _baseline(
         "sgd_nesterov", _with(optax.sgd, "momentum", nesterov=True), "Nesterov 1983", _RATE,
@@ -218,16 +231,13 @@ _TABLE = (
     _baseline("dadapt_adamw", _with(contrib.dadapt_adamw), "2301.07733"),
     _baseline("mechanic_adamw", lambda h, num_steps: contrib.mechanize(optax.adamw(h[RATE])), "2306.00144"),
     _baseline("cocob", _with(contrib.cocob), "1705.07795"),
-    _baseline("dog", _with(contrib.dog), "2302.12022"),
-    _baseline("dog_averaged", lambda h, num_steps: averaging.averaged(contrib.dog(h[RATE])), "2302.12022",
-              evaluation_params=averaging.average),
-    _baseline("ldog", _with(distance_over_gradients.layerwise), "2302.12022"),
-    _baseline("ldog_averaged", lambda h, num_steps: averaging.averaged(distance_over_gradients.layerwise(h[RATE])),
-              "2302.12022", evaluation_params=averaging.average),
-    _baseline("tdog", lambda h, num_steps: distance_over_gradients.stable(h[RATE], num_steps), "2302.12022"),
-    _baseline("tdog_averaged",
-              lambda h, num_steps: averaging.averaged(distance_over_gradients.stable(h[RATE], num_steps)),
-              "2302.12022", evaluation_params=averaging.average),
+    *_with_average(_baseline("dog", _with(distance_over_gradients.whole, "reps_rel"), "2302.12022", defaults=_DOG)),
+    *_with_average(_baseline("ldog", _with(distance_over_gradients.layerwise, "reps_rel"), "2302.12022",
+                             defaults=_DOG)),
+    *_with_average(
+        _baseline("tdog", lambda h, num_steps: distance_over_gradients.stable(h[RATE], num_steps, h["reps_rel"]),
+                  "2302.12022", defaults=_DOG)
+    ),
     _baseline("dowg", _with(contrib.dowg), "2305.16284"),
     _baseline("momo", _with(contrib.momo), "2305.07583", (RATE, LogUniform(1e-3, 100.0)), defaults={RATE: 1.0}),
     _baseline("momo_adam", _with(contrib.momo_adam), "2305.07583", _RATE, defaults={RATE: 1e-2}),

@@ -98,7 +98,7 @@ def test_the_command_lists_and_runs_studies(tmp_path, monkeypatch, capsys):
         assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", STUDIES.values(), ids=str)
+@pytest.mark.parametrize("kind", STUDIES.values(), ids=lambda kind: kind.name)
 def test_every_study_says_what_it_is(kind: type[Study]):
     assert dataclasses.is_dataclass(kind)
     assert STUDIES[kind.name] is kind
@@ -106,6 +106,15 @@ def test_every_study_says_what_it_is(kind: type[Study]):
     assert kind.claim
     assert kind() != kind.quick()
     assert hash(kind()) == hash(kind())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", STUDIES.values(), ids=lambda kind: kind.name)
+def test_the_quick_sizes_of_a_study_run(kind: type[Study], tmp_path):
+    page = _run(kind.quick(), tmp_path)
+    assert kind.title in page.read_text()
+    assert "nan" not in (tmp_path / "criteria.csv").read_text()
+    assert list((tmp_path / "figures").glob("*.png"))
 
 
 def test_records_are_kept_by_function_arguments_and_code(tmp_path, monkeypatch, caplog):

@@ -1,0 +1,128 @@
+"""Training runs measured at both the last iterate and the average of the iterates, with the step of every update.
+
+Curves (`evaluation.training`) are measured at one of the two points. Here all settings and seeds of an optimizer are
+lanes of one program, so that a grid of rates on a small task takes seconds.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from evaluation import baselines
+from evaluation.baselines import averaging
+from tasks import inner_loop
+from tasks.family import TaskFamily
+
+TINY = 1e-30
+
+
+class TracedState(NamedTuple):
+    inner: Any
+    initial_params: Any
+    step_sizes: jax.Array  # [num_steps]
+    max_distance: jax.Array
+    count: jax.Array
+
+
+def traced(tx: optax.GradientTransformation, num_steps: int) -> optax.GradientTransformationExtraArgs:
+    """`tx`, with |update| / |gradient| of every step and the greatest |x_t - x_0| in its state."""
+    tx = optax.with_extra_args_support(tx)
+
+    def init(params):
+        zero = jnp.zeros(())
+        return TracedState(tx.init(params), params, jnp.zeros(num_steps), zero, jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params: Any = None, **extra_args):
+        norm = optax.tree.norm(updates)
+        updates, inner = tx.update(updates, state.inner, params, **extra_args)
+        size = optax.tree.norm(updates) / jnp.maximum(norm, TINY)
+        moved = optax.tree.norm(optax.tree.sub(optax.apply_updates(params, updates), state.initial_params))
+        return updates, TracedState(
+            inner,
+            state.initial_params,
+            state.step_sizes.at[state.count].set(size),
+            jnp.maximum(state.max_distance, moved),
+            state.count + 1,
+        )
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+class Program(NamedTuple):
+    """What a compiled program is specialised to."""
+
+    family: TaskFamily
+    optimizer: str
+    names: tuple[str, ...]
+    num_steps: int
+    num_valid_batches: int
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run(program: Program, values, seeds, train, valid):
+    """Arrays with leading axes of settings and seeds."""
+    family = program.family
+
+    def lane(value, seed):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), seed), 4)
+        setting = dict(zip(program.names, value, strict=True))
+        tx = traced(baselines.get(program.optimizer).bind(setting, program.num_steps), program.num_steps)
+        tx = averaging.averaged(tx)
+        draw = family.draw(keys[0])
+        state = inner_loop.start(family, tx, draw, keys[1])
+        state, losses = inner_loop.train(family, tx, draw, state, train, keys[2], num_steps=program.num_steps)
+
+        def loss(params):
+            return inner_loop.mean_loss(family, draw, params, valid, keys[3], num_batches=program.num_valid_batches)
+
+        found = state.opt_state.inner
+        return {
+            "last": loss(state.params),
+            "average": loss(state.opt_state.average),
+            "train": losses,
+            "step_sizes": found.step_sizes,
+            "distance": found.max_distance,
+        }
+
+    over_seeds = jax.vmap(lane, (None, 0))
+    return jax.lax.map(lambda value: over_seeds(value, seeds), values)
+
+
+def iterate_runs(
+    *,
+    family: TaskFamily,
+    optimizer: str,
+    settings: tuple[tuple[tuple[str, float], ...], ...],
+    num_seeds: int,
+    num_steps: int,
+    num_valid_batches: int = 16,
+) -> dict[str, np.ndarray]:
+    """All settings of a baseline under all seeds.
+
+    Args:
+        family: of the task.
+        optimizer: name of a baseline whose gradients are taken at its last iterate.
+        settings: hyperparameters of the same names each, sorted by name.
+        num_valid_batches: behind each validation loss, the same for all settings.
+
+    Returns:
+        `last` and `average` [settings, seeds], validation losses of the last iterate and of the polynomial average;
+        `train` [settings, seeds, steps], training losses; `step_sizes` of that shape, |update| / |gradient|; `distance`
+        [settings, seeds], the greatest |x_t - x_0|. Runs that diverged hold what is not finite.
+
+    Raises:
+        ValueError: settings differ in their names.
+    """
+    names = tuple(name for name, _ in settings[0])
+    for setting in settings:
+        if tuple(name for name, _ in setting) != names:
+            raise ValueError(f"iterate_runs: all settings must have the hyperparameters {names}, got {setting}")
+    train, valid = family.load()
+    values = jnp.asarray([[value for _, value in setting] for setting in settings], jnp.float32)
+    program = Program(family, optimizer, names, num_steps, num_valid_batches)
+    found = _run(program, values, jnp.arange(num_seeds), train, valid)
+    return {name: np.asarray(array) for name, array in found.items()}
