@@ -13,7 +13,7 @@ import numpy as np
 
 import velo
 from configs import evaluate_command
-from velo.architectures.velo.architecture import INPUTS
+from velo.architectures.velo.tensor_inputs import INPUTS
 
 BLIND = {"to_the_fraction": (0, 1), "to_the_loss": (1, 2), "to_the_tensors": (3, 18)}
 """Ranges of `INPUTS`."""

@@ -32,8 +32,8 @@ def fit_steps(batch_sizes: Float[np.ndarray, " sizes"], num_steps: Float[np.ndar
     if reached.sum() < 3:
         raise ValueError(f"fit_steps: needs 3 batch sizes that reach the loss, got {reached.sum()}")
     examples = batch_sizes[reached] * num_steps[reached]
-    line = stats.linregress(1 / examples, 1 / num_steps[reached])
-    return StepsLaw(-line.slope, 1 / line.intercept, line.rvalue**2)
+    slope, intercept, correlation, *_ = stats.linregress(1 / examples, 1 / num_steps[reached])
+    return StepsLaw(-slope, 1 / intercept, correlation**2)
 
 
 def surge(batch_sizes: Float[np.ndarray, " sizes"], noise_batch: float) -> Float[np.ndarray, " sizes"]:

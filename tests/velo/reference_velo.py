@@ -23,9 +23,11 @@ from velo.architectures.velo import (
     matrices,
     parameter_mlp,
     passes,
+    tensor_inputs,
     unit,
 )
-from velo.architectures.velo.architecture import MAX_LOG_STEP, Moments, VeLO
+from velo.architectures.velo.architecture import MAX_LOG_STEP, VeLO
+from velo.architectures.velo.tensor_inputs import Moments
 from velo.learned_optimizer import Theta
 from velo.shapes import Float, Int
 
@@ -137,13 +139,13 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     sums = jnp.stack([jnp.sum(jnp.abs(tensor.gradient_sum)) for tensor in tensors])
     new_distance = distance.update_distance(state.distance, rate, decays.gradient_sum, jnp.stack(inner_products), sums)
     loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
-    statistics = rules.tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
+    statistics = tensor_inputs.tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
     if architecture.has_basis:
         ratio = features.log_ratio(sums, jnp.stack(rotated_sums))
         statistics = jnp.concatenate([statistics, jnp.stack(of_bases), ratio[:, None]], axis=1)
-    inputs = rules.hypernetwork_inputs(
+    inputs = tensor_inputs.hypernetwork_inputs(
         Layout(tuple(leaf.shape for leaf in leaves)),
-        rules.run_features(fraction, loss_history, jnp.float32(num_steps)),
+        tensor_inputs.run_features(fraction, loss_history, jnp.float32(num_steps)),
         statistics,
         architecture.inputs,
     )

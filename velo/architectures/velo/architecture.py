@@ -31,48 +31,16 @@ from velo.architectures.velo import (
     matrices,
     parameter_mlp,
     passes,
+    tensor_inputs,
     unit,
 )
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
-TINY = 1e-30
-NUM_UP_TO_MOMENTA = 6  # of the features: gradient, weight, moved, three momenta
 OF_PARAMETERS = (1, 2)
 """Features in the original coordinates, weight and moved: the MLP doesn't read them where a tensor has a basis, which
 saves turning the parameters."""
 MAX_LOG_STEP = 5.0
-INPUTS = (
-    (features.NUM_FRACTIONS, 0.0, 1.0),
-    (features.NUM_LOSS_FEATURES, 0.05, 0.1),
-    (1, 0.0, 0.2),  # length of the run
-    (features.NUM_RANKS, 0.0, 1.0),
-    (1, 0.4, 0.2),  # size of the tensor
-    (1, 0.5, 0.15),  # number of tensors
-    (1, 0.0, 0.4),  # mean weight
-    (1, -0.1, 0.3),  # deviation of the weights
-    (1, 1.0, 1.0),  # weights over initial ones
-    (1, -0.1, 0.15),  # momenta, from the shortest, over the root of the second moment
-    (1, -0.4, 0.15),
-    (1, -0.75, 0.15),
-    (1, 0.2, 0.2),  # gradient
-    (1, 0.0, 0.1),  # mean root
-    (1, 0.4, 0.2),  # distance from the start, over the distance estimate
-    (1, 0.0, 0.25),  # distance estimate of the tensor
-    (1, 0.0, 0.5),  # distance estimate over the initial weights
-    (1, 0.0, 0.15),  # distance from the start, over the weights
-)
-"""Inputs of the hypernetwork in their order: (how many, usual value, spread over steps, tensors and tasks of
-meta-training). The hypernetwork reads (input - usual value) / spread, so that all inputs have the same influence."""
-BASIS_INPUTS = (
-    (1, 0.5, 0.5),  # 1 for tensors with a basis, 0 for others
-    (1, -0.4, 0.3),  # effective rank of the left factor
-    (1, -0.3, 0.25),  # of the right factor
-    (1, 0.06, 0.06),  # share of the factors' squares off the diagonal
-    (1, 0.5, 0.3),  # alignment with Adam's direction in the original coordinates
-    (1, 0.15, 0.2),  # |s|_1 in the original coordinates over that in the eigenbasis
-)
-"""Further inputs of a VeLO in the eigenbasis."""
 BASES = ("kronecker", "elementwise")
 ELEMENTWISE = passes.Decays(second_moment=0.999, gradient_sum=0.999**0.5)
 KRONECKER = passes.Decays(second_moment=0.98, gradient_sum=0.98**0.5)
@@ -92,14 +60,6 @@ class State(NamedTuple):
     loss_history: features.LossHistory
     lstm: LSTMState
     basis: Any = ()  # eigenbasis.State if there is one
-
-
-class Moments(NamedTuple):
-    """Means over each tensor, of the features' squares and of two quantities."""
-
-    squares: Float[jax.Array, "tensors features"]  # of the features, in their order
-    weight: Float[jax.Array, " tensors"]
-    root: Float[jax.Array, " tensors"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,8 +108,8 @@ class VeLO(LearnedOptimizer):
 
     @property
     def inputs(self) -> tuple[tuple[int, float, float], ...]:
-        """The inputs of the hypernetwork, in the form of `INPUTS`."""
-        return INPUTS + BASIS_INPUTS if self.has_basis else INPUTS
+        """The inputs of the hypernetwork, in the form of `tensor_inputs.INPUTS`."""
+        return tensor_inputs.INPUTS + tensor_inputs.BASIS_INPUTS if self.has_basis else tensor_inputs.INPUTS
 
     @property
     def decays(self) -> passes.Decays:
@@ -239,22 +199,22 @@ class VeLO(LearnedOptimizer):
         if max_distance is not None:
             limit = jnp.asarray(max_distance, jnp.float32)
             new_distance = new_distance._replace(estimate=jnp.minimum(new_distance.estimate, limit))
-        moments = _moments(layout, sums[:, :-2])
+        moments = tensor_inputs.means(layout, sums[:, :-2])
         loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
-        run = run_features(fraction, loss_history, num_steps)
-        statistics = tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
+        run = tensor_inputs.run_features(fraction, loss_history, num_steps)
+        statistics = tensor_inputs.tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
         if self.has_basis:
             of_basis = eigenbasis.statistics(plan, basis)
             ratio = features.log_ratio(absolute, sums[:, -2])
             statistics = jnp.concatenate([statistics, of_basis, ratio[:, None]], axis=1)
-        inputs = hypernetwork_inputs(layout, run, statistics, self.inputs)
+        inputs = tensor_inputs.hypernetwork_inputs(layout, run, statistics, self.inputs)
         controls, lstm = hypernetwork.apply_hypernetwork(theta["hypernetwork"], state.lstm, inputs)
         networks = parameter_mlp.mix_bank(theta["bank"], controls.mixture)
         is_read = ~(plan.turned[:, None] & np.isin(np.arange(passes.NUM_PARAMETER_FEATURES), OF_PARAMETERS)[None])
         networks = parameter_mlp.normalize_inputs(networks, moments.squares, is_read)
         size = rate * jnp.exp(jnp.clip(controls.log_step, -MAX_LOG_STEP, MAX_LOG_STEP))
         share = jnp.where(plan.turned, jnp.clip(controls.elementwise, 0.0, 1.0), 0.0)
-        correction = jnp.minimum(1.0, features.root(moments.squares[:, NUM_UP_TO_MOMENTA]))
+        correction = jnp.minimum(1.0, features.root(moments.squares[:, tensor_inputs.NUM_UP_TO_MOMENTA]))
         epsilon = new_distance.estimate * passes.EPSILON
         scales = passes.Scales((1.0 - share) * size if plan.groups else size, correction, epsilon)
         steps = passes.steps(
@@ -325,7 +285,7 @@ class VeLO(LearnedOptimizer):
                 tuple(layout.zeros() for _ in passes.MOMENTUM_DECAYS), layout.zeros(), layout.zeros()
             ),
             initial_params=initial,
-            initial_size=jnp.sqrt(squares / _counts(layout)),
+            initial_size=jnp.sqrt(squares / tensor_inputs.counts(layout)),
             usual=guard.init_usual(),
             distance=distance.init_distance(len(leaves), self.initial_distance),
             loss_history=features.init_loss_history(),
@@ -344,62 +304,3 @@ def adam_correction(step, momentum_decay: float, second_moment_decay: float) -> 
 
 def _float32(leaves) -> list[jax.Array]:
     return [jnp.asarray(leaf, jnp.float32) for leaf in leaves]
-
-
-def _counts(layout: Layout) -> np.ndarray:
-    return np.maximum(layout.sizes, 1).astype(np.float32)
-
-
-def _moments(layout: Layout, sums) -> Moments:
-    means = sums / _counts(layout)[:, None]
-    return Moments(means[:, : passes.NUM_PARAMETER_FEATURES], means[:, -2], means[:, -1])
-
-
-def tensor_statistics(moments: Moments, initial_size, estimate, per_tensor) -> Float[jax.Array, "tensors statistics"]:
-    """Statistics of each tensor, all of them ratios.
-
-    They don't change when the loss is rescaled, nor when the parameters and their distance are.
-    """
-    sizes = features.root(moments.squares)
-    gradient, weight, moved, *momenta = (sizes[:, column] for column in range(NUM_UP_TO_MOMENTA))
-    root = sizes[:, -1]
-    deviation = features.root(jnp.maximum(jnp.square(weight) - jnp.square(moments.weight), 0.0))
-    ratio = features.log_ratio
-    return jnp.stack(
-        [
-            moments.weight / (weight + TINY),
-            ratio(deviation, weight),
-            ratio(weight, initial_size),
-            *(ratio(momentum, root) for momentum in momenta),
-            ratio(gradient, root),
-            ratio(moments.root, root),
-            ratio(moved, estimate),
-            ratio(per_tensor, estimate),
-            ratio(estimate, initial_size + 1e-3),
-            ratio(moved, weight),
-        ],
-        axis=1,
-    )
-
-
-def run_features(fraction, loss_history, num_steps) -> Float[jax.Array, " features"]:
-    """The features that are the same for all tensors: fraction of the run, loss history, length of the run."""
-    length = 0.2 * jnp.log(num_steps / 1000.0)
-    return jnp.concatenate([features.fraction_features(fraction), features.loss_features(loss_history), length[None]])
-
-
-def hypernetwork_inputs(layout: Layout, run, statistics, expected) -> Float[jax.Array, "tensors inputs"]:
-    """One row a tensor: the run's features, then the tensor's own; scaled as `INPUTS` (`expected`) says."""
-    num_tensors = len(layout.shapes)
-    fixed = np.concatenate(
-        [
-            np.stack([features.rank_one_hot(shape) for shape in layout.shapes]),
-            0.1 * np.log(np.maximum(layout.sizes, 1))[:, None],
-            np.full((num_tensors, 1), 0.2 * math.log(num_tensors)),
-        ],
-        axis=1,
-    ).astype(np.float32)
-    inputs = jnp.concatenate([jnp.broadcast_to(run[None], (num_tensors, len(run))), fixed, statistics], axis=1)
-    counts, usual, spread = zip(*expected, strict=True)
-    usual, spread = (np.repeat(column, counts).astype(np.float32)[None] for column in (usual, spread))
-    return (inputs - usual) / spread
