@@ -32,7 +32,7 @@ def fit_steps(batch_sizes: Float[np.ndarray, " sizes"], num_steps: Float[np.ndar
     if reached.sum() < 3:
         raise ValueError(f"fit_steps: needs 3 batch sizes that reach the loss, got {reached.sum()}")
     examples = batch_sizes[reached] * num_steps[reached]
-    slope, intercept, correlation, *_ = stats.linregress(1 / examples, 1 / num_steps[reached])
+    slope, intercept, correlation = np.asarray(stats.linregress(1 / examples, 1 / num_steps[reached]))[:3]
     return StepsLaw(-slope, 1 / intercept, correlation**2)
 
 

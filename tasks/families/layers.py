@@ -74,7 +74,7 @@ def init_layers(
     initializer: str,
     scale: Float[Array, ""] | float = 1.0,
     tables: dict[str, tuple[int, ...]] | None = None,
-    table_deviation: Float[Array, ""] | float = 1.0,
+    table_deviation: float = 1.0,
 ) -> dict[str, Any]:
     """Kernels of the given shapes (..., inputs, outputs) times `scale`, with zero biases, and plain normal `tables`.
 
