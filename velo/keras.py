@@ -30,7 +30,9 @@ class VeLO(keras.optimizers.Optimizer):
         num_steps: length of the run in updates, at least 1: epochs times batches an epoch.
         weights: as in `velo.optimizer`; to save a model with `model.save`, a name or the path of a file.
         learning_rate: factor on every step: a number or a schedule of Keras.
-        horizon, initial_distance, max_distance: as in `velo.optimizer`.
+        horizon: as in `velo.optimizer`.
+        initial_distance: as in `velo.optimizer`.
+        max_distance: as in `velo.optimizer`.
         options: as `keras.optimizers.Optimizer` takes them, such as `weight_decay`.
 
     Raises:

@@ -44,7 +44,9 @@ class VeLO(torch.optim.Optimizer):
         weights: as in `velo.optimizer`.
         lr: factor on every step.
         weight_decay: fraction of each parameter that one step takes away, times `lr`.
-        horizon, initial_distance, max_distance: as in `velo.optimizer`.
+        horizon: as in `velo.optimizer`.
+        initial_distance: as in `velo.optimizer`.
+        max_distance: as in `velo.optimizer`.
         model: the module of these parameters. It tells tables of embeddings, transposed convolutions and the `Conv1D`
             of `transformers` from linear layers and convolutions, which all are taken for without it.
         process_group: whose ranks hold replicas of this network. None is PyTorch's default group if there is one;
