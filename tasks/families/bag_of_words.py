@@ -29,7 +29,7 @@ class BagOfWords(language.LanguageModel):
     def init(self, draw, key):
         tables = {"embedding": (self.vocabulary_size, self.width)}
         shapes = {"output": (self.width, self.vocabulary_size)}
-        params = layers.init_layers(key, shapes, "lecun_normal", draw.init_scale, tables, draw.init_scale)
+        params = layers.init_layers(key, shapes, "lecun_normal", draw.init_scale, tables)
         return params | {"embedding": {"w": params["embedding"]}}
 
     def logits(self, params, tokens, key):
