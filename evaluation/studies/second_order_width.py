@@ -15,10 +15,9 @@ from evaluation.studies.widening import ACTIVATION, Network, sweep
 from velo.shapes import Float
 
 SECOND_ORDER = ("shampoo", "kfac")
-LARGEST_RATES = {"sgd": 4.0, "adam": 0.125, "shampoo": 0.5, "kfac": 2.0}
-"""Of a grid's upper end, at which the networks of digits diverge or stall; each further rate is half the last."""
-LARGEST_CBOW_RATES = {**LARGEST_RATES, "sgd": 128.0}
-"""The gradients of a bag of many tokens are small."""
+_LARGEST = {"sgd": 4.0, "adam": 0.125, "shampoo": 0.5, "kfac": 2.0}
+LARGEST_RATES = {"mlp": _LARGEST, "cnn": {**_LARGEST, "kfac": 2.0**-6}, "cbow": {**_LARGEST, "sgd": 128.0}}
+"""Of a grid's upper end, at which networks of the base width diverge or stall; each further rate is half the last."""
 RATE_STEPS_OF_STANDARD = ("sgd", "shampoo")
 """Whose best rate moves under the standard parametrisation; those of K-FAC have no exponents, Adam's moves less."""
 STEPS = (*((one, "relative") for one in DIRECTIONS), *((one, "constant") for one in SECOND_ORDER))
@@ -95,8 +94,7 @@ class SecondOrderWidth(Study):
 
     def rates(self, kind: str, optimizer: str) -> np.ndarray:
         """The grid, from the least rate."""
-        largest = LARGEST_CBOW_RATES if kind == "cbow" else LARGEST_RATES
-        return largest[optimizer] * 2.0 ** -np.arange(self.num_rates - 1.0, -1.0, -1.0)
+        return LARGEST_RATES[kind][optimizer] * 2.0 ** -np.arange(self.num_rates - 1.0, -1.0, -1.0)
 
     def _widths(self, kind: str) -> tuple[int, ...]:
         return {"mlp": self.widths, "cnn": self.cnn_widths, "cbow": self.cbow_widths}[kind]
