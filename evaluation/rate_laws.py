@@ -5,7 +5,7 @@ batch size B by (S / S_min - 1) (E / E_min - 1) = 1, which is a line: 1/S = 1/S_
 B_noise = E_min / S_min. Surge (2405.14578) says what the best rate itself does.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -32,7 +32,7 @@ def fit_steps(batch_sizes: Float[np.ndarray, " sizes"], num_steps: Float[np.ndar
     if reached.sum() < 3:
         raise ValueError(f"fit_steps: needs 3 batch sizes that reach the loss, got {reached.sum()}")
     examples = batch_sizes[reached] * num_steps[reached]
-    line = stats.linregress(1 / examples, 1 / num_steps[reached])
+    line: Any = stats.linregress(1 / examples, 1 / num_steps[reached])
     return StepsLaw(-line.slope, 1 / line.intercept, line.rvalue**2)
 
 

@@ -61,10 +61,8 @@ def test_laws(name):
     others = {key: jnp.float32(0.9 * value) for key, value in baseline.defaults}
     changed, _ = _descend(baseline, others)
     assert _descend._cache_size() == before + 1
-    if others and name not in (
-        "lars",
-        "momo",
-    ):  # whose steps are Polyak's or the trust ratio's until the rate caps them
+    # Steps of lars and momo are Polyak's or the trust ratio's until the rate caps them; tdog's are lost in rounding.
+    if others and name not in ("lars", "momo", "tdog", "tdog_averaged"):
         assert (changed != losses).any()
 
 
