@@ -45,3 +45,10 @@ def test_sizes_and_mistakes():
         Workloads(size="tpu")
     with pytest.raises(ValueError, match="workloads must be some of image_resnet"):
         Workloads(workloads=("imagenet",))
+
+
+def test_with_two_seeds_the_reference_reaches_its_own_target():
+    two = tuple(_validated(losses) for losses in ([3.0, 2.0, 1.0], [3.0, 2.0, 1.5]))
+    one = dataclasses.replace(entry(np.ones((2, 6)), optimizer="adam"), reported=two)
+    times = workloads.times_to_target(Results(("tiny",), ("adam",), "adam", (one,)))
+    np.testing.assert_allclose(times, [[5.0]])
