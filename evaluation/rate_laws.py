@@ -36,8 +36,12 @@ def fit_steps(batch_sizes: Float[np.ndarray, " sizes"], num_steps: Float[np.ndar
     return StepsLaw(-slope, 1 / intercept, correlation**2)
 
 
-def surge(batch_sizes: Float[np.ndarray, " sizes"], noise_batch: float) -> Float[np.ndarray, " sizes"]:
-    """Surge's law for Adam, 1 at its peak: 1 / (0.5 (sqrt(B_noise / B) + sqrt(B / B_noise)))."""
+def surge(batch_sizes: np.ndarray, noise_batch: float | np.ndarray) -> np.ndarray:
+    """Surge's law for Adam, 1 at its peak: 1 / (0.5 (sqrt(B_noise / B) + sqrt(B / B_noise))).
+
+    Args:
+        batch_sizes: of any shape that broadcasts against `noise_batch`.
+    """
     ratio = np.sqrt(np.asarray(batch_sizes, float) / noise_batch)
     return 2 / (1 / ratio + ratio)
 

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from evaluation.report.drawing import BASELINE_COLORS, STYLE, Drawing, panel
 
@@ -17,7 +17,9 @@ LEGEND_ROWS = 7
 """Longer legends stand beside the axes."""
 COLUMNS = ("series", "x", "y", "low", "high")
 FEW_TICKS = 30
-"""Axes that span less than this factor have labels between the powers of ten."""
+"""Logarithmic axes that span less than this factor have labels between the powers of ten."""
+MAX_LINEAR = 5
+"""And evenly spaced ones if they span less than this."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,6 +112,6 @@ def _label_logarithmic(axis: Any) -> None:
     """Labels between the powers of ten where the axis spans few of them."""
     low, high = axis.get_view_interval()
     if low > 0 and high / low < FEW_TICKS:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high / low > MAX_LINEAR else MaxNLocator(5))
         axis.set_major_formatter(lambda value, _: f"{value:.3g}")
     axis.set_minor_formatter(NullFormatter())

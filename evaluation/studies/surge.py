@@ -393,8 +393,8 @@ class Surge(Study):
 def fit_peak(batch_sizes: np.ndarray, rates: np.ndarray) -> float:
     """B_noise for which Surge's law fits best in logarithms, from half the least size to twice the largest."""
     candidates = np.geomspace(batch_sizes[0] / 2, 2 * batch_sizes[-1], 400)
-    errors = [rate_laws.log_error(rates, rate_laws.surge(batch_sizes, candidate)) for candidate in candidates]
-    return float(candidates[int(np.argmin(errors))])
+    shapes = rate_laws.surge(batch_sizes[None], candidates[:, None])
+    return float(candidates[int(np.argmin(np.std(np.log(rates[None] / shapes), axis=1)))])
 
 
 def _judge_line(label: str, laws: list[rate_laws.StepsLaw | None], enough: bool) -> Criterion:
