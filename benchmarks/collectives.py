@@ -1,9 +1,9 @@
 """What devices send each other in an update, counted in the program compiled for eight host devices.
 
-    python benchmarks/collectives.py [--width 256] [--depth 2]
+    python benchmarks/collectives.py [--width 128] [--depth 1] [--only "VeLO, default" ...]
 
 A transformer's tensors under three placings: every tensor's longest axis over eight devices (FSDP), Megatron's over
-four with two replicas, and rows and columns over 2 x 4.
+four with two replicas, and rows and columns over 2 x 4. VeLO with `shardings=`, and as the compiler divides it.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler warns of each tensor that it gathers
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +72,17 @@ def placed(shapes: dict, placing, mesh) -> tuple[dict, dict]:
     return jax.device_put(params, shardings), shardings
 
 
+ROWS = ("Adam", "VeLO, light", "VeLO, default", "VeLO, light, compiler", "VeLO, default, compiler")
+
+
+def optimizer(name: str, shardings):
+    """The optimizer of a row."""
+    if name == "Adam":
+        return optax.adam(1e-3)
+    weights = "light" if "light" in name else "default"
+    return velo.optimizer(1000, weights, shardings=None if "compiler" in name else shardings)
+
+
 def program(tx, params, shardings):
     """The compiled update of a run that is under way: the state lies as the first update left it."""
     tx = optax.with_extra_args_support(tx)
@@ -87,22 +99,18 @@ def program(tx, params, shardings):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--depth", type=int, default=2)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--depth", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=ROWS, choices=ROWS, metavar="ROW")
     arguments = parser.parse_args()
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     shapes = transformer(arguments.width, arguments.depth)
-    optimizers = {
-        "Adam": optax.adam(1e-3),
-        "VeLO, light": velo.optimizer(1000, "light"),
-        "VeLO, default": velo.optimizer(1000),
-    }
     for label, placing in PLACINGS.items():
         params, shardings = placed(shapes, placing, mesh)
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
         print(f"{label}: {count:,} parameters in {len(jax.tree.leaves(params))} tensors")
-        for name, tx in optimizers.items():
-            compiled = program(tx, params, shardings)
+        for name in arguments.only:
+            compiled = program(optimizer(name, shardings), params, shardings)
             found = collectives(compiled.as_text())
             total = collections.Counter()
             for kind, size in found:
@@ -112,8 +120,10 @@ def main():
             )
             memory = compiled.memory_analysis()
             device = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-            print(f"  {name:15s} {kinds or 'none'}; largest {max([0, *(one.size for one in found)]):,} B")
-            print(f"  {'':15s} a device holds {device / count * 8:.1f} B a parameter of its share, with temporaries")
+            print(f"  {name:24s} {kinds or 'none'}; largest {max([0, *(one.size for one in found)]):,} B;")
+            print(
+                f"  {'':24s} a device holds {device:,} B, {device / count:.1f} for each of all parameters", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -88,9 +88,9 @@ def optimizer(
             value far below costs some steps, one above the truth is never taken back. For fine-tuning take it small.
         max_distance: where VeLO's estimate stops growing; at least the first one, may be traced. None sets no limit.
         shardings: how the parameters are divided over devices, for VeLO: a tree of `jax.sharding.NamedSharding` like
-            the parameters, such as `jax.tree.map(lambda leaf: leaf.sharding, params)`, or a function from the
-            parameters to it. The state is then divided in the same way, `init` places it, and devices exchange sums
-            alone. None leaves it to the compiler, which gathers whole tensors.
+            the parameters, such as `jax.tree.map(lambda leaf: leaf.sharding, params)`. The state is then divided in the
+            same way, `init` places it, and devices exchange sums alone. None leaves it to the compiler, which gathers
+            whole tensors.
 
     Under `optax.inject_hyperparams` with `static_args=("num_steps", "weights")`, `weight_decay`, `step_scale` and
     `max_distance` are numbers in the state that may change during a run. `init` takes shapes and dtypes

@@ -69,7 +69,7 @@ def init(layout: Layout, plan: Plan) -> State:
         vectors=tuple(jnp.tile(jnp.eye(size, dtype=jnp.float32)[None], (count, 1, 1)) for count, size in plan.stacks),
         factors=tuple(jnp.zeros((count, size, size)) for count, size in plan.stacks),
         of_factors=jnp.zeros((len(plan.views), NUM_FACTOR_STATISTICS)),
-        original=Original(layout.zeros(), layout.zeros(), layout.zeros()),
+        original=Original(*(layout.zeros() if plan.groups else jnp.zeros((0, layout.page_size)) for _ in range(3))),
         alignment=jnp.zeros(len(plan.views)),
     )
 

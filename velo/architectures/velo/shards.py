@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from velo.architectures.pages import Layout
@@ -95,29 +96,39 @@ def divide(shardings: Any, params: Any) -> tuple[Division, Any]:
     """(the division of these parameters, its partition specs as a tree like them).
 
     Args:
-        shardings: a tree of `NamedSharding` like the parameters, or a function from the parameters to it.
+        shardings: a tree of `NamedSharding` like the parameters; what it has for masked ones isn't read.
 
     Raises:
         ValueError: the trees differ, a leaf is no `NamedSharding`, they are of several meshes, or an axis of a
             parameter can't be divided evenly.
     """
-    chosen = shardings(params) if callable(shardings) else shardings
-    paths, structure = jax.tree_util.tree_flatten_with_path(params)
-    placings, found = jax.tree.flatten(chosen)
-    if found != structure:
-        raise ValueError(f"shardings has to be a tree like the parameters, {structure}, got {found}")
-    for (path, leaf), placing in zip(paths, placings, strict=True):
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=_is_masked)
+    try:
+        chosen = structure.flatten_up_to(shardings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"shardings has to be a tree like the parameters: {error}") from None
+    specs, placings, shapes = [], [], []
+    for (path, leaf), placing in zip(leaves, chosen, strict=True):
+        if _is_masked(leaf):
+            specs.append(leaf)
+            continue
         name = jax.tree_util.keystr(path) or "the root"
         if not isinstance(placing, NamedSharding):
             raise ValueError(f"shardings: at {name} a jax.sharding.NamedSharding is needed, got {placing!r}")
-        if placing.mesh != placings[0].mesh:
+        if placings and placing.mesh != placings[0].mesh:
             raise ValueError(f"shardings: all have to be of one mesh; {name} is on {placing.mesh}, not the first's")
         try:
             placing.shard_shape(leaf.shape)
         except ValueError as error:
             raise ValueError(f"shardings: {name} of shape {leaf.shape} can't be divided so: {error}") from None
-    division = Division(tuple(placings), tuple(leaf.shape for _, leaf in paths))
-    return division, structure.unflatten([placing.spec for placing in placings])
+        specs.append(placing.spec)
+        placings.append(placing)
+        shapes.append(leaf.shape)
+    return Division(tuple(placings), tuple(shapes)), structure.unflatten(specs)
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
 
 
 def _axes(sharding: NamedSharding) -> tuple[str, ...]:
