@@ -21,7 +21,6 @@ from meta_train import environment
 environment.apply()
 
 import jax  # noqa: E402  (the variables have to be set first)
-import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 

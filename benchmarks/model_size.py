@@ -111,9 +111,7 @@ def main():
             share = total / (6 * count * BATCH_TOKENS)
             turned = sum(layout.sizes[plan_of(architecture, layout).turned]) / count
             size = state_bytes(architecture, layout) / count
-            print(
-                f"  {label:14s} {size:5.1f} B  {total / count:6.0f} FLOP, {share:.2%}; {turned:.0%} of parameters turned"
-            )
+            print(f"  {label:14s} {size:5.1f} B  {total / count:6.0f} FLOP, {share:.2%}; {turned:.0%} turned")
     print("GiB on a device of parameters, gradients and state in float32")
     for name, sizes in MODELS.items():
         shapes = llama(*sizes)

@@ -73,4 +73,4 @@ def main(port: int, process: int, num_processes: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(*main(*map(int, sys.argv[1:])))
+    sys.stdout.write(" ".join(main(*map(int, sys.argv[1:]))) + "\n")

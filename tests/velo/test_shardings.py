@@ -180,7 +180,8 @@ def test_blocks_of_parts(shape, part, expected):
 def test_mistakes_are_named():
     params, placing = random_tree(SHAPES, 0), shardings("fully sharded")
 
-    def refused(message, weights=(ARCHITECTURES["elementwise"], theta_of(ARCHITECTURES["elementwise"])), **changed):
+    def refused(message, architecture=ARCHITECTURES["elementwise"], **changed):
+        weights = architecture, theta_of(architecture)
         with pytest.raises(ValueError, match=re.escape(message)):
             velo.optimizer(NUM_STEPS, weights, shardings={**placing, **changed}).init(params)
 
@@ -189,5 +190,4 @@ def test_mistakes_are_named():
     refused("shardings: ['gain'] of shape (5,) can't be divided", gain=placing["bias"])
     other = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("model",))
     refused("shardings: all have to be of one mesh; ['up'] is on", up=NamedSharding(other, PartitionSpec()))
-    celo = velo.Celo2(mlp_width=4)
-    refused("shardings: Celo2 can't be divided by them", (celo, theta_of(celo)))
+    refused("shardings: Celo2 can't be divided by them", velo.Celo2(mlp_width=4))

@@ -98,10 +98,13 @@ def view(
         return None
     batch = tuple(axis for axis in range(len(shape)) if axis not in (*rows, *columns))
     part = part or shape
-    whole, sides = ([math.prod(of[axis] for axis in group) for group in (rows, columns)] for of in (shape, part))
+    (whole_rows, whole_columns), sides = (
+        [math.prod(of[axis] for axis in group) for group in (rows, columns)] for of in (shape, part)
+    )
+    turned = (_block(whole_rows, whole_columns, max_side), _block(whole_columns, whole_rows, max_side))
     blocks = [
-        _block(side, other, max_side) if _block(*pair, max_side) else 0
-        for side, other, pair in zip(sides, sides[::-1], (whole, whole[::-1]), strict=True)
+        _block(side, other, max_side) if is_turned else 0
+        for side, other, is_turned in zip(sides, sides[::-1], turned, strict=True)
     ]
     if blocks == [0, 0]:
         return None

@@ -64,12 +64,12 @@ class Division:
         return tuple(axis for axis in self.shardings[0].mesh.axis_names if axis in used)
 
     @property
-    def everywhere(self) -> PartitionSpec:
+    def everywhere(self) -> Any:
         """Of what is the same on all devices."""
         return PartitionSpec()
 
     @property
-    def by_device(self) -> PartitionSpec:
+    def by_device(self) -> Any:
         """Of arrays whose first axis counts what a device holds."""
         return PartitionSpec(self.axes)
 
