@@ -1,4 +1,4 @@
-"""The estimate of the distance to the solution: Prodigy's ratio, and the limit that keeps one tensor from setting it."""
+"""The estimate of the distance to the solution: Prodigy's ratio, and its limit."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -239,8 +239,8 @@ def _steps_of_pages(layout, decays, averages, tree, networks, scales, estimate, 
 def _scaled_direction(momentum, root, outputs, correction, nominal) -> Float[jax.Array, "pages width"]:
     """The step times -root / size: nominal * momentum * exp(magnitude) + correction * root * direction.
 
-    momentum / root is Adam's direction, or NAdam's. `magnitude` is clipped; `correction`, at most 1, gives the MLP's direction the
-    size of Adam's.
+    momentum / root is Adam's direction, or NAdam's. `magnitude` is clipped; `correction`, at most 1, gives the MLP's
+    direction the size of Adam's.
     """
     direction, magnitude = outputs
     magnitude = jnp.clip(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE)
