@@ -20,7 +20,6 @@ from tests.meta_train.settings import TINY, TINY_FULL, with_execution
 
 ray_executor = pytest.importorskip("meta_train.ray_executor")
 import ray  # noqa: E402, after the check that it is there
-
 from ray import cluster_utils  # noqa: E402
 
 from benchmarks import faults  # noqa: E402
