@@ -54,6 +54,7 @@ def optimizer(
     matrix_axes: Any = None,
     initial_distance: float | None = None,
     max_distance: Number | None = None,
+    shardings: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """A learned optimizer for a run of `num_steps` steps; the loss goes in as `update(..., value=loss)`.
 
@@ -86,6 +87,10 @@ def optimizer(
             instead of the architecture's. The estimate is the step size and never falls; it grows by factors, so a
             value far below costs some steps, one above the truth is never taken back. For fine-tuning take it small.
         max_distance: where VeLO's estimate stops growing; at least the first one, may be traced. None sets no limit.
+        shardings: how the parameters are divided over devices, for VeLO: a tree of `jax.sharding.NamedSharding` like
+            the parameters, such as `jax.tree.map(lambda leaf: leaf.sharding, params)`, or a function from the
+            parameters to it. The state is then divided in the same way, `init` places it, and devices exchange sums
+            alone. None leaves it to the compiler, which gathers whole tensors.
 
     Under `optax.inject_hyperparams` with `static_args=("num_steps", "weights")`, `weight_decay`, `step_scale` and
     `max_distance` are numbers in the state that may change during a run. `init` takes shapes and dtypes
@@ -110,6 +115,10 @@ def optimizer(
         options["matrix_axes"] = matrix_axes
     if initial_distance is not None or max_distance is not None:
         architecture, options["max_distance"] = _limit_distance(architecture, initial_distance, max_distance)
+    if shardings is not None:
+        if not isinstance(architecture, VeLO):
+            raise ValueError(f"shardings: {type(architecture).__name__} can't be divided by them, only VeLO can")
+        options["shardings"] = shardings
     theta = off_explicit_axes(theta)
 
     def bound():
@@ -139,7 +148,7 @@ def optimizer(
         return updates, ScaledState(jnp.asarray(optax.safe_increment(state.count)), learned_state, state.fingerprint)
 
     tx = average_updates(optax.GradientTransformationExtraArgs(init, update), every)
-    return _checked(of_shapes(on_explicit_axes(tx)))
+    return _checked(of_shapes(tx if shardings is not None else on_explicit_axes(tx)))
 
 
 def _checked(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:

@@ -108,7 +108,7 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     decays = architecture.decays
 
     grads = [grad.astype(jnp.float32) for grad in treedef.flatten_up_to(grads)]
-    square = guard.squared_norm(grads)
+    square = jnp.sum(guard.squared_norms(grads))
     own_unit = unit.measure(state.unit, square / sum(grad.size for grad in grads))
     factor, usual = guard.shorten(state.usual, own_unit**2 * square)
     factor = factor * own_unit

@@ -8,7 +8,7 @@ import pytest
 from velo.architectures.velo import guard
 from velo.architectures.velo.architecture import VeLO
 
-SQUARE = guard.squared_norm([jnp.full((4, 4), 0.2), jnp.full(9, 0.2)])  # of norm one
+SQUARE = jnp.sum(guard.squared_norms([jnp.full((4, 4), 0.2), jnp.full(9, 0.2)]))  # of norm one
 
 
 def factors(lengths):

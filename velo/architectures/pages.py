@@ -40,6 +40,16 @@ class Layout:
         """Number of parameters of each tensor."""
         return np.array([math.prod(shape) for shape in self.shapes], np.int64)
 
+    @property
+    def whole_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the tensors; `shapes` are those of their parts where a device holds parts alone."""
+        return self.shapes
+
+    @functools.cached_property
+    def whole_sizes(self) -> np.ndarray:
+        """Number of parameters of each whole tensor."""
+        return np.array([math.prod(shape) for shape in self.whole_shapes], np.int64)
+
     @functools.cached_property
     def page_size(self) -> int:
         """Parameters in a page."""
@@ -116,6 +126,14 @@ class Layout:
             row.reshape(-1)[:size].reshape(shape)
             for row, size, shape in zip(rows, self.sizes, self.shapes, strict=True)
         ]
+
+    def total(self, sums: Float[Array, "tensors ..."]) -> Float[Array, "tensors ..."]:
+        """Sums over each whole tensor, of the sums over what the pages hold of it."""
+        return sums
+
+    def mean_of_parts(self, means: Float[Array, "tensors ..."]) -> Float[Array, "tensors ..."]:
+        """Means over each whole tensor, of the means over what the pages hold of it."""
+        return means
 
     def sum_by_tensor(self, per_page: Float[Array, "pages ..."]) -> Float[Array, "tensors ..."]:
         """Sums over each tensor's pages: one small matrix product, or sorted segments where the matrix would be

@@ -10,6 +10,7 @@ Source: 2211.09760. The published architecture is `velo.HyperV2`. Deviations fro
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from velo.architectures.velo import (
     matrices,
     parameter_mlp,
     passes,
+    shards,
     tensor_inputs,
     unit,
 )
@@ -142,6 +144,7 @@ class VeLO(LearnedOptimizer):
         num_steps: int | Int[jax.Array, ""],
         matrix_axes: Any = None,
         max_distance: float | Float[jax.Array, ""] | None = None,
+        shardings: Any = None,
     ) -> optax.GradientTransformationExtraArgs:
         """As in the interface.
 
@@ -149,37 +152,74 @@ class VeLO(LearnedOptimizer):
             matrix_axes: which axes make a matrix, as in `matrices.flatten_axes`; None follows the rules of
                 `velo.architectures.velo.matrices`.
             max_distance: where the estimate of the distance stops growing.
+            shardings: of the parameters, as in `shards.divide`; None leaves the division of the work to the compiler.
         """
-
-        def init(params):
-            return self._init_state(theta, params, matrix_axes)
-
         use_kernel = kernel.in_use()
 
+        def init(params):
+            axes = matrices.flatten_axes(matrix_axes, params)
+            if shardings is None or not axes:
+                return self._init_state(theta, params, axes)
+            division, specs = shards.divide(shardings, params)
+
+            def on_device(theta, params):
+                return self._init_state(theta, params, axes, division.layout)
+
+            start = division.run(on_device, (division.everywhere, specs), self._specs(division))
+            return start(theta, params)
+
         def update(updates, state, params, loss):
-            return self.update_with_controls(
-                theta, num_steps, updates, state, params, loss, matrix_axes, max_distance, use_kernel=use_kernel
-            )[:2]
+            axes = matrices.flatten_axes(matrix_axes, params)
+
+            def on_device(whole, updates, state, params, layout=None):
+                theta, num_steps, max_distance, loss = whole
+                return self.update_with_controls(
+                    theta, num_steps, updates, state, params, loss, axes, max_distance, layout, use_kernel=use_kernel
+                )[:2]
+
+            whole = (theta, num_steps, max_distance, loss)
+            if shardings is None:
+                return on_device(whole, updates, state, params)
+            division, specs = shards.divide(shardings, params)
+            of_state = self._specs(division)
+            arguments = (division.everywhere, specs, of_state, specs)
+            step = division.run(functools.partial(on_device, layout=division.layout), arguments, (specs, of_state))
+            return step(whole, updates, state, params)
 
         return single_precision.transformation(init, update)
 
     def update_with_controls(
-        self, theta, num_steps, grads, state, params, loss, matrix_axes=None, max_distance=None, *, use_kernel=False
+        self,
+        theta,
+        num_steps,
+        grads,
+        state,
+        params,
+        loss,
+        axes=None,
+        max_distance=None,
+        layout=None,
+        *,
+        use_kernel=False,
     ):
         """(updates, state, the hypernetwork's outputs); `velo.diagnostics` reads the last.
 
         Passes over the parameters twice: first the averages and their statistics, then, with what the LSTM makes of
         these, the steps.
+
+        Args:
+            axes: the `matrices.MatrixAxes` or None of each tensor; None follows the rules for all.
+            layout: of the parameters where they are parts of tensors.
         """
         leaves, treedef = jax.tree.flatten(params)
-        layout = Layout(tuple(jnp.shape(leaf) for leaf in leaves))
+        layout = layout or Layout(tuple(jnp.shape(leaf) for leaf in leaves))
         num_steps = jnp.asarray(num_steps, jnp.float32)
         fraction = jnp.minimum(state.step / num_steps, 1.0)
         estimate = state.distance.estimate
         rate = self.nominal_rate(state.step, estimate, fraction)
         tree = passes.Tree(_float32(treedef.flatten_up_to(grads)), _float32(leaves), state.initial_params)
-        square = guard.squared_norm(tree.grads)
-        own_unit = unit.measure(state.unit, square / max(1, int(layout.sizes.sum())))
+        square = jnp.sum(layout.total(guard.squared_norms(tree.grads)))
+        own_unit = unit.measure(state.unit, square / max(1, int(layout.whole_sizes.sum())))
         lift = jnp.where(own_unit > 0, own_unit, 1.0)
         factor, usual = guard.shorten(state.usual, lift**2 * square)
         factor = factor * lift
@@ -187,12 +227,13 @@ class VeLO(LearnedOptimizer):
         if self.has_basis:
             weight = jnp.where(state.step > 0, weight, 0.0)
         averages, basis = state.averages, state.basis
-        plan = self._plan(params, matrix_axes)
+        plan = self._plan(layout, axes)
         if plan.groups:
             decay = self.decays.gradient_sum
             basis, original_sums, products = eigenbasis.accumulate(layout, basis, tree, weight, rate, decay)
             tree, averages, basis = self._enter(layout, plan, state, tree, basis, factor)
         averages, sums = passes.accumulate(layout, self.decays, averages, tree, weight, rate, use_kernel=use_kernel)
+        sums = layout.total(sums)
         absolute, inner_products = sums[:, -2], sums[:, -1]
         if plan.groups:
             absolute = jnp.where(plan.turned, original_sums, absolute)
@@ -260,12 +301,28 @@ class VeLO(LearnedOptimizer):
             return jnp.where(step > 0, estimate * decayed, 0.0)
         return estimate * adam_correction(step, passes.MOMENTUM_DECAYS[0], ELEMENTWISE.second_moment) * decayed
 
-    def _plan(self, params, matrix_axes) -> matrices.Plan:
-        leaves = jax.tree.leaves(params)
+    def _plan(self, layout, axes) -> matrices.Plan:
         if not self.has_basis:
-            return matrices.Plan((None,) * len(leaves))
-        axes = matrices.flatten_axes(matrix_axes, params)
-        return matrices.plan([jnp.shape(leaf) for leaf in leaves], self.max_side, axes)
+            return matrices.Plan((None,) * len(layout.shapes))
+        axes = axes or [None] * len(layout.shapes)
+        return matrices.plan(layout.whole_shapes, self.max_side, axes, layout.shapes)
+
+    def _specs(self, division: shards.Division) -> Any:
+        """How the state is divided: what counts pages or bases by device, the rest everywhere."""
+        everywhere, by_device = division.everywhere, division.by_device
+        basis = eigenbasis.State(by_device, by_device, everywhere, by_device, everywhere) if self.has_basis else ()
+        return State(
+            step=everywhere,
+            unit=everywhere,
+            averages=by_device,
+            initial_params=by_device,
+            initial_size=everywhere,
+            usual=everywhere,
+            distance=everywhere,
+            loss_history=everywhere,
+            lstm=everywhere,
+            basis=basis,
+        )
 
     def _enter(self, layout, plan, state, tree, basis, factor):
         """(tensors with their gradients, averages, basis) in refreshed coordinates."""
@@ -280,13 +337,13 @@ class VeLO(LearnedOptimizer):
         averages = passes.Averages(tuple(momenta), old.second_moment, gradient_sum)
         return tree._replace(grads=plan.store(eigenbasis.denoise(turned.grads), tree.grads)), averages, basis
 
-    def _init_state(self, theta, params, matrix_axes) -> State:
+    def _init_state(self, theta, params, axes, layout=None) -> State:
         leaves = jax.tree.leaves(params)
-        layout = Layout(tuple(jnp.shape(leaf) for leaf in leaves))
+        layout = layout or Layout(tuple(jnp.shape(leaf) for leaf in leaves))
         arrays = [jnp.asarray(leaf) for leaf in leaves]
-        plan = self._plan(params, matrix_axes)
+        plan = self._plan(layout, axes)
         initial = layout.pack(arrays)
-        squares = layout.sum_by_tensor(jnp.sum(jnp.square(initial), axis=1))
+        squares = layout.total(layout.sum_by_tensor(jnp.sum(jnp.square(initial), axis=1)))
         return State(
             step=jnp.zeros((), jnp.int32),
             unit=jnp.zeros(()),

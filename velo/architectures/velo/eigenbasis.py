@@ -141,7 +141,7 @@ def _refresh(
 ):
     def function(operands):
         step, vectors, factors, _, turned = operands
-        of_factors = factor_statistics(plan, factors, step > 0)
+        of_factors = layout.mean_of_parts(factor_statistics(plan, factors, step > 0))
         turns = tuple(_turn(step, factor) for factor in factors)
         turned = _turn_all(layout, plan, turns, turned)
         factors = tuple(jnp.swapaxes(u, -1, -2) @ a @ u for u, a in zip(turns, factors, strict=True))
@@ -275,7 +275,7 @@ def accumulate(
         sum_decay * old.gradient_sum + rate * weighted,
     )
     summands = (jnp.abs(new.gradient_sum), grad * (tree.initial - layout.pack(tree.params)))
-    sums = layout.sum_by_tensor(jnp.stack([jnp.sum(summand, axis=1) for summand in summands], axis=1))
+    sums = layout.total(layout.sum_by_tensor(jnp.stack([jnp.sum(summand, axis=1) for summand in summands], axis=1)))
     return state._replace(original=new), sums[:, 0], sums[:, 1]
 
 
@@ -343,7 +343,7 @@ def leave(
     old = state.original
     direction = old.momentum / (features.root(old.second_moment) + epsilon)
     products = (step * direction, jnp.square(step), jnp.square(direction))
-    sums = layout.sum_by_tensor(jnp.stack([jnp.sum(product, axis=1) for product in products], axis=1))
+    sums = layout.total(layout.sum_by_tensor(jnp.stack([jnp.sum(product, axis=1) for product in products], axis=1)))
     cosine = -sums[:, 0] * _inverse_root(sums[:, 1]) * _inverse_root(sums[:, 2])
     mixed = step - size[layout.tensor_of_page][:, None] * direction
     mixed = jnp.where(old.second_moment > 0, mixed, 0.0)  # without a gradient so far there is no step

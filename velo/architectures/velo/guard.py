@@ -31,9 +31,9 @@ def init_usual() -> Usual:
     return Usual(jnp.zeros(()), jnp.zeros(()))
 
 
-def squared_norm(grads: Sequence[jax.Array]) -> Float[jax.Array, ""]:
-    """Sum of the squares of all entries."""
-    return sum((jnp.vdot(grad, grad) for grad in grads), jnp.zeros(()))
+def squared_norms(grads: Sequence[jax.Array]) -> Float[jax.Array, " tensors"]:
+    """Sum of the squares of each tensor's entries."""
+    return jnp.stack([jnp.vdot(grad, grad) for grad in grads])
 
 
 def shorten(usual: Usual, square: Float[jax.Array, ""]) -> tuple[Float[jax.Array, ""], Usual]:

@@ -81,8 +81,14 @@ class View:
         return permuted.transpose(np.argsort(self.permutation))
 
 
-def view(shape: tuple[int, ...], max_side: int, axes: MatrixAxes | None = None) -> View | None:
+def view(
+    shape: tuple[int, ...], max_side: int, axes: MatrixAxes | None = None, part: tuple[int, ...] | None = None
+) -> View | None:
     """The tensor's view, or None if none of its sides is turned.
+
+    Args:
+        part: shape of the part of it that is read, if not all is. Which sides are turned, and in which blocks, is then
+            decided of the part too: a block never leaves it.
 
     Raises:
         ValueError: `axes` names an axis that the tensor doesn't have, or one twice.
@@ -91,15 +97,19 @@ def view(shape: tuple[int, ...], max_side: int, axes: MatrixAxes | None = None) 
     if not rows or not columns or math.prod(shape) == 0:
         return None
     batch = tuple(axis for axis in range(len(shape)) if axis not in (*rows, *columns))
-    sides = [math.prod(shape[axis] for axis in group) for group in (rows, columns)]
-    blocks = [_block(side, other, max_side) for side, other in (sides, sides[::-1])]
+    part = part or shape
+    whole, sides = ([math.prod(of[axis] for axis in group) for group in (rows, columns)] for of in (shape, part))
+    blocks = [
+        _block(side, other, max_side) if _block(*pair, max_side) else 0
+        for side, other, pair in zip(sides, sides[::-1], (whole, whole[::-1]), strict=True)
+    ]
     if blocks == [0, 0]:
         return None
     counts = [side // block if block else 1 for side, block in zip(sides, blocks, strict=True)]
     return View(
-        shape,
+        part,
         (*batch, *rows, *columns),
-        math.prod(shape[axis] for axis in batch),
+        math.prod(part[axis] for axis in batch),
         (counts[0], counts[1]),
         sides[0] // counts[0],
         sides[1] // counts[1],
@@ -242,9 +252,15 @@ class Plan:
         return membership @ jnp.concatenate(per_matrix)
 
 
-def plan(shapes: Sequence[tuple[int, ...]], max_side: int, axes: Sequence[MatrixAxes | None]) -> Plan:
+def plan(
+    shapes: Sequence[tuple[int, ...]],
+    max_side: int,
+    axes: Sequence[MatrixAxes | None],
+    parts: Sequence[tuple[int, ...]] | None = None,
+) -> Plan:
     """The plan of tensors of these shapes; arguments as in `view`."""
-    return Plan(tuple(view(shape, max_side, own) for shape, own in zip(shapes, axes, strict=True)))
+    each = zip(shapes, axes, parts or shapes, strict=True)
+    return Plan(tuple(view(shape, max_side, own, part) for shape, own, part in each))
 
 
 def flatten_axes(tree, params) -> list[MatrixAxes | None]:

@@ -56,7 +56,7 @@ class Moments(NamedTuple):
 
 def counts(layout: Layout) -> np.ndarray:
     """Parameters of each tensor, at least one."""
-    return np.maximum(layout.sizes, 1).astype(np.float32)
+    return np.maximum(layout.whole_sizes, 1).astype(np.float32)
 
 
 def means(layout: Layout, sums: Float[jax.Array, "tensors sums"]) -> Moments:
@@ -100,11 +100,11 @@ def run_features(fraction, loss_history, num_steps) -> Float[jax.Array, " featur
 
 def hypernetwork_inputs(layout: Layout, run, statistics, expected) -> Float[jax.Array, "tensors inputs"]:
     """One row a tensor: the run's features, then the tensor's own; scaled as `INPUTS` (`expected`) says."""
-    num_tensors = len(layout.shapes)
+    num_tensors = len(layout.whole_shapes)
     fixed = np.concatenate(
         [
-            np.stack([features.rank_one_hot(shape) for shape in layout.shapes]),
-            0.1 * np.log(np.maximum(layout.sizes, 1))[:, None],
+            np.stack([features.rank_one_hot(shape) for shape in layout.whole_shapes]),
+            0.1 * np.log(np.maximum(layout.whole_sizes, 1))[:, None],
             np.full((num_tensors, 1), 0.2 * math.log(num_tensors)),
         ],
         axis=1,

@@ -1,0 +1,125 @@
+"""Parameters that are divided over a mesh: every device packs the parts that lie on it, and sums alone are exchanged.
+
+An update runs in `jax.shard_map`. A device's pages hold its own parts, so the state is divided as the parameters are,
+and no array is gathered: devices exchange a few dozen sums a tensor. Left to itself the compiler would gather whole
+tensors to pack them.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from velo.architectures.pages import Layout
+from velo.shapes import Array, Float
+
+try:
+    _map = functools.partial(jax.shard_map, check_vma=False)
+except AttributeError:  # JAX 0.6.0
+    from jax.experimental.shard_map import shard_map
+
+    _map = functools.partial(shard_map, check_rep=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class PartLayout(Layout):
+    """Where the parts that one device holds lie in its pages; for use within `Division.run`."""
+
+    of: tuple[tuple[int, ...], ...] = ()
+    """Shapes of the whole tensors."""
+    axes: tuple[str, ...] = ()
+    """Axes of the mesh that divide a tensor."""
+    copies: tuple[int, ...] = ()
+    """On how many devices along these axes each part lies."""
+
+    @property
+    def whole_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return self.of
+
+    def total(self, sums: Float[Array, "tensors ..."]) -> Float[Array, "tensors ..."]:
+        shares = (1.0 / np.array(self.copies, np.float32)).reshape(-1, *[1] * (sums.ndim - 1))
+        return jax.lax.psum(shares * sums, self.axes) if self.axes else sums
+
+    def mean_of_parts(self, means: Float[Array, "tensors ..."]) -> Float[Array, "tensors ..."]:
+        return jax.lax.pmean(means, self.axes) if self.axes else means
+
+
+@dataclasses.dataclass(frozen=True)
+class Division:
+    """How the tensors of a tree are divided over the devices of one mesh; static."""
+
+    shardings: tuple[NamedSharding, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @functools.cached_property
+    def axes(self) -> tuple[str, ...]:
+        """Axes of the mesh that divide a tensor, in the mesh's order."""
+        used = {axis for sharding in self.shardings for axis in _axes(sharding)}
+        return tuple(axis for axis in self.shardings[0].mesh.axis_names if axis in used)
+
+    @property
+    def everywhere(self) -> PartitionSpec:
+        """Of what is the same on all devices."""
+        return PartitionSpec()
+
+    @property
+    def by_device(self) -> PartitionSpec:
+        """Of arrays whose first axis counts what a device holds."""
+        return PartitionSpec(self.axes)
+
+    @functools.cached_property
+    def layout(self) -> PartLayout:
+        """The layout of a device's parts."""
+        sizes = self.shardings[0].mesh.shape
+        num_parts = [math.prod(sizes[axis] for axis in _axes(sharding)) for sharding in self.shardings]
+        num_devices = math.prod(sizes[axis] for axis in self.axes)
+        parts = (one.shard_shape(shape) for one, shape in zip(self.shardings, self.shapes, strict=True))
+        return PartLayout(
+            shapes=tuple(tuple(part) for part in parts),
+            of=self.shapes,
+            axes=self.axes,
+            copies=tuple(num_devices // number for number in num_parts),
+        )
+
+    def run(self, function: Callable, in_specs: Any, out_specs: Any) -> Callable:
+        """`function` on every device, on the parts that lie there."""
+        return _map(function, mesh=self.shardings[0].mesh, in_specs=in_specs, out_specs=out_specs)
+
+
+def divide(shardings: Any, params: Any) -> tuple[Division, Any]:
+    """(the division of these parameters, its partition specs as a tree like them).
+
+    Args:
+        shardings: a tree of `NamedSharding` like the parameters, or a function from the parameters to it.
+
+    Raises:
+        ValueError: the trees differ, a leaf is no `NamedSharding`, they are of several meshes, or an axis of a
+            parameter can't be divided evenly.
+    """
+    chosen = shardings(params) if callable(shardings) else shardings
+    paths, structure = jax.tree_util.tree_flatten_with_path(params)
+    placings, found = jax.tree.flatten(chosen)
+    if found != structure:
+        raise ValueError(f"shardings has to be a tree like the parameters, {structure}, got {found}")
+    for (path, leaf), placing in zip(paths, placings, strict=True):
+        name = jax.tree_util.keystr(path) or "the root"
+        if not isinstance(placing, NamedSharding):
+            raise ValueError(f"shardings: at {name} a jax.sharding.NamedSharding is needed, got {placing!r}")
+        if placing.mesh != placings[0].mesh:
+            raise ValueError(f"shardings: all have to be of one mesh; {name} is on {placing.mesh}, not the first's")
+        try:
+            placing.shard_shape(leaf.shape)
+        except ValueError as error:
+            raise ValueError(f"shardings: {name} of shape {leaf.shape} can't be divided so: {error}") from None
+    division = Division(tuple(placings), tuple(leaf.shape for _, leaf in paths))
+    return division, structure.unflatten([placing.spec for placing in placings])
+
+
+def _axes(sharding: NamedSharding) -> tuple[str, ...]:
+    entries = (entry for entry in sharding.spec if entry is not None)
+    return tuple(axis for entry in entries for axis in (entry if isinstance(entry, tuple) else (entry,)))
