@@ -168,9 +168,8 @@ class AllConv(Classifier):
         _, channels, classes = self.shape
         first, second = self.widths(96, 192)
         sizes = [channels, *[first] * 3, *[second] * 5, classes]
-        large = layers.stack("conv", sizes[:8], (3, 3))
-        small = {f"conv_{index}": (1, 1, sizes[index], sizes[index + 1]) for index in (7, 8)}
-        shapes = {**large, **small}
+        shapes = layers.stack("conv", sizes[:8], (3, 3))
+        shapes |= {f"conv_{index}": (1, 1, sizes[index], sizes[index + 1]) for index in (7, 8)}
         return layers.init_layers(key, shapes, "he_normal")
 
     def logits(self, params, inputs, key):
@@ -214,7 +213,8 @@ class WideResNet(Classifier):
     def init(self, key):
         _, channels, classes = self.shape
         blocks = self._blocks()
-        shapes, norms = {"enter": (3, 3, channels, blocks[0][1])}, {}
+        shapes: dict[str, tuple[int, ...]] = {"enter": (3, 3, channels, blocks[0][1])}
+        norms = {}
         for name, inputs, outputs, _ in blocks:
             shapes |= {f"first_{name}": (3, 3, inputs, outputs), f"second_{name}": (3, 3, outputs, outputs)}
             norms |= {f"norm_first_{name}": layers.init_norm(inputs), f"norm_second_{name}": layers.init_norm(outputs)}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from evaluation.report.charts import Series, chart
 from evaluation.report.drawing import BASELINE_COLORS, LEARNED_COLORS, REFERENCE_COLOR, Drawing
@@ -47,6 +48,7 @@ def rank_charts(found: dict[str, Found], optimizers: Sequence[str], schedule: st
         drawing = chart(f"ranks-{size}", f"Ranks, {words}", "problem", "rank, 1 is the best", series, log="")
         axes = drawing.figure.axes[0]
         axes.invert_yaxis()
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xticks(places, problems)
         yield drawing
 
@@ -64,7 +66,7 @@ def several_untuned(found: dict[str, Found], optimizers: Sequence[str], schedule
         velo.append(np.median(one.velo) / least)
     low, middle, high = np.quantile(np.median(tuned, axis=0), [0.25, 0.5, 0.75])
     flat = np.ones(len(counts))
-    return chart(
+    drawing = chart(
         "several", f"Several untuned, or one at the best of {budget} draws", "number of untuned optimizers tried",
         "metric / least of the problem",
         [
@@ -75,3 +77,5 @@ def several_untuned(found: dict[str, Found], optimizers: Sequence[str], schedule
         ],
         log="y",
     )  # fmt: skip
+    drawing.figure.axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return drawing
