@@ -66,9 +66,15 @@ def tree_digest(tree) -> str:
     return digest.hexdigest()
 
 
-@functools.cache
 def data_digest(family: TaskFamily) -> str:
     """Digest of the family's training and validation data."""
+    # Families may be equal, since they share a program, and differ in their data; they differ in their `repr` then.
+    return _data_digest(family, repr(family))
+
+
+@functools.cache
+def _data_digest(family: TaskFamily, text: str) -> str:
+    del text
     return tree_digest(family.load())
 
 

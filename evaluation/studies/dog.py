@@ -1,69 +1,31 @@
 """DoG (2302.12022): SGD whose step size is the distance from the start over the root of summed squared gradients."""
 
 import dataclasses
-from typing import NamedTuple
 
 import numpy as np
 
 from evaluation.iterate_runs import iterate_runs
-from evaluation.report.charts import Series, chart
-from evaluation.report.drawing import BASELINE_COLORS, LEARNED_COLORS, REFERENCE_COLOR, Drawing
+from evaluation.studies import dog_pictures
 from evaluation.studies.bench import Bench
+from evaluation.studies.dog_tasks import (
+    BATCH_NORM,
+    BATCH_NORM_REPS,
+    FREE,
+    LARGE_REPS,
+    REFERENCE,
+    REPS,
+    SQUARES,
+    SWEPT,
+    TAILS,
+    TASKS,
+    TUNED,
+    Losses,
+)
 from evaluation.studies.study import Criterion, Findings, Study, Table
-from evaluation.studies.transfer_tasks import FineTuning, LeastSquares, LinearProbe
 from evaluation.tuning import as_setting
-from tasks.families.conv_classifier import ConvClassifier
-from tasks.families.mlp_classifier import MLPClassifier
-from tasks.families.transformer_language_model import TransformerLanguageModel
 from tasks.family import TaskFamily
-from tasks.wrappers.undisturbed import Undisturbed
 
-TUNED = ("sgd", "sgd_cosine", "sgd_momentum", "sgd_momentum_cosine", "adam_cosine")
-FREE = ("dog", "ldog", "tdog")
-REFERENCE = "sgd_cosine"
-BATCH_NORM_REPS = 1e-4
-"""First distance estimate that the authors advise for batch norm."""
-REPS = 1e-6
-TAILS = LeastSquares(has_heavy_tails=True)
-SQUARES = LeastSquares()
-LARGE_REPS = 2.0
-"""About the greatest that T-DoG's theorem allows on least squares: with smaller ones it hardly moves."""
 ENOUGH_STEPS = 500
-
-
-class Task(NamedTuple):
-    """A problem of the study."""
-
-    family: TaskFamily
-    is_convex: bool
-    reps: float = REPS
-
-
-TASKS = {
-    "logistic_digits": Task(Undisturbed(MLPClassifier(dataset="digits", widths=())), True),
-    "least_squares": Task(SQUARES, True),
-    "linear_probe": Task(Undisturbed(LinearProbe()), True),
-    "fine_tuning": Task(Undisturbed(FineTuning()), False),
-    "conv": Task(Undisturbed(ConvClassifier(dataset="digits", channels=(8, 16))), False),
-    "conv_batch_norm": Task(
-        Undisturbed(ConvClassifier(dataset="digits", channels=(8, 16), norm="batch")), False, BATCH_NORM_REPS
-    ),
-    "transformer": Task(Undisturbed(TransformerLanguageModel(dataset="python_source", context=12, width=16)), False),
-}
-"""Two convex ones and a linear probe of frozen features, then networks."""
-BATCH_NORM, SWEPT = "conv_batch_norm", ("logistic_digits", "conv")
-
-
-class Losses(NamedTuple):
-    """Validation losses on one task, inf where a run diverged."""
-
-    tuned: dict[str, np.ndarray]  # optimizer -> [points, rates, seeds]; the points are last iterate and average
-    free: dict[str, np.ndarray]  # optimizer -> [points, seeds]
-
-    def best(self, optimizer: str, point: int = 0) -> np.ndarray:
-        """[seeds] at the rate of the least mean loss."""
-        losses = self.tuned[optimizer][point]
-        return losses[int(np.argmin(losses.mean(axis=1)))]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +39,7 @@ class DoG(Study):
     )
 
     tasks: tuple[str, ...] = tuple(TASKS)
-    """Names in `evaluation.studies.dog.TASKS`."""
+    """Names in `evaluation.studies.dog_tasks.TASKS`."""
     num_seeds: int = 3
     """Draws, initialisations and data orders."""
     num_steps: int = 1000
@@ -117,11 +79,11 @@ class DoG(Study):
                 *bound_criteria,
             ),
             drawings=(
-                self._draw_losses(losses),
-                *(self._draw_sweep(name, found) for name, found in sweeps.items()),
-                *(self._draw_steps(name, found) for name, found in sweeps.items()),
+                dog_pictures.losses_drawing(losses),
+                *(dog_pictures.sweep_drawing(name, self.reps, found) for name, found in sweeps.items()),
+                *(dog_pictures.steps_drawing(name, self.reps, found) for name, found in sweeps.items()),
             ),
-            tables=(self._table(losses), bound_table),
+            tables=(dog_pictures.losses_table(losses, self.rates), bound_table),
             notes=NOTES,
         )
 
@@ -294,66 +256,6 @@ class DoG(Study):
     def _if_enough(self, met: bool) -> bool | None:
         """`met`, or None where runs are too short for DoG to come from its first estimate to its plateau."""
         return bool(met) if self.num_steps >= ENOUGH_STEPS else None
-
-    # What is drawn.
-
-    def _draw_losses(self, losses: dict[str, Losses]) -> Drawing:
-        """Relative differences of all optimizers to averaged DoG: a point a task."""
-        places = np.arange(len(losses), dtype=float)
-        series = []
-        for index, (label, get) in enumerate(
-            {
-                "SGD, tuned, cosine": lambda found: found.best("sgd_cosine"),
-                "SGD momentum, tuned, cosine": lambda found: found.best("sgd_momentum_cosine"),
-                "Adam, tuned, cosine": lambda found: found.best("adam_cosine"),
-                "SGD, tuned, averaged": lambda found: found.best("sgd", 1),
-                "DoG, last iterate": lambda found: found.free["dog"][0],
-                "L-DoG, averaged": lambda found: found.free["ldog"][1],
-            }.items()
-        ):
-            ratios = [get(found).mean() / found.free["dog"][1].mean() for found in losses.values()]
-            color = (*BASELINE_COLORS, *LEARNED_COLORS)[index]
-            series.append(Series(label, places, np.array(ratios), style="points", color=color))
-        series.append(Series("DoG, averaged", places, np.ones(len(losses)), color=REFERENCE_COLOR, style="dashed"))
-        drawing = chart("losses", "Validation loss over averaged DoG's", "", "ratio", series, log="y")
-        axes = drawing.figure.axes[0]
-        axes.set_xticks(places, list(losses), rotation=30, ha="right")
-        return drawing
-
-    def _draw_sweep(self, name: str, found: dict[str, np.ndarray]) -> Drawing:
-        series = [
-            Series(
-                label, self.reps, found[point].mean(axis=1), found[point].min(axis=1), found[point].max(axis=1),
-                color=color,
-            )
-            for label, point, color in (
-                ("DoG, averaged", "average", REFERENCE_COLOR), ("DoG, last iterate", "last", BASELINE_COLORS[0]),
-            )
-        ]  # fmt: skip
-        title = f"{name}: validation loss over DoG's first distance estimate"
-        return chart(f"reps-{name}", title, "first distance estimate over 1 + |x_0|", "validation loss", series)
-
-    def _draw_steps(self, name: str, found: dict[str, np.ndarray]) -> Drawing:
-        steps = np.arange(1, self.num_steps + 1, dtype=float)
-        series = [
-            Series(f"{reps:.0e}", steps, np.median(sizes, axis=0), width=1.2)
-            for reps, sizes in zip(self.reps, found["step_sizes"], strict=True)
-        ]
-        return chart(f"steps-{name}", f"{name}: DoG's step size from each estimate", "step", "step size", series)
-
-    def _table(self, losses: dict[str, Losses]) -> Table:
-        """Mean validation losses of everything."""
-        columns = (
-            "task", *(f"{name}{end}" for name in FREE for end in ("", ", averaged")),
-            *(f"{name}{end}" for name in TUNED for end in ("", ", averaged")), "rate of sgd_cosine",
-        )  # fmt: skip
-        rows = []
-        for task, found in losses.items():
-            values = [found.free[name][point].mean() for name in FREE for point in (0, 1)]
-            values += [found.best(name, point).mean() for name in TUNED for point in (0, 1)]
-            rate = self.rates[int(np.argmin(found.tuned[REFERENCE][0].mean(axis=1)))]
-            rows.append((task, *(f"{value:.4g}" for value in values), f"{rate:.2g}"))
-        return Table("losses", "Mean validation losses", columns, tuple(rows))
 
 
 def _longest(flags: np.ndarray) -> int:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evaluation import rate_laws, rate_probe, sign_descent
-from evaluation.studies.surge import Surge, fit_peak
+from evaluation.studies.surge import Surge
+from evaluation.studies.surge_findings import fit_peak
 from tasks.families.mlp_classifier import MLPClassifier
 from tasks.wrappers.undisturbed import Undisturbed
 

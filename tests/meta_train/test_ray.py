@@ -20,6 +20,7 @@ from tests.meta_train.settings import TINY, TINY_FULL, with_execution
 
 ray_executor = pytest.importorskip("meta_train.ray_executor")
 import ray  # noqa: E402, after the check that it is there
+from ray import cluster_utils  # noqa: E402
 
 from benchmarks import faults  # noqa: E402
 
@@ -116,7 +117,8 @@ from rich.console import Console
 from meta_train.run import run
 from tests.meta_train.settings import TINY, with_execution
 import dataclasses
-settings = with_execution(TINY, executor=sys.argv[3], checkpoint_every=1)
+address = next((word for word in sys.argv if ":" in word), None)
+settings = with_execution(TINY, executor=sys.argv[3], checkpoint_every=1, address=address)
 settings = dataclasses.replace(settings, num_steps=int(sys.argv[2]))
 run(settings, Path(sys.argv[1]), resume="resume" in sys.argv, console=Console(quiet=True))
 """
@@ -137,5 +139,32 @@ def test_a_killed_driver_is_resumed_to_the_same_theta(executor, tmp_path):
     done = len(read_metrics(tmp_path / "run"))
     assert 3 <= done < num_steps, f"the driver had done {done} steps when it was killed"
     subprocess.run([*command, "resume"], check=True, timeout=240)
+    assert velo.weights_info(tmp_path / "run" / "weights.velo").digest == expected
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == list(range(num_steps))
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_at_a_new_head_after_the_death_of_the_old_one(tmp_path):
+    num_steps = 12
+    settings = dataclasses.replace(TINY, num_steps=num_steps)
+    expected = digest(settings, tmp_path / "whole")
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "run"), str(num_steps), "ray"]
+    first = cluster_utils.Cluster(initialize_head=True, shutdown_at_exit=False, head_node_args={"num_cpus": 2})
+    driver = subprocess.Popen([*command, first.address])
+    try:
+        deadline = time.monotonic() + 240
+        while len(read_metrics(tmp_path / "run")) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        first.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+        assert driver.wait(timeout=240) != 0
+    finally:
+        driver.kill()
+    done = len(read_metrics(tmp_path / "run"))
+    assert 3 <= done < num_steps, f"the driver had done {done} steps when its head was killed"
+    second = cluster_utils.Cluster(initialize_head=True, shutdown_at_exit=False, head_node_args={"num_cpus": 2})
+    try:
+        subprocess.run([*command, second.address, "resume"], check=True, timeout=240)
+    finally:
+        second.shutdown()
     assert velo.weights_info(tmp_path / "run" / "weights.velo").digest == expected
     assert [line["step"] for line in read_metrics(tmp_path / "run")] == list(range(num_steps))

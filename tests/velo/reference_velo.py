@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from velo.architectures.lstm import LSTMState, init_lstm
@@ -137,7 +138,10 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     weights = jnp.stack([jnp.mean(leaf.astype(jnp.float32)) for leaf in leaves])
     moments = Moments(jnp.stack(squares), weights, jnp.stack([m[-1] for m in means]))
     sums = jnp.stack([jnp.sum(jnp.abs(tensor.gradient_sum)) for tensor in tensors])
-    new_distance = distance.update_distance(state.distance, rate, decays.gradient_sum, jnp.stack(inner_products), sums)
+    sizes = np.array([leaf.size for leaf in leaves], np.float32)
+    new_distance = distance.update_distance(
+        state.distance, rate, decays.gradient_sum, jnp.stack(inner_products), sums, sizes
+    )
     loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
     statistics = tensor_inputs.tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
     if architecture.has_basis:
@@ -163,7 +167,8 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
         magnitude = jnp.clip(magnitude, -passes.MAX_LOG_MAGNITUDE, passes.MAX_LOG_MAGNITUDE)
         epsilon = new_distance.estimate * passes.EPSILON
         limit = decays.max_direction * x[..., -1]
-        nominal = jnp.clip(x[..., 3], -limit, limit) / (x[..., -1] + epsilon)
+        momentum = 0.9 * x[..., 3] + 0.1 * x[..., 0] if architecture.has_basis else x[..., 3]
+        nominal = jnp.clip(momentum, -limit, limit) / (x[..., -1] + epsilon)
         direction = jnp.where(x[..., -1] > 0, direction, 0.0)
         size = jnp.minimum(1.0, jnp.sqrt(squares[index][6]))
         log_step = jnp.clip(controls.log_step[index], -MAX_LOG_STEP, MAX_LOG_STEP)

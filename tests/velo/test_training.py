@@ -282,6 +282,14 @@ def test_the_history_has_step_sizes_and_the_distance():
     assert fit(2).history.distances == []
 
 
+def test_a_run_whose_loss_has_not_fallen_says_so(capsys):
+    assert fit(120, tx=optax.set_to_zero(), progress=True).history.has_stalled
+    assert "the loss has not fallen" in capsys.readouterr().out
+    assert not fit(120, progress=True).history.has_stalled
+    assert not fit(12, tx=optax.set_to_zero(), progress=True).history.has_stalled  # too few steps to tell
+    assert "has not fallen" not in capsys.readouterr().out
+
+
 def test_a_data_set_is_cut_into_batches():
     """Every epoch in another order, the same in every run, and none of its examples twice."""
     data = {"row": np.arange(10), "square": np.arange(10)[:, None] ** 2}

@@ -54,10 +54,17 @@ def trained_theta(architecture=SMALL):
     )
 
 
-def test_an_untrained_elementwise_theta_is_prodigy_with_cosine_decay():
-    schedule = optax.cosine_decay_schedule(1.0, NUM_STEPS)
-    reference = optax.contrib.prodigy(schedule, estim_lr0=ELEMENTWISE.initial_distance)
-    final, losses = train(ELEMENTWISE.bind(ELEMENTWISE.init(jax.random.key(0)), NUM_STEPS))
+@pytest.mark.parametrize(
+    ("decay", "schedule"),
+    [
+        ("linear", optax.linear_schedule(1.0, 0.0, NUM_STEPS)),
+        ("cosine", optax.cosine_decay_schedule(1.0, NUM_STEPS)),
+    ],
+)
+def test_an_untrained_elementwise_theta_is_prodigy_with_decay(decay, schedule):
+    architecture = dataclasses.replace(ELEMENTWISE, decay=decay)
+    reference = optax.contrib.prodigy(schedule, estim_lr0=architecture.initial_distance)
+    final, losses = train(architecture.bind(architecture.init(jax.random.key(0)), NUM_STEPS))
     expected, expected_losses = train(optax.with_extra_args_support(reference))
     np.testing.assert_allclose(losses, expected_losses, rtol=2e-4, atol=1e-7)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), final, expected)

@@ -9,6 +9,8 @@ import numpy as np
 
 from velo.extras import png, require
 
+MIN_STALLED = 100
+"""Fewer steps don't tell whether a run has stalled."""
 MAX_POINTS = 500
 """Points of a drawn curve; longer runs are averaged over neighbours."""
 
@@ -42,6 +44,12 @@ class History:
     def last_loss(self) -> float:
         """Mean over the last twentieth of the steps, since single batches are noisy."""
         return float(np.mean(self.losses[-max(1, len(self.losses) // 20) :]))
+
+    @property
+    def has_stalled(self) -> bool:
+        """Whether the loss of the last tenth of at least a hundred steps is, in the mean, no lower than the first's."""
+        tenth = len(self) // 10
+        return len(self) >= MIN_STALLED and bool(np.mean(self.losses[-tenth:]) >= np.mean(self.losses[:tenth]))
 
     @property
     def last_evaluation(self) -> Mapping[str, Any]:

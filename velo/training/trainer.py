@@ -22,6 +22,10 @@ READ_EVERY = 10
 """Steps between two looks at the losses, each of which waits for the device."""
 MAX_NONFINITE = 10
 """Losses in a row that may be NaN or infinite."""
+STALLED = (
+    "the loss has not fallen: it is as high as at the start. Steps may be too large: try tx=velo.optimizer(num_steps, "
+    "step_scale=0.3), or max_distance= (docs/how_to.md, the distance estimate)"
+)
 
 
 def fit(
@@ -120,6 +124,8 @@ def fit(
             run.read(state)
             if interrupted and not run.is_done:
                 display.say(_interruption(int(state.step), length, saving))
+            if run.is_done and run.history.has_stalled:
+                display.say(STALLED)
         return Fitted(state, run.history)
     finally:
         if saving is not None:

@@ -28,8 +28,9 @@ DEFAULT_WEIGHTS = pathlib.Path(__file__).with_name("default.velo")
 """The weights that come with the package; docs/model_card.md describes them."""
 LIGHT_WEIGHTS = DEFAULT_WEIGHTS.with_name("light.velo")
 """Elementwise weights that come with the package: less memory and time a step."""
-FORMAT_VERSION = 2
-"""1: before VeLO had a basis; its VeLO is elementwise."""
+FORMAT_VERSION = 3
+OLDER_FIELDS = {1: {"basis": "elementwise", "decay": "cosine"}, 2: {"decay": "cosine"}}
+"""Fields of VeLO that files of older versions lack."""
 DESCRIPTION = "velo"  # our entry in the metadata: JSON with the fields of WeightsInfo
 CHECKSUM = "velo_sha256"  # of that entry's text
 RELEASED = "released file of "
@@ -262,8 +263,8 @@ def _parse_description(metadata: Mapping[str, str]) -> dict[str, Any]:
     for field, kind in expected.items():
         if type(description.get(field)) is not kind:
             raise WeightsError(f"the description has no {field} of type {kind.__name__}")
-    if version == 1 and description["architecture"] == "VeLO":
-        description["configuration"] = {"basis": "elementwise", **description["configuration"]}
+    if description["architecture"] == "VeLO":
+        description["configuration"] = OLDER_FIELDS.get(version, {}) | description["configuration"]
     return description
 
 

@@ -3,7 +3,7 @@
 Source: 2211.09760. The published architecture is `velo.HyperV2`. Deviations from it:
 - The MLP corrects a hand-made direction, so that an untrained theta is already a good optimizer; the paper's MLP starts
   from nothing. The direction is Adam's in the eigenbases of the gradients' Kronecker factors (SOAP, 2409.11321), under
-  Prodigy's step size (2306.06101) with cosine decay.
+  Prodigy's step size (2306.06101) with linear decay.
 - The step scale is Prodigy's distance estimate. The paper uses the parameters' root mean square, whose growth compounds
   and diverges on long runs.
 - The reference's unused mixing layer, discarded LSTM state and loss features frozen at ten steps are left out.
@@ -44,8 +44,9 @@ OF_PARAMETERS = (1, 2)
 saves turning the parameters."""
 MAX_LOG_STEP = 5.0
 BASES = ("kronecker", "elementwise")
+DECAYS = ("linear", "cosine")
 ELEMENTWISE = passes.Decays(second_moment=0.999, gradient_sum=0.999**0.5)
-KRONECKER = passes.Decays(second_moment=0.98, gradient_sum=0.98**0.5)
+KRONECKER = passes.Decays(second_moment=0.98, gradient_sum=0.98**0.5, nesterov=True)
 """Shorter averages than elementwise, since the basis turns under the second moment."""
 
 
@@ -80,8 +81,10 @@ class VeLO(LearnedOptimizer):
     """Factor on the hand-made direction that the MLP corrects; with 0 the MLP's direction is all there is."""
     initial_distance: float = 3e-4
     """First estimate of the distance to the solution (Prodigy: 1e-6, which costs short runs a tenth of their steps)."""
+    decay: str = "linear"
+    """How the nominal step size decays over the run: `linear` or `cosine`."""
     final_rate: float = 0.0
-    """Where the nominal cosine decay ends, as a fraction of its start."""
+    """Where the decay ends, as a fraction of its start."""
     basis: str = "kronecker"
     """Coordinates of the state, the features and the MLP: `kronecker`, the eigenbases of each matrix's Kronecker
     factors (`velo.architectures.velo.eigenbasis`), or `elementwise`, the parameters' own, for less memory and time."""
@@ -100,8 +103,9 @@ class VeLO(LearnedOptimizer):
             raise ValueError(f"VeLO: initial_distance must be positive and finite, got {self.initial_distance}")
         if not 0 <= self.final_rate <= 1:
             raise ValueError(f"VeLO: final_rate must be in [0, 1], got {self.final_rate}")
-        if self.basis not in BASES:
-            raise ValueError(f"VeLO: basis must be one of {', '.join(BASES)}, got {self.basis!r}")
+        for name, known in (("decay", DECAYS), ("basis", BASES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"VeLO: {name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
 
     @property
     def has_basis(self) -> bool:
@@ -235,7 +239,12 @@ class VeLO(LearnedOptimizer):
             absolute = jnp.where(plan.turned, original_sums, absolute)
             inner_products = products
         new_distance = distance.update_distance(
-            state.distance, rate, self.decays.gradient_sum, inner_products=factor * inner_products, sums=absolute
+            state.distance,
+            rate,
+            self.decays.gradient_sum,
+            inner_products=factor * inner_products,
+            sums=absolute,
+            sizes=tensor_inputs.counts(layout),
         )
         if max_distance is not None:
             limit = jnp.asarray(max_distance, jnp.float32)
@@ -280,14 +289,14 @@ class VeLO(LearnedOptimizer):
         return treedef.unflatten(updates), state, controls
 
     def nominal_rate(self, step, estimate, fraction) -> Float[jax.Array, ""]:
-        """gamma_k d_k: the distance estimate times a cosine decay over the run.
+        """gamma_k d_k: the distance estimate times a decay over the run.
 
         The elementwise form has Adam's bias correction, as `optax.contrib.prodigy`; the eigenbasis form has none, as
         the code of Prodigy's authors. The first gradient only sets the bases, as in SOAP. It is diagonal in its own
         bases, and Adam would divide the rounding of its other entries by itself.
         """
-        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
-        decayed = self.final_rate + (1.0 - self.final_rate) * cosine
+        shape = 1.0 - fraction if self.decay == "linear" else 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
+        decayed = self.final_rate + (1.0 - self.final_rate) * shape
         if self.has_basis:
             return jnp.where(step > 0, estimate * decayed, 0.0)
         return estimate * adam_correction(step, passes.MOMENTUM_DECAYS[0], ELEMENTWISE.second_moment) * decayed

@@ -4,8 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from velo.shapes import Float
+
+LIMIT = 4.0
+"""Greatest ratio of the estimate to the mean of the tensors' own. Ordinary runs stay below 3."""
 
 
 class Distance(NamedTuple):
@@ -31,19 +35,24 @@ def update_distance(
     decay: float,
     inner_products: Float[jax.Array, " tensors"],
     sums: Float[jax.Array, " tensors"],
+    sizes: Float[np.ndarray, " tensors"],
 ) -> Distance:
-    """d_{k+1} = max(d_k, r_{k+1} / |s_{k+1}|_1), globally and per tensor.
+    """d_{k+1} = max(d_k, r_{k+1} / |s_{k+1}|_1), globally and per tensor; the global ratio is limited.
+
+    The ratio weights tensors by the size of their gradients. One small tensor with huge gradients would set it alone,
+    too large for all others, and feed on its own movement. So the ratio counts up to `LIMIT` times the mean over all
+    parameters of their tensors' estimates. Deviation: Prodigy has no limit.
 
     Args:
         rate: gamma_k d_k, the nominal step of this update.
         decay: beta_3, of the numerator and of the gradient sum.
         inner_products: <g_k, x_0 - x_k> of each tensor.
         sums: |s_{k+1}|_1 of each tensor, the absolute sum of the weighted gradient sum after this update.
+        sizes: number of parameters of each tensor.
     """
     numerator = decay * distance.numerator + distance.estimate * rate * inner_products
     tiny = 1e-30
-    return Distance(
-        jnp.maximum(distance.estimate, jnp.sum(numerator) / (jnp.sum(sums) + tiny)),
-        jnp.maximum(distance.per_tensor, numerator / (sums + tiny)),
-        numerator,
-    )
+    per_tensor = jnp.maximum(distance.per_tensor, numerator / (sums + tiny))
+    ratio = jnp.sum(numerator) / (jnp.sum(sums) + tiny)
+    limit = LIMIT * jnp.sum(sizes / sizes.sum() * per_tensor)
+    return Distance(jnp.maximum(distance.estimate, jnp.minimum(ratio, limit)), per_tensor, numerator)

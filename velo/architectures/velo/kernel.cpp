@@ -309,7 +309,7 @@ inline const float* apply_layer(const Layer& layer, const float* packed, const U
 }
 
 struct Rates {
-  float estimate, epsilon, size, correction, nominal, max_gradient, max_magnitude, max_direction;
+  float estimate, epsilon, size, correction, nominal, max_gradient, max_magnitude, max_direction, gradient_share;
 };
 
 // The steps of kStep parameters; `units` has room for two layers.
@@ -336,7 +336,8 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
     from[9].of[v] = weighted * inverse;
     from[10].of[v] = inverse;
     from[11].of[v] = root;
-    momenta[v] = limit_to(from[3].of[v], rates.max_direction * root);
+    const Vector momentum = from[3].of[v] + rates.gradient_share * (weighted - from[3].of[v]);
+    momenta[v] = limit_to(momentum, rates.max_direction * root);
     roots[v] = root + rates.epsilon;
     has_gradient[v] = root > 0.0f;
   }
@@ -359,7 +360,8 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
 // moment, initial parameters, biases and weights of each layer for each tensor, gradients, parameters. Results: steps.
 ffi::Error steps(ffi::ThreadPool pool, Array scalars, Array of_tensors, Array momentum0, Array momentum1,
                  Array momentum2, Array second, Array initial, ffi::RemainingArgs rest, ffi::RemainingRets results,
-                 float nominal, float max_gradient, float max_magnitude, float max_direction) {
+                 float nominal, float max_gradient, float max_magnitude, float max_direction,
+                 float gradient_share) {
   const int64_t lanes = scalars.element_count() / 2;
   if (lanes == 0) return ffi::Error::Success();
   const size_t num_tensors = results.size();
@@ -402,7 +404,8 @@ ffi::Error steps(ffi::ThreadPool pool, Array scalars, Array of_tensors, Array mo
                             paged(initial)};
     const float* scalar = scalars.typed_data() + 2 * lane;
     const float* of_tensor = of_tensors.typed_data() + 2 * row;
-    const Rates rates{scalar[0], scalar[1], of_tensor[0], of_tensor[1], nominal, max_gradient, max_magnitude, max_direction};
+    const Rates rates{scalar[0], scalar[1], of_tensor[0], of_tensor[1], nominal, max_gradient, max_magnitude, max_direction,
+                      gradient_share};
     std::vector<Unit> units(2 * width);
     const float *grad = grads[piece.tensor] + leaf, *weight = weights[piece.tensor] + leaf;
     float* output = outputs[piece.tensor] + leaf;
@@ -453,4 +456,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(velo_steps, steps,
                                   .Attr<float>("nominal")
                                   .Attr<float>("max_gradient")
                                   .Attr<float>("max_magnitude")
-                                  .Attr<float>("max_direction"));
+                                  .Attr<float>("max_direction")
+                                  .Attr<float>("gradient_share"));

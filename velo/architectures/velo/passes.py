@@ -29,22 +29,32 @@ MAX_LOG_MAGNITUDE = 3.0
 
 @dataclasses.dataclass(frozen=True)
 class Decays:
-    """Decays of the averages beside the momenta."""
+    """Decays of the averages beside the momenta, and what the nominal direction makes of the shortest momentum m."""
 
     second_moment: float
     gradient_sum: float
     """beta_3 of Prodigy, the square root of `second_moment`."""
+    nesterov: bool = False
+    """Whether the direction is that of .9 m + .1 g (NAdam, Dozat 2016) and not of m."""
+
+    @property
+    def gradient_share(self) -> float:
+        """Share of the gradient in the direction beside m."""
+        return 1.0 - MOMENTUM_DECAYS[0] if self.nesterov else 0.0
 
     @property
     def max_direction(self) -> float:
-        """Upper bound of |momentum| / root when both average the same gradients, and a tenth more.
+        """Upper bound of |direction's numerator| / root when both average the same gradients, and a tenth more.
 
-        Larger values occur after a turn of the basis only: it brings momentum into a coordinate that had no gradient,
-        where the root is nearly zero.
+        By Cauchy and Schwarz: the root of the sum of (weight in the numerator)^2 / weight in the second moment over all
+        gradients. Larger values occur after a turn of the basis only: it brings momentum into a coordinate that had no
+        gradient, where the root is nearly zero.
         """
-        momentum = MOMENTUM_DECAYS[0]
-        ratio = (1.0 - momentum) / (1.0 - self.second_moment) ** 0.5
-        return 1.1 * ratio / (1.0 - momentum**2 / self.second_moment) ** 0.5
+        momentum, second, share = MOMENTUM_DECAYS[0], self.second_moment, self.gradient_share
+        latest = (1.0 - share) * (1.0 - momentum) + share
+        older = (1.0 - share) * (1.0 - momentum) * momentum
+        squares = latest**2 + older**2 / (second - momentum**2)
+        return 1.1 * (squares / (1.0 - second)) ** 0.5
 
 
 class Averages(NamedTuple):
@@ -185,6 +195,7 @@ def steps(
         max_gradient=np.float32(MAX_GRADIENT),
         max_magnitude=np.float32(MAX_LOG_MAGNITUDE),
         max_direction=np.float32(decays.max_direction),
+        gradient_share=np.float32(decays.gradient_share),
     )
 
 
@@ -210,7 +221,10 @@ def _steps_of_pages(layout, decays, averages, tree, networks, scales, estimate, 
         )
         outputs = jnp.where(columns.root > 0, direction, 0.0), magnitude  # without a gradient so far there is no step
         limit = decays.max_direction * columns.root
-        momentum = jnp.clip(columns.momenta[0], -limit, limit)
+        momentum = columns.momenta[0]
+        if decays.nesterov:
+            momentum = momentum + decays.gradient_share * (columns.gradient - momentum)
+        momentum = jnp.clip(momentum, -limit, limit)
         root = columns.root + scales.epsilon
         scaled = _scaled_direction(momentum, root, outputs, scales.correction[tensor][:, None], nominal)
         # XLA never repeats a division. If this ended in a product, XLA would compute all of it again for each tensor
@@ -225,8 +239,8 @@ def _steps_of_pages(layout, decays, averages, tree, networks, scales, estimate, 
 def _scaled_direction(momentum, root, outputs, correction, nominal) -> Float[jax.Array, "pages width"]:
     """The step times -root / size: nominal * momentum * exp(magnitude) + correction * root * direction.
 
-    momentum / root is Adam's direction. `magnitude` is clipped; `correction`, at most 1, gives the MLP's direction the
-    size of Adam's.
+    momentum / root is Adam's direction, or NAdam's. `magnitude` is clipped; `correction`, at most 1, gives the MLP's
+    direction the size of Adam's.
     """
     direction, magnitude = outputs
     magnitude = jnp.clip(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE)
