@@ -17,7 +17,8 @@
 Another split than the last one counts if its matrix is at least twice as close to a square. A convolution's
 (3, 3, 16, 32) is 144 x 32, attention's (64, 4, 16) and (4, 16, 64) are 64 x 64, its (64, 3, 4, 16) is 64 x 192.
 
-A tensor none of whose sides is turned is left alone.
+A tensor none of whose sides is turned is left alone. Of a tensor that is divided over devices both the whole and a part
+have to follow the second table.
 """
 
 import dataclasses
