@@ -13,6 +13,7 @@ import optax
 
 from velo.accumulation import average_updates
 from velo.architectures.velo.architecture import VeLO
+from velo.architectures.velo.shards import divide
 from velo.arguments import (
     check_count,
     check_gradients,
@@ -39,8 +40,9 @@ class ScaledState(NamedTuple):
     count: Int[jax.Array, ""]
     learned: Any
     fingerprint: UInt[jax.Array, " fingerprint"]
-    """Zeros, as many as a digest of the parameters' shapes says: a shape is known while a program is traced, so that
-    parameters that change theirs are noticed there. (An array without entries would do, and Orbax refuses those.)"""
+    """Zeros, as many as a digest of the parameters' shapes and shardings says: a shape is known while a program is
+    traced, so that parameters that change theirs are noticed there. (An array without entries would do, and Orbax
+    refuses those.)"""
 
 
 def optimizer(
@@ -126,12 +128,12 @@ def optimizer(
         return architecture.bind(jax.tree.map(jnp.asarray, theta), -(-length // every), **options)
 
     def init(params):
-        fingerprint = jnp.zeros(_fingerprint(params), jnp.uint8)
+        fingerprint = jnp.zeros(_fingerprint(params, shardings), jnp.uint8)
         return ScaledState(jnp.zeros((), jnp.int32), bound().init(params), fingerprint)
 
     def update(updates, state, params=None, *, value=None, **extra_args):
         del extra_args
-        _check_state(state, params)
+        _check_state(state, params, shardings)
         try:
             updates, learned_state = bound().update(updates, state.learned, params, value=value)
         except Exception as error:
@@ -267,18 +269,21 @@ def _check_theta(architecture, theta) -> None:
             )
 
 
-def _fingerprint(params) -> int:
+def _fingerprint(params, shardings) -> int:
     shapes = repr([jnp.shape(leaf) for leaf in jax.tree.leaves(params)])
+    if shardings is not None:
+        shapes += divide(shardings, params)[0].signature
     return 1 + int.from_bytes(hashlib.sha256(shapes.encode()).digest()[:8]) % MAX_FINGERPRINT
 
 
-def _check_state(state, params) -> None:
+def _check_state(state, params, shardings) -> None:
     """Raises a ValueError if the state is not one of these parameters."""
     if not isinstance(state, ScaledState):
         raise ValueError(f"the state has to be what tx.init(params) returned, got {type(state).__name__}")
-    if jnp.shape(state.fingerprint) != (_fingerprint(params),):
+    if jnp.shape(state.fingerprint) != (_fingerprint(params, shardings),):
         raise ValueError(
-            "the state was made for parameters of other shapes: call tx.init(params) anew when the network changes"
+            "the state was made for parameters of other shapes: call tx.init(params) anew when the network, or "
+            "shardings=, changes"
         )
 
 

@@ -1,6 +1,7 @@
-"""The benchmark that starts processes of its own runs, in its smallest size."""
+"""The benchmarks that start processes of their own run, in their smallest sizes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,3 +25,12 @@ def test_scaling(tmp_path):
     assert [row["size"] for row in workers] == [1, 2]
     assert all(row["contributions_per_second"] > 0 for row in workers)
     assert all(row["cpu_seconds"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_large_run_donates_everything():
+    command = [sys.executable, ROOT / "benchmarks/large_run.py", "--only", "VeLO, light", "--num-steps", "2"]
+    command += ["--width", "64", "--depth", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    out = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment).stdout
+    assert "donated and reused 100.0%" in out

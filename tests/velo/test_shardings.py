@@ -177,6 +177,23 @@ def test_blocks_of_parts(shape, part, expected):
     np.testing.assert_array_equal(view.join(view.split(leaf)), leaf)
 
 
+@needs_eight
+def test_a_state_of_another_division_is_refused():
+    """Even one of the same shapes, whose parts are in another order."""
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), random_tree(SHAPES, 0))
+    rows = shardings("fully sharded")
+    other = {**rows, "up": NamedSharding(mesh(), PartitionSpec(None, ("model", "data")))}
+
+    def update(params, first, then):
+        state = optimizer("elementwise", shardings=first).init(params)
+        return optimizer("elementwise", shardings=then).update(params, state, params, value=jnp.float32(1.0))
+
+    for then in (other, shardings("tensor parallel"), None):
+        with pytest.raises(ValueError, match=r"other shapes: call .* anew when the network, or shardings=, changes"):
+            jax.eval_shape(functools.partial(update, first=rows, then=then), params)
+    assert jax.eval_shape(functools.partial(update, first=rows, then=shardings("fully sharded")), params)
+
+
 def test_mistakes_are_named():
     params, placing = random_tree(SHAPES, 0), shardings("fully sharded")
 

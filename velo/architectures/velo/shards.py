@@ -64,6 +64,12 @@ class Division:
         return tuple(axis for axis in self.shardings[0].mesh.axis_names if axis in used)
 
     @property
+    def signature(self) -> str:
+        """Of the placing, the same in every version of JAX: states of one signature have their parts in one order."""
+        sizes = [dict(sharding.mesh.shape) for sharding in self.shardings[:1]]
+        return repr((sizes, [_entries(sharding) for sharding in self.shardings]))
+
+    @property
     def everywhere(self) -> Any:
         """Of what is the same on all devices."""
         return PartitionSpec()
@@ -132,5 +138,13 @@ def _is_masked(node: Any) -> bool:
 
 
 def _axes(sharding: NamedSharding) -> tuple[str, ...]:
-    entries = (entry for entry in sharding.spec if entry is not None)
-    return tuple(axis for entry in entries for axis in (entry if isinstance(entry, tuple) else (entry,)))
+    """The axes of the mesh that divide the tensor."""
+    return tuple(axis for entry in _entries(sharding) for axis in entry)
+
+
+def _entries(sharding: NamedSharding) -> list[tuple[str, ...]]:
+    """The axes of the mesh that divide each axis of the tensor, up to the last that is divided."""
+    entries = [() if entry is None else entry if isinstance(entry, tuple) else (entry,) for entry in sharding.spec]
+    while entries and not entries[-1]:
+        entries.pop()
+    return entries
