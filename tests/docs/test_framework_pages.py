@@ -9,6 +9,7 @@ import pytest
 
 import velo
 from tests.docs.test_pages import QUICK, ROOT, blocks
+from velo.transformation import resolve_weights
 
 PAGES = {"jax": (), "flax": ("flax",), "equinox": ("equinox",)}
 """With the modules that they need."""
@@ -22,7 +23,7 @@ def test_code_of_a_page_runs(name, monkeypatch, tmp_path):
     monkeypatch.setattr(
         importlib.import_module("velo.transformation"),
         "resolve_weights",
-        lambda weights: QUICK if isinstance(weights, str) else weights,
+        lambda weights: QUICK if weights == "default" else resolve_weights(weights),
     )
     namespace = {}
     with jax.numpy_rank_promotion("allow"):  # a page is written as its reader would write it
