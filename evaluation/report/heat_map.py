@@ -64,4 +64,5 @@ def _words(value: float) -> str:
         return ""
     if not np.isfinite(value):
         return "∞" if value > 0 else "-∞"
-    return f"{value:.0f}" if abs(value) >= 10 or value == round(value) else f"{value:.1f}"
+    rounded = round(value, 1) + 0.0  # no negative zero
+    return f"{value:.0f}" if abs(value) >= 10 or rounded == round(value) else f"{rounded:.1f}"

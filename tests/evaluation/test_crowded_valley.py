@@ -5,6 +5,7 @@ import gzip
 import importlib.util
 import itertools
 import math
+import pickle
 import sys
 
 import jax
@@ -183,6 +184,11 @@ def test_draws_nest_and_are_shared():
     some, many = (search.settings(OPTIMIZERS["adam"], "none", number) for number in (3, 9))
     assert many[:4] == some
     assert len(set(many)) == 10
+    contender = Contender("adam none", OPTIMIZERS["adam"], tuner=search.Given(some))
+    other = pickle.loads(pickle.dumps(contender))  # as it travels to a worker
+    assert (other.optimizer, other.tuner) == (contender.optimizer, contender.tuner)
+    assert other.tuner.propose(other.optimizer, []) == list(some)
+    assert other.tuner.propose(other.optimizer, [(some[0], 1.0)]) == []
     others = search.settings(OPTIMIZERS["nadam"], "ltr", 3)
     for one, other in zip(some[1:], others[1:], strict=True):
         assert {**dict(one), "schedule": 3.0} == dict(other)
@@ -368,11 +374,12 @@ def test_p1_is_judged_beside_the_log():
 
 
 def test_a_heat_map_keeps_its_numbers():
-    values = np.array([[10.0, -0.5], [np.inf, np.nan]])
+    values = np.array([[10.2, -0.5], [np.inf, np.nan]])
     drawn = heat_map("h", "H", "x", "y", ("a", "b"), ("c", "d"), values, limit=20.0)
-    assert drawn.csv.splitlines() == ["row,column,value", "c,a,10", "c,b,-0.5", "d,a,inf", "d,b,nan"]
-    for text_ in ("10", "-0.5", "∞"):
-        assert text_ in drawn.svg
+    assert drawn.csv.splitlines() == ["row,column,value", "c,a,10.2", "c,b,-0.5", "d,a,inf", "d,b,nan"]
+    assert [text.get_text() for text in drawn.figure.axes[0].texts] == ["10", "-0.5", "∞", ""]
+    zero = heat_map("z", "Z", "x", "y", ("a",), ("c",), np.array([[-0.01]]), limit=1.0)
+    assert [text.get_text() for text in zero.figure.axes[0].texts] == ["0"]
     with pytest.raises(ValueError, match="limit must be positive, got 0"):
         heat_map("h", "H", "x", "y", ("a",), ("c",), np.zeros((1, 1)), limit=0.0)
     with pytest.raises(ValueError, match=r"values must have shape \(1, 2\), got \(1, 1\)"):

@@ -8,6 +8,7 @@ from evaluation.studies.crowded_valley import published, scores
 from evaluation.studies.crowded_valley.problems import QUADRATIC
 from evaluation.studies.crowded_valley.search import UNTUNED, Found
 from evaluation.studies.study import Criterion, Table
+from velo.shapes import Float
 
 TOLERANCE = 0.01
 """Of P1's losses."""
@@ -55,8 +56,8 @@ def of_quadratic(found: Found, budgets: Sequence[int]) -> Iterator[Criterion]:
 
 def median_improvements(
     found: dict[str, Found], optimizers: Sequence[str], schedule: str, budget: int
-) -> np.ndarray:  # fmt: skip
-    """[untuned optimizers, tuned optimizers] median over the problems of `scores.improvements`."""
+) -> Float[np.ndarray, "untuned tuned"]:
+    """Median over the problems of `scores.improvements`."""
     return np.median(
         [
             scores.improvements(*(
@@ -68,9 +69,7 @@ def median_improvements(
     )  # fmt: skip
 
 
-def of_all(
-    found: dict[str, Found], optimizers: Sequence[str], schedule: str, budget: int
-) -> Iterator[Criterion]:  # fmt: skip
+def of_all(found: dict[str, Found], optimizers: Sequence[str], schedule: str, budget: int) -> Iterator[Criterion]:
     """The benchmark's claims over all problems, under one schedule and the largest budget."""
     enough = len(optimizers) >= ENOUGH_OPTIMIZERS and budget >= ENOUGH_DRAWS
     matrix = median_improvements(found, optimizers, schedule, budget)

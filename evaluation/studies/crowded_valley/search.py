@@ -94,9 +94,7 @@ def measure(
         num_seeds: at least 2.
     """
     pairs = [(optimizer, schedule) for optimizer in optimizers for schedule in schedules]
-    tried = {
-        pair: settings(OPTIMIZERS[pair[0]], pair[1], max(budgets, default=0)) for pair in pairs
-    }  # fmt: skip
+    tried = {pair: settings(OPTIMIZERS[pair[0]], pair[1], budgets[-1]) for pair in pairs}
     shared: Any = {"num_checkpoints": 1, "num_valid_batches": 1, "stretch": 1, "num_workers": num_workers}
     searches = bench.results(
         Evaluation(
@@ -131,9 +129,7 @@ def measure(
         entry = results.entry(task.name, name)
         return np.array([_final(curve) for curve in (*entry.trials[0], *entry.reported)])
 
-    seconds += sum(
-        curve.cost.seconds for entry in results.entries for curve in (*entry.trials[0], *entry.reported)
-    )  # fmt: skip
+    seconds += sum(curve.cost.seconds for entry in results.entries for curve in (*entry.trials[0], *entry.reported))
     reported = {key: seeds(" ".join(map(str, key))) for key in chosen}
     return Found(reported, untuned_choice, seeds(VELO), seconds)
 

@@ -90,7 +90,7 @@ class CrowdedValley(Study):
                     pictures.improvement_map(found, self.optimizers, schedule, self.budgets[-1])
                     for schedule in self.schedules
                 ),
-                *pictures.rank_charts(*shared),
+                *(pictures.rank_charts(*shared) if len(found) > 1 else ()),
                 pictures.several_untuned(*shared),
             ),
             tables=(
@@ -101,10 +101,8 @@ class CrowdedValley(Study):
         )
 
     def _ran(self, found: dict[str, Found]) -> str:
-        num_runs = sum(
-            1 + self.budgets[-1] + (1 + len(self.budgets)) * self.num_seeds
-            for _ in range(len(found) * len(self.optimizers) * len(self.schedules))
-        )
+        num_settings = len(found) * len(self.optimizers) * len(self.schedules)
+        num_runs = num_settings * (1 + self.budgets[-1] + (1 + len(self.budgets)) * self.num_seeds)
         named = ", ".join(f"{PROBLEMS[name].number} {name} ({PROBLEMS[name].metric})" for name in found)
         return (
             f"{named}; networks at their {self.size} size on {self.source} data. {len(self.optimizers)} optimizers, "
