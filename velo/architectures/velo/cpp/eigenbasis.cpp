@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "matrices.h"
@@ -37,11 +38,11 @@ Scalars read_scalars(const float* of_lane) {
   return {of_lane[0], of_lane[1], of_lane[2], static_cast<Phase>(static_cast<int>(of_lane[3]))};
 }
 
-// left^T x right; a basis without data is left out.
+// left^T x right, in buffer kRotated; a basis without data is left out.
 Right rotate(Right left, Right right, Right x, int64_t rows, int64_t columns, Scratch& scratch) {
   const int64_t stride = stride_of(columns);
   if (left.data) {
-    float* to = scratch.matrix(kHalf, rows, columns);
+    float* to = scratch.matrix(right.data ? kHalf : kRotated, rows, columns);
     multiply(transposed(left.data, left.stride), x, to, stride, rows, rows, columns);
     x = {to, stride};
   }
@@ -74,19 +75,22 @@ Right rotate_back(const float* left, const float* right, Right x, int64_t rows, 
 
 // factor <- decay factor + rest product; entries that overflow are set to zero.
 void average(const Constants& constants, const float* product, int64_t stride, float* factor, int64_t side) {
-  for (int64_t i = 0; i < side; ++i)
+  const float decay = constants.factor_decay, rest = constants.factor_rest;
+  for (int64_t i = 0; i < side; ++i) {
+    float* __restrict to = factor + i * side;
+    const float* from = product + i * stride;
     for (int64_t j = 0; j < side; ++j) {
-      const float mean = constants.factor_decay * factor[i * side + j] + constants.factor_rest * product[i * stride + j];
-      factor[i * side + j] = std::isfinite(mean) ? mean : 0.0f;
+      const float mean = decay * to[j] + rest * from[j];
+      to[j] = std::abs(mean) <= std::numeric_limits<float>::max() ? mean : 0.0f;
     }
+  }
 }
 
 void update_factors(const Constants& constants, float weight, Right x, float* left, float* right, int64_t rows,
                     int64_t columns, Scratch& scratch) {
   if (weight != 1.0f) {
     float* scaled = scratch.matrix(kHalf, rows, columns);
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < columns; ++j) scaled[i * x.stride + j] = weight * x.data[i * x.stride + j];
+    for (int64_t i = 0; i < rows; ++i) multiply_row(weight, x.data + i * x.stride, scaled + i * x.stride, columns);
     x.data = scaled;
   }
   if (left) {
@@ -116,15 +120,10 @@ void enter_matrix(const Constants& constants, const Scalars& scalars, const Plac
   const View& view = place.view;
   const int64_t rows = view.rows, columns = view.columns, stride = stride_of(columns);
   float* grad = scratch.matrix(kGrad, rows, columns);
-  gather(place, tensor, grad, stride);
-  for (int64_t at = 0; at < rows * stride; at += kLanes)
-    store(grad + at, clean(load(grad + at), constants.max_gradient));
+  gather(place, tensor, constants.max_gradient, grad, stride);
   Right bases[2] = {{matrix.vectors[0], rows}, {nullptr, 0}}, turns[2] = {};
   if (matrix.vectors[1]) bases[1] = scratch.load(kRightBasis, matrix.vectors[1], columns, columns);
   Right x = rotate(bases[0], bases[1], {grad, stride}, rows, columns, scratch);
-  float* kept = scratch.matrix(kGrad, rows, columns);
-  copy(x.data, x.stride, kept, stride, rows, columns);
-  x = {kept, stride};
   update_factors(constants, scalars.factor, x, matrix.factors[0], matrix.factors[1], rows, columns, scratch);
   if (scalars.phase != kKeep) {
     for (int number = 0; number < 2; ++number) {
@@ -135,13 +134,15 @@ void enter_matrix(const Constants& constants, const Scalars& scalars, const Plac
       of_factors[number] += statistics.rank / view.count();
       of_factors[2] += statistics.off_diagonal / (view.num_turned() * view.count());
     }
-    for (float* page : matrix.pages) {
-      const Right turned = rotate(turns[0], turns[1], scratch.load(kTransposed, page, rows, columns), rows, columns, scratch);
-      copy(turned.data, turned.stride, page, columns, rows, columns);
-    }
-    x = rotate(turns[0], turns[1], x, rows, columns, scratch);
+    copy(x.data, stride, grad, stride, rows, columns);
+    x = rotate(turns[0], turns[1], {grad, stride}, rows, columns, scratch);
   }
-  copy(x.data, x.stride, matrix.rotated, columns, rows, columns);
+  copy(x.data, stride, matrix.rotated, columns, rows, columns);
+  if (scalars.phase == kKeep) return;
+  for (float* page : matrix.pages) {
+    const Right old = scratch.load(kTransposed, page, rows, columns);
+    copy(rotate(turns[0], turns[1], old, rows, columns, scratch).data, stride, page, columns, rows, columns);
+  }
 }
 
 // Zeroes entries that are rounding of the rotation.
@@ -291,7 +292,7 @@ void mix(const float* momenta, const float* second_moments, float* steps, int64_
     Vector totals[3] = {};
     const auto mix_vector = [&](int64_t at, Vector step) {
       const Vector second_moment = load(second_moments + at);
-      const Vector direction = load(momenta + at) / (square_root(second_moment) + epsilon);
+      const Vector direction = load(momenta + at) / (root_of(second_moment).root + epsilon);
       totals[0] += step * direction;
       totals[1] += step * step;
       totals[2] += direction * direction;
@@ -360,8 +361,6 @@ ffi::Error leave(ffi::ThreadPool pool, Array epsilons, Array sizes, Array moment
   const std::vector<double> sums = sum_pieces(tree, totals, 3);
   const auto inverse_root = [](float square) { return square > kTiny ? 1.0f / std::sqrt(square) : 0.0f; };
   for (int64_t row = 0; row < lanes * num_tensors; ++row) {
-    const float* of_row = nullptr;
-    (void)of_row;
     const float product = sums[row * 3], step = sums[row * 3 + 1], direction = sums[row * 3 + 2];
     cosines->typed_data()[row] = turned[row % num_tensors] ? -product * inverse_root(step) * inverse_root(direction) : 0.0f;
   }

@@ -4,6 +4,7 @@
 #define VELO_MATRICES_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -72,14 +73,18 @@ struct Place {
   int64_t of_column(int64_t j) const { return view.column_offsets[column + j]; }
 };
 
-inline void gather(const Place& place, const float* tensor, float* to, int64_t stride) {
+// The entries of a matrix, those beyond `limit` and broken ones as zero.
+inline void gather(const Place& place, const float* tensor, float limit, float* to, int64_t stride) {
   const View& view = place.view;
   for (int64_t i = 0; i < view.rows; ++i, to += stride) {
     const float* from = tensor + place.of_row(i);
+    int64_t j = 0;
     if (view.contiguous)
-      std::copy_n(from + place.column, view.columns, to);
-    else
-      for (int64_t j = 0; j < view.columns; ++j) to[j] = from[place.of_column(j)];
+      for (; j + kLanes <= view.columns; j += kLanes) store(to + j, clean(load(from + place.column + j), limit));
+    for (; j < view.columns; ++j) {
+      const float entry = from[place.of_column(j)];
+      to[j] = std::abs(entry) < limit ? entry : 0.0f;
+    }
   }
 }
 
@@ -109,8 +114,9 @@ class Scratch {
     return buffers_[number].data();
   }
 
-  // A matrix without gaps between its rows, as one in scratch.
+  // A matrix without gaps between its rows as an operand of products, copied where its rows have other strides.
   Right load(size_t number, const float* from, int64_t rows, int64_t columns) {
+    if (stride_of(columns) == columns) return {from, columns};
     float* to = matrix(number, rows, columns);
     copy(from, columns, to, stride_of(columns), rows, columns);
     return {to, stride_of(columns)};

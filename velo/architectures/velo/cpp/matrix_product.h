@@ -31,7 +31,7 @@ constexpr int64_t kInner = 512;              // entries of the inner dimension t
 constexpr int64_t kAlign = 16;               // rows and columns of scratch are multiples of it
 
 // Rows of the largest tile with rows of so many vectors.
-constexpr int tile_rows(int vectors) { return std::min(12, (kRegisters - 2 - vectors) / vectors); }
+constexpr int tile_rows(int vectors) { return std::min(12, (kRegisters - 2 - vectors) / vectors / 2 * 2); }
 
 inline int64_t padded(int64_t count) { return (count + kAlign - 1) / kAlign * kAlign; }
 

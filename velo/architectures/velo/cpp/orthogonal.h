@@ -59,6 +59,12 @@ inline void scale(float* x, float by, int64_t count) {
   for (int64_t at = 0; at < count; at += kLanes) store(x + at, by * load(x + at));
 }
 
+inline float dot(const float* x, const float* y, int64_t count) {
+  Vector total{};
+  for (int64_t at = 0; at < count; at += kLanes) total += load(x + at) * load(y + at);
+  return sum(total);
+}
+
 inline void set_identity(float* m, int64_t stride, int64_t side) {
   std::fill_n(m, side * stride, 0.0f);
   for (int64_t i = 0; i < side; ++i) m[i * stride + i] = 1.0f;
@@ -75,10 +81,10 @@ inline void factor_qr(float* m, float* q, int64_t stride, int64_t side, std::vec
     const float pending = w[k];
     const float* before = k ? factor(k - 1) : column;
     float* v = factor(k);
-    float square = 0.0f;
-    for (int64_t i = k; i < side; ++i) v[i] = m[i * stride + k] - before[i] * pending;
-    for (int64_t i = k + 1; i < side; ++i) square += v[i] * v[i];
-    const float pivot = v[k];
+    for (int64_t i = k + 1; i < side; ++i) v[i] = m[i * stride + k] - before[i] * pending;
+    const int64_t first = k / kLanes * kLanes;
+    const float square = dot(v + first, v + first, padded(side) - first);
+    const float pivot = m[k * stride + k] - before[k] * pending;
     float diagonal = pivot;
     if (square > 0.0f) {
       diagonal = (pivot < 0.0f ? 1.0f : -1.0f) * std::sqrt(pivot * pivot + square);
@@ -110,12 +116,6 @@ inline void factor_qr(float* m, float* q, int64_t stride, int64_t side, std::vec
       for (int64_t i = 0; i < side; ++i) q[i * stride + k] = -q[i * stride + k];
     }
   }
-}
-
-inline float dot(const float* x, const float* y, int64_t count) {
-  Vector total{};
-  for (int64_t at = 0; at < count; at += kLanes) total += load(x + at) * load(y + at);
-  return sum(total);
 }
 
 // (x, y) = (c x - s y, s x + c y); ratio is s / (1 + c), with which lengths drift less.

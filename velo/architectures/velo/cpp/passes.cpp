@@ -39,8 +39,10 @@ struct Averages {
 
 constexpr float kTinyMoment = 1e-36f;  // TINY_MOMENT of passes.py
 
-inline Vector inverse_of(Vector second_moment, Vector root) {
-  return second_moment > kTinyMoment ? 1.0f / root : Vector{};
+// The root of a second moment, and its inverse, zero where there is no second moment.
+inline Root root_of_moment(Vector second_moment) {
+  const Root found = root_of(second_moment);
+  return {found.root, second_moment > kTinyMoment ? found.inverse : Vector{}};
 }
 
 // The averages after this gradient, and what they add to the sums.
@@ -53,8 +55,7 @@ inline void accumulate_vector(const Constants& constants, const Averages& averag
   const Vector gradient_sum = constants.sum_decay * load(averages.gradient_sum + at) + rate * weighted;
   store(averages.second_moment + at, second);
   store(averages.gradient_sum + at, gradient_sum);
-  const Vector root = square_root(second);
-  const Vector inverse = inverse_of(second, root);
+  const auto [root, inverse] = root_of_moment(second);
   const Vector moved = weight - load(averages.initial + at);
   sums[0] += weighted * weighted;
   sums[1] += weight * weight;
@@ -194,8 +195,7 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
   for (int v = 0; v < kVectors; ++v) {
     const int64_t here = at + v * kLanes;
     const Vector second = load(averages.second_moment + here);
-    const Vector root = square_root(second);
-    const Vector inverse = inverse_of(second, root);
+    const auto [root, inverse] = root_of_moment(second);
     const Vector weighted = rates.estimate * clean(load(grad + v * kLanes), rates.max_gradient);
     from[0].of[v] = weighted;
     from[1].of[v] = load(weight + v * kLanes);

@@ -25,24 +25,20 @@ inline float log_ratio(float numerator, float denominator) {
   return std::min(2.0f, std::max(-2.0f, ratio));
 }
 
-inline float largest_entry(const float* factor, int64_t side) {
-  float largest = 0.0f;
-  for (int64_t at = 0; at < side * side; ++at) largest = std::max(largest, std::abs(factor[at]));
-  return largest;
-}
-
-inline FactorStatistics measure(const float* factor, int64_t side, float largest, bool is_turned) {
-  const float unit = 1.0f / (largest + kTiny);
-  float trace = 0.0f, diagonal = 0.0f;
-  double squares = 0.0;
-  for (int64_t at = 0; at < side * side; ++at) squares += static_cast<double>(unit * factor[at]) * (unit * factor[at]);
+// Of a factor in scratch whose largest entry is about 1, or which is zero.
+inline FactorStatistics measure(const float* factor, int64_t stride, int64_t side, bool is_turned) {
+  float trace = 0.0f, diagonal = 0.0f, squares = 0.0f;
   for (int64_t i = 0; i < side; ++i) {
-    const float entry = unit * factor[i * side + i];
+    const float entry = factor[i * stride + i];
     trace += entry;
     diagonal += entry * entry;
+    squares += dot(factor + i * stride, factor + i * stride, padded(side));
   }
-  const float all = static_cast<float>(squares);
-  return {log_ratio(trace * trace, all * side), is_turned ? 1.0f - diagonal / (all + kTiny) : 0.0f};
+  return {log_ratio(trace * trace, squares * side), is_turned ? 1.0f - diagonal / (squares + kTiny) : 0.0f};
+}
+
+inline void multiply_row(float by, const float* from, float* __restrict to, int64_t count) {
+  for (int64_t j = 0; j < count; ++j) to[j] = by * from[j];
 }
 
 // One refresh of vectors Q and factor A, without gaps, by the turn U, which is returned in scratch `number`: Q <- Q U,
@@ -52,37 +48,36 @@ inline Right refresh_basis(float* vectors, float* factor, int64_t side, bool is_
   const int64_t stride = stride_of(side);
   float *turn = scratch.matrix(number, side, side), *rest = scratch.matrix(spare, side, side);
   float *product = scratch.matrix(spare + 1, side, side), *gram = scratch.matrix(spare + 2, side, side);
-  const float largest = largest_entry(factor, side);
-  statistics = measure(factor, side, largest, !is_first);
-  const float unit = largest > 0.0f ? largest : 1.0f;
-  std::fill_n(rest, side * stride, 0.0f);
-  for (int64_t i = 0; i < side; ++i)
-    for (int64_t j = 0; j < side; ++j) rest[i * stride + j] = factor[i * side + j] / unit;
+  Vector largest_of{};
+  int64_t at = 0;
+  for (; at + kLanes <= side * side; at += kLanes) largest_of = maximum(absolute(load(factor + at)), largest_of);
+  float largest = 0.0f;
+  for (int lane = 0; lane < kLanes; ++lane) largest = std::max(largest, largest_of[lane]);
+  for (; at < side * side; ++at) largest = std::max(largest, std::abs(factor[at]));
+  const float unit = largest > 0.0f ? largest : 1.0f, inverse = 1.0f / unit;
+  for (int64_t i = 0; i < side; ++i) {
+    std::fill_n(rest + i * stride + side / kLanes * kLanes, stride - side / kLanes * kLanes, 0.0f);
+    multiply_row(inverse, factor + i * side, rest + i * stride, side);
+  }
+  statistics = measure(rest, stride, side, !is_first);
   if (is_first)
     factor_eigen(rest, turn, stride, side, scratch.work);
   else
     factor_qr(rest, turn, stride, side, scratch.work);
-  bool is_finite = true;
-  for (int64_t i = 0; i < side; ++i)
-    for (int64_t j = 0; j < side; ++j) is_finite &= std::isfinite(turn[i * stride + j]);
-  if (is_finite) {
-    // `rest` is U^T A, upper triangular but at first.
-    for (int64_t i = 0; i < side; i += kAlign) {
-      const int64_t from = is_first ? 0 : i;
-      multiply(plain(rest + i * stride + from, stride), {turn + from * stride, stride}, product + i * stride, stride,
-               std::min(kAlign, side - i), side - from, side);
-    }
-    for (int64_t i = 0; i < side; ++i)
-      for (int64_t j = 0; j < side; ++j) factor[i * side + j] = unit * product[i * stride + j];
-  } else {
-    set_identity(turn, stride, side);
+  for (int64_t i = 0; i < side; i += kAlign) {  // `rest` is U^T A, upper triangular but at first
+    const int64_t from = is_first ? 0 : i;
+    multiply(plain(rest + i * stride + from, stride), {turn + from * stride, stride}, product + i * stride, stride,
+             std::min(kAlign, side - i), side - from, side);
   }
+  for (int64_t i = 0; i < side; ++i) multiply_row(unit, product + i * stride, factor + i * side, side);
   multiply(plain(vectors, side), {turn, stride}, product, stride, side, side, side);
   multiply_symmetric(transposed(product, stride), {product, stride}, gram, stride, side, side);
   multiply(plain(product, stride), {gram, stride}, rest, stride, side, side, side);
-  for (int64_t i = 0; i < side; ++i)  // a step of Newton and Schulz
-    for (int64_t j = 0; j < side; ++j)
-      vectors[i * side + j] = 1.5f * product[i * stride + j] - 0.5f * rest[i * stride + j];
+  for (int64_t i = 0; i < side; ++i) {  // a step of Newton and Schulz
+    float* __restrict to = vectors + i * side;
+    const float *own = product + i * stride, *correction = rest + i * stride;
+    for (int64_t j = 0; j < side; ++j) to[j] = 1.5f * own[j] - 0.5f * correction[j];
+  }
   return {turn, stride};
 }
 

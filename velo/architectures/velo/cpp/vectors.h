@@ -6,6 +6,11 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
+
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 namespace velo {
 
@@ -22,10 +27,21 @@ inline Vector absolute(Vector x) { return x < 0 ? -x : x; }
 
 inline Vector relu(Vector x) { return x < 0 ? Vector{} : x; }  // NaN stays
 
-inline Vector square_root(Vector x) {
-  Vector y;
-  for (int i = 0; i < kLanes; ++i) y[i] = std::sqrt(x[i]);
-  return y;
+struct Root {
+  Vector root, inverse;
+};
+
+// The square root of x >= 0, within two ulp and zero below the normal numbers, and its inverse where that isn't zero.
+inline Root root_of(Vector x) {
+#ifdef __AVX512F__
+  const Vector guess = (Vector)_mm512_rsqrt14_ps((__m512)x);
+  const Vector inverse = guess * (1.5f - 0.5f * x * guess * guess);  // a step of Newton
+  return {x >= std::numeric_limits<float>::min() ? x * inverse : Vector{}, inverse};
+#else
+  Vector root;
+  for (int i = 0; i < kLanes; ++i) root[i] = std::sqrt(x[i]);
+  return {root, 1.0f / root};
+#endif
 }
 
 inline float sum(Vector x) {
@@ -33,6 +49,8 @@ inline float sum(Vector x) {
     for (int i = 0; i < half; ++i) x[i] += x[i + half];
   return x[0];
 }
+
+inline Vector maximum(Vector x, Vector y) { return x > y ? x : y; }
 
 inline Vector limit_to(Vector x, Vector limit) {
   x = x > limit ? limit : x;
