@@ -1,4 +1,4 @@
-// Orthogonal factors of small symmetric matrices: QR by Householder's reflections, eigenvectors by Jacobi's rotations.
+// Orthogonal factors of small symmetric matrices: QR by Householder's reflections, eigenvectors by QL of the tridiagonal form.
 //
 // Matrices lie in scratch as `matrix_product.h` says.
 
@@ -70,6 +70,23 @@ inline void set_identity(float* m, int64_t stride, int64_t side) {
   for (int64_t i = 0; i < side; ++i) m[i * stride + i] = 1.0f;
 }
 
+// q = H_0 H_1 ... of the reflections H = 1 - factor v v^T, of which each row of `reflections` holds one. `none` is zero,
+// and w and next_w are spare rows.
+inline void multiply_reflections(const float* reflections, const float* factors, const float* none, float* w,
+                                 float* next_w, float* q, int64_t stride, int64_t side) {
+  set_identity(q, stride, side);
+  std::fill_n(w, stride, 0.0f);
+  const float* before = none;
+  for (int64_t k = side - 1; k >= 0; --k) {
+    const float* v = reflections + k * stride;
+    reflect(q, stride, k, side, k, before, w, v, next_w);
+    scale(next_w, factors[k], stride);
+    std::swap(w, next_w);
+    before = v;
+  }
+  reflect(q, stride, 0, side, 0, before, w, none, next_w);
+}
+
 // m = q r of a square matrix, with a non-negative diagonal of r, which takes the place of m. A reflection is 1 - v (t v)^T.
 inline void factor_qr(float* m, float* q, int64_t stride, int64_t side, std::vector<float>& scratch) {
   scratch.assign(side * stride + side + 3 * stride, 0.0f);
@@ -98,17 +115,7 @@ inline void factor_qr(float* m, float* q, int64_t stride, int64_t side, std::vec
     std::swap(w, next_w);
   }
   reflect(m, stride, side - 1, side, side - 1, factor(side - 1), w, column, next_w);
-  set_identity(q, stride, side);
-  std::fill_n(w, stride, 0.0f);
-  const float* before = column;
-  for (int64_t k = side - 1; k >= 0; --k) {
-    const float* v = factor(k);
-    reflect(q, stride, k, side, k, before, w, v, next_w);
-    scale(next_w, factors[k], stride);
-    std::swap(w, next_w);
-    before = v;
-  }
-  reflect(q, stride, 0, side, 0, before, w, column, next_w);
+  multiply_reflections(reflections, factors, column, w, next_w, q, stride, side);
   for (int64_t k = 0; k < side; ++k) {
     std::fill_n(m + k * stride, k, 0.0f);
     if (m[k * stride + k] < 0.0f) {
@@ -118,60 +125,109 @@ inline void factor_qr(float* m, float* q, int64_t stride, int64_t side, std::vec
   }
 }
 
-// (x, y) = (c x - s y, s x + c y); ratio is s / (1 + c), with which lengths drift less.
-inline void rotate_pair(float* x, float* y, float s, float ratio, int64_t count) {
+// (x, y) = (c x - s y, s x + c y)
+inline void rotate_pair(float* x, float* y, float c, float s, int64_t count) {
   for (int64_t at = 0; at < count; at += kLanes) {
     const Vector a = load(x + at), b = load(y + at);
-    store(x + at, a - s * (b + ratio * a));
-    store(y + at, b + s * (a - ratio * b));
+    store(x + at, c * a - s * b);
+    store(y + at, s * a + c * b);
   }
 }
 
-// The eigenvectors of m, symmetric and without negative eigenvalues, in the columns of u by falling eigenvalue; u^T m
-// takes the place of m. Rotations of pairs of rows of m make all rows orthogonal (Hestenes, 1958). The largest entry of
-// each eigenvector is positive. What stands behind the last column of m must be zero.
-inline void factor_eigen(float* m, float* u, int64_t stride, int64_t side, std::vector<float>& scratch) {
-  constexpr int kMaxSweeps = 30;
-  constexpr float kRounding = 2e-7f;
-  scratch.assign(2 * side * stride, 0.0f);
-  float *turned = scratch.data(), *sorted = turned + side * stride;
-  set_identity(turned, stride, side);
+// a = z^T t z of a symmetric a, for a tridiagonal t with `diagonal` and, behind it, `beside`; a is overwritten. By
+// Householder's reflections from both sides.
+inline void factor_tridiagonal(float* a, float* z, int64_t stride, int64_t side, double* diagonal, double* beside,
+                               std::vector<float>& scratch) {
+  scratch.assign(side * stride + side + 3 * stride, 0.0f);
+  float *reflections = scratch.data(), *factors = reflections + side * stride;
+  float *none = factors + side, *w = none + stride, *next_w = w + stride;
   const int64_t width = padded(side);
-  std::vector<float> squares(side);
-  bool done = false;
-  for (int sweep = 0; sweep < kMaxSweeps && !done; ++sweep) {
-    done = true;
-    for (int64_t i = 0; i < side; ++i) squares[i] = dot(m + i * stride, m + i * stride, width);
-    const float limit = kRounding * kRounding * *std::max_element(squares.begin(), squares.end());
-    for (int64_t i = 0; i < side; ++i)
-      for (int64_t j = i + 1; j < side; ++j) {
-        float *x = m + i * stride, *y = m + j * stride;
-        const float product = dot(x, y, width);
-        if (!(product * product > limit * std::max(squares[i], squares[j]))) continue;
-        const float ratio = 0.5f * (squares[j] - squares[i]) / product;
-        const float tangent = (ratio < 0.0f ? -1.0f : 1.0f) / (std::abs(ratio) + std::sqrt(1.0f + ratio * ratio));
-        const float cosine = 1.0f / std::sqrt(1.0f + tangent * tangent);
-        const float sine = cosine * tangent, half = sine / (1.0f + cosine);
-        rotate_pair(x, y, sine, half, width);
-        rotate_pair(turned + i * stride, turned + j * stride, sine, half, width);
-        squares[i] -= tangent * product;
-        squares[j] += tangent * product;
-        done = false;
+  for (int64_t k = 0; k < side; ++k) {
+    diagonal[k] = a[k * stride + k];
+    if (k + 1 == side) break;
+    float* v = reflections + k * stride;
+    std::copy(a + k * stride + k + 2, a + k * stride + side, v + k + 2);
+    const float square = dot(v, v, width), pivot = a[k * stride + k + 1];
+    beside[k] = pivot;
+    if (!(square > 0.0f)) continue;
+    beside[k] = (pivot < 0.0f ? 1.0f : -1.0f) * std::sqrt(pivot * pivot + square);
+    v[k + 1] = pivot - static_cast<float>(beside[k]);
+    factors[k] = 2.0f / (v[k + 1] * v[k + 1] + square);
+    reflect(a, stride, k + 1, side, k + 1, none, none, v, w);  // w = v a
+    scale(w, factors[k], width);
+    const float middle = 0.5f * factors[k] * dot(w, v, width);
+    for (int64_t at = 0; at < width; at += kLanes) store(w + at, load(w + at) - middle * load(v + at));
+    for (int64_t i = k + 1; i < side; ++i)
+      for (int64_t at = (k + 1) / kLanes * kLanes; at < width; at += kLanes) {
+        float* row = a + i * stride + at;
+        store(row, load(row) - v[i] * load(w + at) - w[i] * load(v + at));
       }
+    std::fill_n(w, stride, 0.0f);
   }
+  multiply_reflections(reflections, factors, none, w, next_w, a, stride, side);
+  transpose({a, stride}, z, stride, side, side);
+}
+
+// The eigenvalues of a symmetric tridiagonal matrix, in `diagonal`; the rotations are applied to the rows of z. By QL
+// with implicit shifts (Dubrulle, Martin and Wilkinson, 1968), to single precision.
+inline void factor_ql(double* diagonal, double* beside, float* z, int64_t stride, int64_t side) {
+  constexpr int kMaxIterations = 60;
+  double largest = 0.0;
+  for (int64_t i = 0; i < side; ++i) largest = std::max(largest, std::abs(diagonal[i]));
+  const double negligible = 3e-8 * largest;
+  for (int64_t low = 0; low < side; ++low)
+    for (int iteration = 0; iteration < kMaxIterations; ++iteration) {
+      int64_t high = low;
+      while (high + 1 < side && std::abs(beside[high]) > negligible) ++high;
+      if (high == low) break;
+      const double half = (diagonal[low + 1] - diagonal[low]) / (2.0 * beside[low]);
+      const double length = std::sqrt(half * half + 1.0);
+      double rest = diagonal[high] - diagonal[low] + beside[low] / (half + (half < 0.0 ? -length : length));
+      double sine = 1.0, cosine = 1.0, shift = 0.0;
+      int64_t i = high - 1;
+      for (; i >= low; --i) {
+        const double bulge = sine * beside[i], kept = cosine * beside[i];
+        const double norm = std::sqrt(bulge * bulge + rest * rest);
+        beside[i + 1] = norm;
+        if (norm == 0.0) break;
+        sine = bulge / norm;
+        cosine = rest / norm;
+        const double moved = diagonal[i + 1] - shift;
+        const double mixed = (diagonal[i] - moved) * sine + 2.0 * cosine * kept;
+        shift = sine * mixed;
+        diagonal[i + 1] = moved + shift;
+        rest = cosine * mixed - kept;
+        rotate_pair(z + i * stride, z + (i + 1) * stride, cosine, sine, padded(side));
+      }
+      beside[high] = 0.0;
+      if (i >= low) {
+        diagonal[i + 1] -= shift;
+      } else {
+        diagonal[low] -= shift;
+        beside[low] = rest;
+      }
+    }
+}
+
+// The eigenvectors of a symmetric m in the columns of u, by falling eigenvalue; u^T m takes the place of m. The largest
+// entry of each eigenvector is positive. What stands behind the last column of m must be zero.
+inline void factor_eigen(float* m, float* u, int64_t stride, int64_t side, std::vector<float>& scratch) {
+  std::vector<float> a(m, m + side * stride), z(padded(side) * stride);
+  a.resize(padded(side) * stride);
+  std::vector<double> diagonal(side), beside(side);
+  factor_tridiagonal(a.data(), z.data(), stride, side, diagonal.data(), beside.data(), scratch);
+  factor_ql(diagonal.data(), beside.data(), z.data(), stride, side);
   std::vector<int64_t> order(side);
   std::iota(order.rbegin(), order.rend(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return squares[a] > squares[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return diagonal[i] > diagonal[j]; });
+  const auto is_smaller = [](float x, float y) { return std::abs(x) < std::abs(y); };
   for (int64_t i = 0; i < side; ++i) {
-    const float* vector = turned + order[i] * stride;
-    const float* largest = std::max_element(vector, vector + side, [](float a, float b) { return std::abs(a) < std::abs(b); });
-    const float sign = *largest < 0.0f ? -1.0f : 1.0f;
-    for (int64_t j = 0; j < side; ++j) {
-      u[j * stride + i] = sign * vector[j];
-      sorted[i * stride + j] = sign * m[order[i] * stride + j];
-    }
+    const float* vector = z.data() + order[i] * stride;
+    const float sign = *std::max_element(vector, vector + side, is_smaller) < 0.0f ? -1.0f : 1.0f;
+    for (int64_t j = 0; j < side; ++j) u[j * stride + i] = sign * vector[j];
   }
-  std::copy_n(sorted, side * stride, m);
+  std::copy_n(m, side * stride, a.data());
+  multiply(transposed(u, stride), {a.data(), stride}, m, stride, side, side, side);
 }
 
 }  // namespace velo
