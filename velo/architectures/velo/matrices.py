@@ -85,9 +85,10 @@ class View:
         axes = [(self.shape[axis], math.prod(self.shape[axis + 1 :])) for axis in self.permutation]
         axes, groups = [axis for axis in axes if axis[0] > 1], []
         for length in (self.batch, self.blocks[0] * self.rows, self.blocks[1] * self.columns):
-            count = next(count for count in range(len(axes) + 1) if math.prod(size for size, _ in axes[:count]) == length)
-            groups.append(axes[:count])
-            axes = axes[count:]
+            group = []
+            while math.prod(size for size, _ in group) < length:
+                group.append(axes.pop(0))
+            groups.append(group)
         return groups
 
 

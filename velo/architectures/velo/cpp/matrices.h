@@ -45,7 +45,7 @@ inline std::vector<int64_t> read_offsets(const int64_t*& from) {
   return offsets;
 }
 
-// The views of `eigenbasis_kernel._table`.
+// The views of `Plan.table`.
 inline std::vector<View> read_views(ffi::Span<const int64_t> table) {
   std::vector<View> views;
   for (const int64_t *at = table.begin(), *end = at + table.size(); at < end;) {
@@ -98,6 +98,18 @@ inline void scatter(const Place& place, Right from, float* tensor) {
     else
       for (int64_t j = 0; j < view.columns; ++j) to[place.of_column(j)] = row[j];
   }
+}
+
+// A matrix of one lane.
+struct Work {
+  int64_t view, number;
+};
+
+inline std::vector<Work> list_matrices(const std::vector<View>& views) {
+  std::vector<Work> works;
+  for (int64_t view = 0; view < static_cast<int64_t>(views.size()); ++view)
+    for (int64_t number = 0; number < views[view].count(); ++number) works.push_back({view, number});
+  return works;
 }
 
 // Floats between rows of scratch: rows at multiples of 256 bytes would crowd the same places of a cache.

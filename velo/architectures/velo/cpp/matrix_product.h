@@ -51,7 +51,8 @@ struct Right {
 };
 
 template <int kRows, int kVectors, bool kTransposed>
-inline void multiply_tile(const float* a, int64_t stride, Right b, float* c, int64_t c_stride, int64_t inner, bool add) {
+inline void multiply_tile(const float* a, int64_t stride, Right b, float* c, int64_t c_stride, int64_t inner,
+                          bool add) {
   Wide sums[kRows][kVectors] = {};
   if (add)
     for (int r = 0; r < kRows; ++r)
@@ -75,8 +76,10 @@ inline void multiply_rows(const float* a, int64_t stride, Right b, float* c, int
                           int64_t inner, bool add) {
   for (; rows >= kRows; rows -= kRows, c += kRows * c_stride, a += kRows * (kTransposed ? 1 : stride))
     multiply_tile<kRows, kVectors, kTransposed>(a, stride, b, c, c_stride, inner, add);
-  if constexpr (kRows > 1)
-    if (rows) multiply_rows<kVectors, kTransposed, (kRows > 4 ? 4 : kRows / 2)>(a, stride, b, c, c_stride, rows, inner, add);
+  if constexpr (kRows > 1) {
+    constexpr int kFewer = kRows > 4 ? 4 : kRows / 2;
+    if (rows) multiply_rows<kVectors, kTransposed, kFewer>(a, stride, b, c, c_stride, rows, inner, add);
+  }
 }
 
 template <int kVectors, bool kTransposed>

@@ -1,4 +1,5 @@
-// Orthogonal factors of small symmetric matrices: QR by Householder's reflections, eigenvectors by QL of the tridiagonal form.
+// Orthogonal factors of small symmetric matrices: QR by Householder's reflections, eigenvectors by QL of the
+// tridiagonal form.
 //
 // Matrices lie in scratch as `matrix_product.h` says.
 
@@ -70,8 +71,8 @@ inline void set_identity(float* m, int64_t stride, int64_t side) {
   for (int64_t i = 0; i < side; ++i) m[i * stride + i] = 1.0f;
 }
 
-// q = H_0 H_1 ... of the reflections H = 1 - factor v v^T, of which each row of `reflections` holds one. `none` is zero,
-// and w and next_w are spare rows.
+// q = H_0 H_1 ... of the reflections H = 1 - factor v v^T, of which each row of `reflections` holds one v. `none` is
+// zero, and w and next_w are spare rows.
 inline void multiply_reflections(const float* reflections, const float* factors, const float* none, float* w,
                                  float* next_w, float* q, int64_t stride, int64_t side) {
   set_identity(q, stride, side);
@@ -87,7 +88,7 @@ inline void multiply_reflections(const float* reflections, const float* factors,
   reflect(q, stride, 0, side, 0, before, w, none, next_w);
 }
 
-// m = q r of a square matrix, with a non-negative diagonal of r, which takes the place of m. A reflection is 1 - v (t v)^T.
+// m = q r of a square matrix, with a non-negative diagonal of r, which takes the place of m.
 inline void factor_qr(float* m, float* q, int64_t stride, int64_t side, std::vector<float>& scratch) {
   scratch.assign(side * stride + side + 3 * stride, 0.0f);
   float *reflections = scratch.data(), *factors = reflections + side * stride;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "parameter_mlp.h"
 #include "tree.h"
 #include "vectors.h"
 #include "xla/ffi/api/ffi.h"
@@ -13,8 +14,6 @@ namespace {
 
 using namespace velo;
 
-constexpr int kVectors = 2;  // of a step of the loops: each weight that is loaded serves both
-constexpr int kStep = kLanes * kVectors;
 constexpr int kDecays = 3;
 constexpr int kFeatures = 12;
 constexpr int kSums = kFeatures + 4;
@@ -129,58 +128,6 @@ ffi::Error accumulate(ffi::ThreadPool pool, Array scalars, Array, Array, Array, 
   return ffi::Error::Success();
 }
 
-// A layer of the MLP: its biases [outputs] and weights [outputs, inputs], for each lane and tensor.
-struct Layer {
-  const float *biases, *weights;
-  int inputs, outputs;
-};
-
-// The outputs are computed in groups of four or two, the last padded with zeros.
-int group_at(int row, int outputs) { return outputs - row > 2 ? 4 : 2; }
-
-// One network's weights as `apply_layer` reads them: for each group its biases [group] and weights [inputs, group], the
-// latter times the layer's scale.
-float* pack_layer(const Layer& layer, int64_t network, float* to) {
-  const float scale = 1.0f / std::sqrt(static_cast<float>(layer.inputs));
-  const float* biases = layer.biases + network * layer.outputs;
-  const float* weights = layer.weights + network * layer.outputs * layer.inputs;
-  for (int row = 0; row < layer.outputs;) {
-    const int group = group_at(row, layer.outputs), filled = std::min(group, layer.outputs - row);
-    for (int r = 0; r < group; ++r) *to++ = r < filled ? biases[row + r] : 0.0f;
-    for (int column = 0; column < layer.inputs; ++column)
-      for (int r = 0; r < group; ++r) *to++ = r < filled ? weights[(row + r) * layer.inputs + column] * scale : 0.0f;
-    row += group;
-  }
-  return to;
-}
-
-// A step of the loops for one unit.
-struct Unit {
-  Vector of[kVectors];
-};
-
-template <int kGroup, bool kRelu>
-inline const float* apply_group(const float* packed, int inputs, const Unit* from, Unit* to) {
-  Vector sums[kGroup][kVectors];
-  for (int r = 0; r < kGroup; ++r)
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = fill(packed[r]);
-  packed += kGroup;
-  for (int column = 0; column < inputs; ++column, packed += kGroup)
-    for (int r = 0; r < kGroup; ++r)
-      for (int v = 0; v < kVectors; ++v) sums[r][v] += packed[r] * from[column].of[v];
-  for (int r = 0; r < kGroup; ++r)
-    for (int v = 0; v < kVectors; ++v) to[r].of[v] = kRelu ? relu(sums[r][v]) : sums[r][v];
-  return packed;
-}
-
-template <bool kRelu>
-inline const float* apply_layer(const Layer& layer, const float* packed, const Unit* from, Unit* to) {
-  for (int row = 0; row < layer.outputs; row += group_at(row, layer.outputs))
-    packed = group_at(row, layer.outputs) == 4 ? apply_group<4, kRelu>(packed, layer.inputs, from, to + row)
-                                               : apply_group<2, kRelu>(packed, layer.inputs, from, to + row);
-  return packed;
-}
-
 struct Rates {
   float estimate, epsilon, size, correction, nominal, max_gradient, max_magnitude, max_direction;
 };
@@ -271,17 +218,20 @@ ffi::Error steps(ffi::ThreadPool pool, Array scalars, Array of_tensors, Array mo
                             paged(initial)};
     const float* scalar = scalars.typed_data() + 2 * lane;
     const float* of_tensor = of_tensors.typed_data() + 2 * row;
-    const Rates rates{scalar[0], scalar[1], of_tensor[0], of_tensor[1], nominal, max_gradient, max_magnitude, max_direction};
+    const Rates rates{scalar[0], scalar[1],    of_tensor[0],  of_tensor[1],
+                      nominal,   max_gradient, max_magnitude, max_direction};
     std::vector<Unit> units(2 * width);
     const float *grad = grads[piece.tensor] + leaf, *weight = weights[piece.tensor] + leaf;
     float* output = outputs[piece.tensor] + leaf;
     const int64_t count = piece.end - piece.begin;
+    const auto step = [&](int64_t at, const float* grad, const float* weight, float* to) {
+      step_vectors(rates, layers, &packed[row * stride], averages, at, grad, weight, to, units.data(), width);
+    };
     int64_t at = 0;
-    for (; at + kStep <= count; at += kStep)
-      step_vectors(rates, layers, &packed[row * stride], averages, at, grad + at, weight + at, output + at, units.data(), width);
+    for (; at + kStep <= count; at += kStep) step(at, grad + at, weight + at, output + at);
     if (at < count) {
       Tail tail(grad + at, weight + at, count - at);
-      step_vectors(rates, layers, &packed[row * stride], averages, at, tail.grad, tail.weight, tail.step, units.data(), width);
+      step(at, tail.grad, tail.weight, tail.step);
       std::copy_n(tail.step, count - at, output + at);
     }
   });
