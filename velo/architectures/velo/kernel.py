@@ -1,9 +1,9 @@
 """VeLO's passes over the parameters and its eigenbasis in C++, for CPUs: optional.
 
-`python -m velo kernel build` builds it. Without it, and on accelerators, both run in JAX, which is also what derivatives
-go through. Both agree to rounding, and a state of one serves the other. `VELO_KERNEL` chooses: `auto` (the default)
-takes the kernel where it has been built for this machine, `on` demands it, `off` leaves it alone. `velo-meta-train` and
-`velo-evaluate` take it only if it is `on`, so that all processes of a run compute the same bits.
+`python -m velo kernel build` builds it. Without it, and on accelerators, both run in JAX, which is also what
+derivatives go through. Both agree to rounding, and a state of one serves the other. `VELO_KERNEL` chooses: `auto` (the
+default) takes the kernel where it has been built for this machine, `on` demands it, `off` leaves it alone.
+`velo-meta-train` and `velo-evaluate` take it only if it is `on`, so that all processes of a run compute the same bits.
 """
 
 import ctypes
@@ -127,7 +127,7 @@ def call(
 @functools.cache
 def _digest() -> str:
     parts = [
-        *(path.read_text() for path in sorted(SOURCES.iterdir())),
+        *(path.read_text() for path in sorted(SOURCES.glob("*.[ch]*"))),
         jaxlib.version.__version__,
         *FLAGS,
         platform.system(),
