@@ -8,7 +8,7 @@ import pytest
 
 import velo
 from tests.velo.test_velo import trained_theta
-from velo.architectures.velo import eigenbasis
+from velo.architectures.velo import turns
 from velo.architectures.velo.conditional import when
 
 ARCHITECTURE = velo.VeLO(lstm_size=4, num_mixtures=2, refresh_every=3)
@@ -89,7 +89,7 @@ def test_the_basis_stays_orthonormal_and_diagonalizes():
 def test_householder_is_lapack_s_qr(rank):
     matrices = random((3, 6, max(rank, 1)), 1) * (rank > 0)
     matrices = matrices @ jnp.swapaxes(matrices, 1, 2) + jnp.zeros((3, 6, 6))
-    q, r = eigenbasis._householder(matrices)
+    q, r = turns._householder(matrices)
     np.testing.assert_allclose(jnp.swapaxes(q, 1, 2) @ q, jnp.broadcast_to(jnp.eye(6), (3, 6, 6)), atol=1e-5)
     scale = max(float(jnp.abs(matrices).max()), 1.0)
     largest = jnp.max(jnp.abs(matrices), axis=(1, 2), keepdims=True)

@@ -34,6 +34,7 @@ from velo.architectures.velo import (
     passes,
     shards,
     tensor_inputs,
+    turns,
     unit,
 )
 from velo.learned_optimizer import LearnedOptimizer, Theta
@@ -227,17 +228,18 @@ class VeLO(LearnedOptimizer):
         if self.has_basis:
             weight = jnp.where(state.step > 0, weight, 0.0)
         averages, basis = state.averages, state.basis
-        plan = self._plan(layout, axes)
+        plan, entered = self._plan(layout, axes), None
         if plan.groups:
+            scalars = eigenbasis.Scalars(weight, rate, factor, turns.phase(state.step, self.refresh_every))
             decay = self.decays.gradient_sum
-            basis, original_sums, products = eigenbasis.accumulate(layout, basis, tree, weight, rate, decay)
-            tree, averages, basis = self._enter(layout, plan, state, tree, basis, factor)
+            entered = eigenbasis.enter(layout, plan, basis, averages, tree, scalars, decay, use_kernel=use_kernel)
+            tree, averages, basis = entered.tree, entered.averages, entered.basis
         averages, sums = passes.accumulate(layout, self.decays, averages, tree, weight, rate, use_kernel=use_kernel)
         sums = layout.total(sums)
         absolute, inner_products = sums[:, -2], sums[:, -1]
-        if plan.groups:
-            absolute = jnp.where(plan.turned, original_sums, absolute)
-            inner_products = products
+        if entered is not None:
+            absolute = jnp.where(plan.turned, entered.absolute, absolute)
+            inner_products = entered.inner_products
         new_distance = distance.update_distance(
             state.distance,
             rate,
@@ -272,7 +274,8 @@ class VeLO(LearnedOptimizer):
         )
         if plan.groups:
             bias = adam_correction(state.step, eigenbasis.MOMENTUM_DECAY, eigenbasis.SECOND_MOMENT_DECAY)
-            steps, basis = eigenbasis.leave(layout, plan, basis, steps, share * size * bias, epsilon)
+            mixed_in = share * size * bias
+            steps, basis = eigenbasis.leave(layout, plan, basis, steps, mixed_in, epsilon, use_kernel=use_kernel)
         updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
         state = State(
             step=state.step + 1,
@@ -323,19 +326,6 @@ class VeLO(LearnedOptimizer):
             lstm=everywhere,
             basis=basis,
         )
-
-    def _enter(self, layout, plan, state, tree, basis, factor):
-        """(tensors with their gradients, averages, basis) in refreshed coordinates."""
-        rotated = eigenbasis.rotate(plan, basis.vectors, plan.gather([passes.clean(grad) for grad in tree.grads]))
-        factors = eigenbasis.update_factors(plan, basis.factors, jax.lax.stop_gradient(rotated), factor)
-        old = state.averages
-        turned = eigenbasis.Turned((*old.momenta, old.gradient_sum), rotated)
-        basis, turned = eigenbasis.refresh(
-            layout, plan, self.refresh_every, state.step, basis._replace(factors=factors), turned
-        )
-        *momenta, gradient_sum = turned.pages
-        averages = passes.Averages(tuple(momenta), old.second_moment, gradient_sum)
-        return tree._replace(grads=plan.store(eigenbasis.denoise(turned.grads), tree.grads)), averages, basis
 
     def _init_state(self, theta, params, axes, layout=None) -> State:
         leaves = jax.tree.leaves(params)

@@ -10,18 +10,18 @@ Q <- qr(A Q), which is the same: A Q = Q (Q^T A Q). Beside it stand Adam's avera
 the distance estimate, and for the direction that the hypernetwork can fall back to.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from velo.architectures.pages import Layout
-from velo.architectures.velo import features
-from velo.architectures.velo.conditional import when
-from velo.architectures.velo.matrices import Group, Plan
-from velo.architectures.velo.passes import Tree, clean
-from velo.shapes import Array, Bool, Float, Int
+from velo.architectures.velo import features, kernel
+from velo.architectures.velo.matrices import Plan
+from velo.architectures.velo.passes import MAX_GRADIENT, Averages, Tree, clean
+from velo.architectures.velo.turns import TINY, Matrices, Stacks, Turned, refresh, rotate, rotate_back
+from velo.shapes import Array, Bool, Float
 
 FACTOR_DECAY = 0.9
 MOMENTUM_DECAY = 0.9
@@ -30,12 +30,6 @@ SECOND_MOMENT_DECAY = 0.999
 NUM_FACTOR_STATISTICS = 3
 ROUNDING = 2.0**-21
 """Entries of a rotated matrix below this share of its norm are rounding."""
-TINY = 1e-30
-
-Matrices = Float[Array, "_ _ _"]
-"""[matrices, rows, columns] of a group."""
-Stacks = tuple[Float[Array, "_ _ _"], ...]
-"""[bases, side, side] for each size of a side."""
 
 
 class Original(NamedTuple):
@@ -56,11 +50,33 @@ class State(NamedTuple):
     alignment: Float[Array, " tensors"]  # cosine of the latest step and Adam's in the original coordinates
 
 
-class Turned(NamedTuple):
-    """The arrays in the coordinates of the basis, which turn with it."""
+class Scalars(NamedTuple):
+    """What all matrices of an update share."""
 
-    pages: tuple[Float[Array, "pages width"], ...]
-    grads: list[Matrices]
+    weight: Float[Array, ""]  # of the gradients in the averages
+    rate: Float[Array, ""]  # of the weighted gradients in the gradient sum
+    factor: Float[Array, ""]  # of the gradients in the factors
+    phase: Float[Array, ""]  # of the bases, `turns.phase`
+
+
+class Held(NamedTuple):
+    """The arrays that `enter` updates in place."""
+
+    original: Original
+    turned: tuple[Float[Array, "pages width"], ...]  # in the coordinates of the bases
+    of_factors: Float[Array, "tensors statistics"]
+    vectors: Stacks
+    factors: Stacks
+
+
+class Entered(NamedTuple):
+    """What `enter` makes of an update's gradients."""
+
+    tree: Tree  # with the gradients of matrices in their bases, in the layout of `Plan.store`
+    averages: Averages
+    basis: State
+    absolute: Float[Array, " tensors"]  # |s|_1 in the original coordinates
+    inner_products: Float[Array, " tensors"]  # <g, x_0 - x>, without the gradients' weight
 
 
 def init(layout: Layout, plan: Plan) -> State:
@@ -72,29 +88,6 @@ def init(layout: Layout, plan: Plan) -> State:
         original=Original(*(layout.zeros() if plan.groups else jnp.zeros((0, layout.page_size)) for _ in range(3))),
         alignment=jnp.zeros(len(plan.views)),
     )
-
-
-def rotate(plan: Plan, bases: Stacks, matrices: list[Matrices]) -> list[Matrices]:
-    """Q_L^T X Q_R for every matrix X, of bases Q or turns U."""
-    return [_multiply(group, bases, x, transposed=True) for group, x in zip(plan.groups, matrices, strict=True)]
-
-
-def rotate_back(plan: Plan, bases: Stacks, matrices: list[Matrices]) -> list[Matrices]:
-    """Q_L X Q_R^T, the inverse of `rotate`."""
-    return [_multiply(group, bases, x, transposed=False) for group, x in zip(plan.groups, matrices, strict=True)]
-
-
-def _multiply(group: Group, bases: Stacks, x: Matrices, *, transposed: bool) -> Matrices:
-    left, right = (_bases(bases, side) for side in group.sides)
-    if left is not None:
-        x = jnp.einsum("kia,kij->kaj" if transposed else "kai,kij->kaj", left, x)
-    if right is not None:
-        x = jnp.einsum("kij,kja->kia" if transposed else "kij,kaj->kia", x, right)
-    return x
-
-
-def _bases(stacks: Stacks, side) -> Array | None:
-    return None if side is None else stacks[side.index][side.start : side.start + side.count]
 
 
 def denoise(grads: list[Matrices]) -> list[Matrices]:
@@ -125,187 +118,92 @@ def update_factors(plan: Plan, factors: Stacks, grads: list[Matrices], weight: F
     return tuple(updated)
 
 
-def refresh(
-    layout: Layout, plan: Plan, every: int, step: Int[Array, ""], state: State, turned: Turned
-) -> tuple[State, Turned]:
-    """Every `every` steps, from the first on: brings the bases closer to the eigenvectors, and turns `turned` along."""
-    vectors, factors, of_factors, turned = _refresh(
-        layout, plan, every, step, state.vectors, state.factors, state.of_factors, turned
+def enter(
+    layout: Layout,
+    plan: Plan,
+    basis: State,
+    averages: Averages,
+    tree: Tree,
+    scalars: Scalars,
+    sum_decay: float,
+    *,
+    use_kernel: bool,
+) -> Entered:
+    """The averages in the original coordinates and the factors after these gradients, the bases refreshed if the phase
+    says so, the averages turned along, and the gradients in these bases.
+
+    Args:
+        sum_decay: decay of the gradient sum.
+    """
+    pages = (*averages.momenta, averages.gradient_sum)
+    held = Held(basis.original, pages, basis.of_factors, basis.vectors, basis.factors)
+    leaves, structure = jax.tree.flatten(held)
+    num_tensors = len(tree.grads)
+
+    def in_jax(scalars, initial, *arrays):
+        held = structure.unflatten(arrays[: -2 * num_tensors])
+        tree = Tree(list(arrays[-2 * num_tensors : -num_tensors]), list(arrays[-num_tensors:]), initial)
+        original, sums = _accumulate(layout, held.original, tree, Scalars(*scalars), sum_decay)
+        held, rotated = _turn(layout, plan, held._replace(original=original), tree.grads, Scalars(*scalars))
+        return [*jax.tree.leaves(held), sums, *[rotated[index] for index in np.flatnonzero(plan.turned)]]
+
+    operands = [tree.initial, *leaves, *tree.grads, *tree.params]
+    if use_kernel:
+        decays = np.array([MOMENTUM_DECAY, SECOND_MOMENT_DECAY, sum_decay, FACTOR_DECAY])
+        results = kernel.call(
+            "velo_enter",
+            in_jax,
+            [jnp.stack(scalars), *operands],
+            in_place={2 + index: index for index in range(len(leaves))},
+            table=plan.table,
+            num_stacks=np.int64(len(plan.stacks)),
+            decays=decays.astype(np.float32),
+            rests=(1.0 - decays).astype(np.float32),
+            max_gradient=np.float32(MAX_GRADIENT),
+            rounding=np.float32(ROUNDING),
+        )
+    else:
+        results = in_jax(scalars, *operands)
+    held = structure.unflatten(results[: len(leaves)])
+    sums, *rotated = results[len(leaves) :]
+    sums = layout.total(sums)
+    grads = list(tree.grads)
+    for index, grad in zip(np.flatnonzero(plan.turned), rotated, strict=True):
+        grads[index] = grad
+    *momenta, gradient_sum = held.turned
+    return Entered(
+        tree._replace(grads=grads),
+        Averages(tuple(momenta), averages.second_moment, gradient_sum),
+        State(held.vectors, held.factors, layout.mean_of_parts(held.of_factors), held.original, basis.alignment),
+        sums[:, 0],
+        sums[:, 1],
     )
-    return state._replace(vectors=vectors, factors=factors, of_factors=of_factors), turned
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _refresh(
-    layout: Layout, plan: Plan, every: int, step, vectors: Stacks, factors: Stacks, of_factors, turned: Turned
-):
-    def function(operands):
-        step, vectors, factors, _, turned = operands
-        of_factors = layout.mean_of_parts(factor_statistics(plan, factors, step > 0))
-        turns = tuple(_turn(step, factor) for factor in factors)
-        turned = _turn_all(layout, plan, turns, turned)
-        factors = tuple(jnp.swapaxes(u, -1, -2) @ a @ u for u, a in zip(turns, factors, strict=True))
-        vectors = tuple(_orthonormal(q @ u) for q, u in zip(vectors, turns, strict=True))
-        return step, vectors, factors, of_factors, turned
-
-    _, *refreshed = when(step % every == 0, function, (step, vectors, factors, of_factors, turned))
-    return tuple(refreshed)
-
-
-@_refresh.defjvp
-def _refresh_jvp(layout, plan, every, primals, tangents):
-    """The bases count as constants; the derivative of `turned` is that of turning it."""
-    _, vectors, _, _, turned_before = primals
-    *_, moved = tangents
-    new_vectors, factors, of_factors, turned = _refresh(layout, plan, every, *primals)
-    turns = tuple(jnp.swapaxes(old, -1, -2) @ new for old, new in zip(vectors, new_vectors, strict=True))
-    constants = (new_vectors, factors, of_factors)
-    _, moved = jax.jvp(functools.partial(_turn_all, layout, plan, turns), (turned_before,), (moved,))
-    return (*constants, turned), (*jax.tree.map(jnp.zeros_like, constants), moved)
-
-
-def _turn_all(layout: Layout, plan: Plan, turns: Stacks, turned: Turned) -> Turned:
-    def turn_pages(pages):
-        leaves = layout.unpack(pages)
-        return layout.pack(plan.store(rotate(plan, turns, plan.load(leaves)), leaves))
-
-    return Turned(tuple(turn_pages(pages) for pages in turned.pages), rotate(plan, turns, turned.grads))
-
-
-def _turn(step: Int[Array, ""], factor: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
-    """At the first step the eigenvectors of the factor, later one step of the power method, which keeps the order of
-    coordinates.
-    """
-
-    def first(operands):
-        factor, _ = operands
-        return factor, jax.lax.platform_dependent(factor, cpu=jax.vmap(_eigenvectors), default=_batched_eigenvectors)
-
-    def later(operands):
-        factor, _ = operands
-        return factor, _qr(factor)
-
-    units = jnp.broadcast_to(jnp.eye(factor.shape[-1], dtype=factor.dtype), factor.shape)
-    _, turn = when(step == 0, first, (factor, units))
-    _, turn = when(step > 0, later, (factor, turn))
-    usable = jnp.all(jnp.isfinite(turn), axis=(-1, -2), keepdims=True)
-    return jnp.where(usable, turn, units)
-
-
-def _qr(matrices: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
-    """The orthogonal factor, with signs that make the other factor's diagonal non-negative: no coordinate changes
-    its sign.
-    """
-    q, r = jax.lax.platform_dependent(matrices, cpu=_lapack, default=_householder)
-    diagonal = jnp.diagonal(r, axis1=-2, axis2=-1)
-    return q * jnp.where(diagonal < 0, -1.0, 1.0)[..., None, :]
-
-
-# LAPACK gets one matrix a call: a batch is divided among the threads of the pool that the call itself runs in, and two
-# such calls can wait for each other for ever (jaxlib 0.10).
-
-
-@jax.custom_batching.sequential_vmap
-def _eigenvectors(matrix: Float[Array, "side side"]) -> Float[Array, "side side"]:
-    return _signed(jnp.linalg.eigh(matrix)[1][:, ::-1])
-
-
-def _batched_eigenvectors(matrices: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
-    return jax.vmap(_signed)(jnp.linalg.eigh(matrices)[1][..., ::-1])
-
-
-def _signed(vectors: Float[Array, "side side"]) -> Float[Array, "side side"]:
-    """Chooses each vector's sign so that its largest entry is positive: the same on every machine."""
-    largest = jnp.take_along_axis(vectors, jnp.argmax(jnp.abs(vectors), axis=0)[None], axis=0)
-    return vectors * jnp.where(largest < 0, -1.0, 1.0)
-
-
-@jax.custom_batching.sequential_vmap
-def _one_qr(matrix: Float[Array, "side side"]) -> tuple[Array, Array]:
-    q, r = jnp.linalg.qr(matrix)
-    return q, r
-
-
-def _lapack(matrices: Float[Array, "bases side side"]) -> tuple[Array, Array]:
-    return jax.vmap(_one_qr)(matrices)
-
-
-def _householder(matrices: Float[Array, "bases side side"]) -> tuple[Array, Array]:
-    """QR in matrix-vector products, all matrices at once; on a GPU, LAPACK's QR would run one matrix after the
-    other.
-    """
-    size = matrices.shape[-1]
-    rows = jnp.arange(size)
-
-    def column(index, carry):
-        q, r = carry
-        x = jnp.where(rows >= index, jax.lax.dynamic_index_in_dim(r, index, -1, keepdims=False), 0.0)
-        norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
-        pivot = jax.lax.dynamic_index_in_dim(x, index, -1)
-        v = x + jnp.where(rows == index, jnp.where(pivot < 0, -norm, norm), 0.0)
-        square = jnp.sum(v * v, axis=-1)[..., None, None]
-        scale = jnp.where(square > TINY, 2.0 / jnp.where(square > TINY, square, 1.0), 0.0)
-        r = r - scale * v[..., :, None] * jnp.einsum("ki,kij->kj", v, r)[..., None, :]
-        q = q - scale * jnp.einsum("kij,kj->ki", q, v)[..., :, None] * v[..., None, :]
-        return q, r
-
-    largest = jnp.max(jnp.abs(matrices), axis=(-1, -2), keepdims=True)
-    units = jnp.broadcast_to(jnp.eye(size, dtype=matrices.dtype), matrices.shape)
-    return jax.lax.fori_loop(0, size, column, (units, matrices / jnp.where(largest > 0, largest, 1.0)))
-
-
-def _orthonormal(q: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
-    """One step of Newton-Schulz, so that rounding doesn't add up over many turns."""
-    return 1.5 * q - 0.5 * q @ (jnp.swapaxes(q, -1, -2) @ q)
-
-
-def accumulate(
-    layout: Layout, state: State, tree: Tree, weight: Float[Array, ""], rate: Float[Array, ""], sum_decay: float
-) -> tuple[State, Float[Array, " tensors"], Float[Array, " tensors"]]:
-    """The averages in the original coordinates after these gradients.
-
-    Returns:
-        state; |s|_1 of each tensor in the original coordinates; <g, x_0 - x> of each tensor, without `weight`.
-    """
-    old, grad = state.original, clean(layout.pack(tree.grads))
-    weighted = weight * grad
+def _accumulate(
+    layout: Layout, old: Original, tree: Tree, scalars: Scalars, sum_decay: float
+) -> tuple[Original, Float[Array, "tensors sums"]]:
+    """The averages in the original coordinates, and the two sums of `Entered`."""
+    grad = clean(layout.pack(tree.grads))
+    weighted = scalars.weight * grad
     new = Original(
         MOMENTUM_DECAY * old.momentum + (1.0 - MOMENTUM_DECAY) * weighted,
         SECOND_MOMENT_DECAY * old.second_moment + (1.0 - SECOND_MOMENT_DECAY) * jnp.square(weighted),
-        sum_decay * old.gradient_sum + rate * weighted,
+        sum_decay * old.gradient_sum + scalars.rate * weighted,
     )
     summands = (jnp.abs(new.gradient_sum), grad * (tree.initial - layout.pack(tree.params)))
-    sums = layout.total(layout.sum_by_tensor(jnp.stack([jnp.sum(summand, axis=1) for summand in summands], axis=1)))
-    return state._replace(original=new), sums[:, 0], sums[:, 1]
+    return new, layout.sum_by_tensor(jnp.stack([jnp.sum(summand, axis=1) for summand in summands], axis=1))
 
 
-def factor_statistics(plan: Plan, factors: Stacks, is_turned: Bool[Array, ""]) -> Float[Array, "tensors statistics"]:
-    """Statistics of each tensor's factors; zeros for tensors without any.
-
-    Columns: the logarithms of the left and of the right factor's effective rank (squared trace over the sum of squared
-    eigenvalues, as a share of the side); the share of the factors' squares off the diagonal, which the refresh reduces,
-    or zero where the basis has never been `is_turned`.
-    """
-    shares = []
-    for factor in factors:
-        factor = factor / (jnp.max(jnp.abs(factor), axis=(-1, -2), keepdims=True) + TINY)
-        diagonal = jnp.diagonal(factor, axis1=-2, axis2=-1)
-        squares = jnp.sum(jnp.square(factor), axis=(-1, -2))
-        rank = features.log_ratio(jnp.square(jnp.sum(diagonal, axis=-1)), squares * factor.shape[-1])
-        off = 1.0 - jnp.sum(jnp.square(diagonal), axis=-1) / (squares + TINY)
-        shares.append((rank, jnp.where(is_turned, off, 0.0)))
-    columns: list[list[Array]] = [[], [], []]
-    for group in plan.groups:
-        count = sum(group.counts)
-        off = jnp.zeros(count)
-        for number, side in enumerate(group.sides):
-            rank = jnp.zeros(count)
-            if side is not None:
-                rank, own = (column[side.start : side.start + side.count] for column in shares[side.index])
-                off = off + own / sum(other is not None for other in group.sides)
-            columns[number].append(rank / _per_matrix(plan, group))
-        columns[2].append(off / _per_matrix(plan, group))
-    return jnp.stack([plan.by_tensor(column) for column in columns], axis=1)
+def _turn(layout: Layout, plan: Plan, held: Held, grads: list[Array], scalars: Scalars) -> tuple[Held, list[Array]]:
+    """The arrays, and all gradients in the layout of `Plan.store`, in refreshed bases."""
+    rotated = rotate(plan, held.vectors, plan.gather([clean(grad) for grad in grads]))
+    factors = update_factors(plan, held.factors, jax.lax.stop_gradient(rotated), scalars.factor)
+    vectors, factors, of_factors, turned = refresh(
+        layout, plan, scalars.phase, held.vectors, factors, held.of_factors, Turned(held.turned, rotated)
+    )
+    held = Held(held.original, turned.pages, of_factors, vectors, factors)
+    return held, plan.store(denoise(turned.grads), grads)
 
 
 def statistics(plan: Plan, state: State) -> Float[Array, "tensors statistics"]:
@@ -318,12 +216,6 @@ def statistics(plan: Plan, state: State) -> Float[Array, "tensors statistics"]:
     return jnp.concatenate([has_basis, state.of_factors, state.alignment[:, None]], axis=1)
 
 
-def _per_matrix(plan: Plan, group: Group) -> Array:
-    """For each matrix, the number of matrices of its tensor."""
-    counts = [float(count) for count in group.counts for _ in range(count)]
-    return jnp.asarray(counts, jnp.float32)
-
-
 def leave(
     layout: Layout,
     plan: Plan,
@@ -331,6 +223,8 @@ def leave(
     steps: list[Array],
     size: Float[Array, " tensors"],
     epsilon: Float[Array, ""],
+    *,
+    use_kernel: bool,
 ) -> tuple[list[Array], State]:
     """(steps in the original coordinates, state): the rotated steps minus `size` times Adam's direction.
 
@@ -339,15 +233,28 @@ def leave(
         size: of the step along Adam's direction in the original coordinates, with its bias correction.
         epsilon: added to the root of the second moment.
     """
-    step = layout.pack(plan.scatter(rotate_back(plan, state.vectors, plan.load(steps)), steps))
-    old = state.original
-    direction = old.momentum / (features.root(old.second_moment) + epsilon)
-    products = (step * direction, jnp.square(step), jnp.square(direction))
-    sums = layout.total(layout.sum_by_tensor(jnp.stack([jnp.sum(product, axis=1) for product in products], axis=1)))
+    num_stacks = len(plan.stacks)
+
+    def in_jax(epsilon, size, momentum, second_moment, *arrays):
+        vectors, steps = arrays[:num_stacks], arrays[num_stacks:]
+        step = layout.pack(plan.scatter(rotate_back(plan, vectors, plan.load(steps)), steps))
+        direction = momentum / (features.root(second_moment) + epsilon)
+        products = (step * direction, jnp.square(step), jnp.square(direction))
+        sums = layout.sum_by_tensor(jnp.stack([jnp.sum(product, axis=1) for product in products], axis=1))
+        mixed = step - size[layout.tensor_of_page][:, None] * direction
+        mixed = jnp.where(second_moment > 0, mixed, 0.0)  # without a gradient so far there is no step
+        return [sums, *layout.unpack(mixed)]
+
+    original = state.original
+    operands = [epsilon, size, original.momentum, original.second_moment, *state.vectors, *steps]
+    if use_kernel:
+        attributes = {"table": plan.table, "num_stacks": np.int64(num_stacks)}
+        sums, *steps = kernel.call("velo_leave", in_jax, operands, **attributes)
+    else:
+        sums, *steps = in_jax(*operands)
+    sums = layout.total(sums)
     cosine = -sums[:, 0] * _inverse_root(sums[:, 1]) * _inverse_root(sums[:, 2])
-    mixed = step - size[layout.tensor_of_page][:, None] * direction
-    mixed = jnp.where(old.second_moment > 0, mixed, 0.0)  # without a gradient so far there is no step
-    return layout.unpack(mixed), state._replace(alignment=jnp.where(plan.turned, cosine, 0.0))
+    return steps, state._replace(alignment=jnp.where(plan.turned, cosine, 0.0))
 
 
 def _inverse_root(square: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -1,9 +1,9 @@
-"""VeLO's passes over the parameters in C++, for CPUs: optional, built by `python -m velo kernel build`.
+"""VeLO's passes over the parameters and its eigenbasis in C++, for CPUs: optional.
 
-Without it, and on accelerators, the same passes run in JAX, which is also what derivatives go through. Both agree to
-rounding, and a state of one serves the other. `VELO_KERNEL` chooses: `auto` (the default) takes the kernel where it has
-been built for this machine, `on` demands it, `off` leaves it alone. `velo-meta-train` and `velo-evaluate` take it only
-if it is `on`, so that all processes of a run compute the same bits.
+`python -m velo kernel build` builds it. Without it, and on accelerators, both run in JAX, which is also what
+derivatives go through. Both agree to rounding, and a state of one serves the other. `VELO_KERNEL` chooses: `auto` (the
+default) takes the kernel where it has been built for this machine, `on` demands it, `off` leaves it alone.
+`velo-meta-train` and `velo-evaluate` take it only if it is `on`, so that all processes of a run compute the same bits.
 """
 
 import ctypes
@@ -23,8 +23,8 @@ import jaxlib.version
 
 VARIABLE = "VELO_KERNEL"
 MODES = ("auto", "on", "off")
-SOURCE = Path(__file__).with_suffix(".cpp")
-HANDLERS = ("velo_accumulate", "velo_steps")
+SOURCES = Path(__file__).with_name("cpp")
+HANDLERS = ("velo_accumulate", "velo_steps", "velo_enter", "velo_leave")
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-fPIC", "-shared"]
 
 
@@ -81,7 +81,8 @@ def build() -> Path:
     native = ["-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"]
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         library = Path(folder) / path.name
-        command = [*compiler, *FLAGS, *native, f"-isystem{jax.ffi.include_dir()}", str(SOURCE), "-o", str(library)]
+        sources = [str(path) for path in sorted(SOURCES.glob("*.cpp"))]
+        command = [*compiler, *FLAGS, *native, f"-isystem{jax.ffi.include_dir()}", *sources, "-o", str(library)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise ValueError(f"the kernel could not be built: {shlex.join(command)}\n{done.stderr.strip()}")
@@ -126,7 +127,7 @@ def call(
 @functools.cache
 def _digest() -> str:
     parts = [
-        SOURCE.read_text(),
+        *(path.read_text() for path in sorted(SOURCES.glob("*.[ch]*"))),
         jaxlib.version.__version__,
         *FLAGS,
         platform.system(),

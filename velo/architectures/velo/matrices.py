@@ -81,6 +81,17 @@ class View:
         permuted = blocks.reshape([self.shape[axis] for axis in self.permutation])
         return permuted.transpose(np.argsort(self.permutation))
 
+    def axes(self) -> list[list[tuple[int, int]]]:
+        """(size, distance of neighbours in the tensor) of the axes that count matrices, of rows and of columns."""
+        axes = [(self.shape[axis], math.prod(self.shape[axis + 1 :])) for axis in self.permutation]
+        axes, groups = [axis for axis in axes if axis[0] > 1], []
+        for length in (self.batch, self.blocks[0] * self.rows, self.blocks[1] * self.columns):
+            group = []
+            while math.prod(size for size, _ in group) < length:
+                group.append(axes.pop(0))
+            groups.append(group)
+        return groups
+
 
 def view(
     shape: tuple[int, ...], max_side: int, axes: MatrixAxes | None = None, part: tuple[int, ...] | None = None
@@ -203,6 +214,24 @@ class Plan:
     def stacks(self) -> tuple[tuple[int, int], ...]:
         """(number of bases, size) of each stack."""
         return self._layout[1]
+
+    @functools.cached_property
+    def table(self) -> np.ndarray:
+        """The views as `read_views` of the kernel's `matrices.h` reads them."""
+        sides = {}
+        for group in self.groups:
+            start = 0
+            for tensor, count in zip(group.tensors, group.counts, strict=True):
+                sides[tensor] = [(-1, 0) if side is None else (side.index, side.start + start) for side in group.sides]
+                start += count
+        table = []
+        for tensor in sorted(sides):
+            view = self._view(tensor)
+            (above, beside), (left, right) = view.blocks, sides[tensor]
+            table += [tensor, view.batch, above, view.rows, beside, view.columns, *left, *right]
+            for axes in view.axes():
+                table += [len(axes), *(number for axis in axes for number in axis)]
+        return np.array(table, np.int64)
 
     def _view(self, tensor: int) -> View:
         found = self.views[tensor]

@@ -1,131 +1,22 @@
-// VeLO's two passes over the parameters (velo/architectures/velo.py) for CPUs, called through the XLA FFI.
-//
-// The tensors are read and the steps written where they lie; the state lies in pages, of which each tensor's are
-// contiguous and zero behind its last parameter. Leading axes of the operands are lanes of a `vmap`.
-//
-// The same bits come out for any number of threads: work is cut into pieces of fixed sizes, and their sums are added
-// in order.
+// VeLO's two passes over the parameters (velo/architectures/velo/passes.py) for CPUs, called through the XLA FFI.
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <condition_variable>
 #include <cstdint>
-#include <cstring>
-#include <functional>
-#include <memory>
-#include <mutex>
 #include <vector>
 
+#include "parameter_mlp.h"
+#include "tree.h"
+#include "vectors.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace {
 
-namespace ffi = xla::ffi;
-using Array = ffi::Buffer<ffi::F32>;
-using Result = ffi::ResultBuffer<ffi::F32>;
+using namespace velo;
 
-constexpr int kLanes = 16;          // floats of a vector; compilers split it where registers are shorter
-constexpr int kVectors = 2;         // of a step of the loops: each weight that is loaded serves both
-constexpr int kStep = kLanes * kVectors;
-constexpr int64_t kRun = 4096;      // parameters that are summed in single precision
-constexpr int64_t kPiece = 1 << 15; // parameters that a thread takes at a time
 constexpr int kDecays = 3;
 constexpr int kFeatures = 12;
 constexpr int kSums = kFeatures + 4;
-
-typedef float Vector __attribute__((vector_size(4 * kLanes)));
-typedef int32_t Integers __attribute__((vector_size(4 * kLanes)));
-typedef float Memory __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
-
-inline Vector load(const float* from) { return *reinterpret_cast<const Memory*>(from); }
-inline void store(float* to, Vector x) { *reinterpret_cast<Memory*>(to) = x; }
-inline Vector fill(float x) { return Vector{} + x; }
-inline Vector absolute(Vector x) { return x < 0 ? -x : x; }
-
-inline Vector relu(Vector x) { return x < 0 ? Vector{} : x; }  // NaN stays
-
-inline Vector square_root(Vector x) {
-  Vector y;
-  for (int i = 0; i < kLanes; ++i) y[i] = std::sqrt(x[i]);
-  return y;
-}
-
-// exp for |x| < 80 within an ulp or two, NaN for NaN (Cephes' expf: powers of two times a polynomial).
-inline Vector exponential(Vector x) {
-  const float rounding = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to an integer
-  const Vector count = (x * 1.44269504088896341f + rounding) - rounding;
-  const Vector rest = (x - count * 0.693359375f) + count * 2.12194440e-4f;
-  Vector y = fill(1.9875691500e-4f);
-  y = y * rest + 1.3981999507e-3f;
-  y = y * rest + 8.3334519073e-3f;
-  y = y * rest + 4.1665795894e-2f;
-  y = y * rest + 1.6666665459e-1f;
-  y = y * rest + 5.0000001201e-1f;
-  y = (y * rest) * rest + rest + 1.0f;
-  const Integers exponent = (__builtin_convertvector(count, Integers) + 127) << 23;
-  Vector power;
-  std::memcpy(&power, &exponent, sizeof power);
-  return y * power;
-}
-
-struct Tensor {
-  int64_t size;    // parameters
-  int64_t offset;  // of its first page, in floats
-};
-
-struct Piece {
-  int64_t tensor, begin, end;
-};
-
-struct Tree {
-  std::vector<Tensor> tensors;
-  std::vector<Piece> pieces;
-  int64_t lanes, stride;  // floats between the pages of two lanes
-};
-
-// `pages` is [..., pages, width]; the leaves are those from `first` on.
-Tree read_tree(const Array& pages, int64_t lanes, const ffi::RemainingArgs& leaves, size_t first, size_t count) {
-  const int64_t width = pages.dimensions().back();
-  Tree tree{{}, {}, lanes, static_cast<int64_t>(pages.element_count()) / lanes};
-  int64_t offset = 0;
-  for (size_t index = 0; index < count; ++index) {
-    const int64_t size = leaves.get<Array>(first + index)->element_count() / lanes;
-    for (int64_t begin = 0; begin < size; begin += kPiece)
-      tree.pieces.push_back({static_cast<int64_t>(index), begin, std::min(size, begin + kPiece)});
-    tree.tensors.push_back({size, offset});
-    offset += (size + width - 1) / width * width;
-  }
-  return tree;
-}
-
-// work(number) for all numbers. The calling thread takes part and waits only for what others have begun, so that a pool
-// whose threads are all taken can't block it.
-void in_parallel(ffi::ThreadPool& pool, int64_t count, const std::function<void(int64_t)>& work) {
-  const int64_t helpers = std::min(pool.num_threads(), count) - 1;
-  if (helpers < 1) {
-    for (int64_t number = 0; number < count; ++number) work(number);
-    return;
-  }
-  struct Shared {
-    std::atomic<int64_t> next{0};
-    int64_t done = 0;
-    std::mutex mutex;
-    std::condition_variable all_done;
-  };
-  auto shared = std::make_shared<Shared>();
-  auto take = [shared, count, &work] {  // a late helper finds nothing left and never touches `work`
-    for (int64_t number; (number = shared->next++) < count;) {
-      work(number);
-      std::lock_guard<std::mutex> lock(shared->mutex);
-      if (++shared->done == count) shared->all_done.notify_all();
-    }
-  };
-  for (int64_t helper = 0; helper < helpers; ++helper) pool.Schedule(std::function<void()>(take));
-  take();
-  std::unique_lock<std::mutex> lock(shared->mutex);
-  shared->all_done.wait(lock, [&] { return shared->done == count; });
-}
 
 // A tensor's last parameters, padded with zeros to a whole step of the loops.
 struct Tail {
@@ -147,16 +38,11 @@ struct Averages {
 
 constexpr float kTinyMoment = 1e-36f;  // TINY_MOMENT of passes.py
 
-inline Vector inverse_of(Vector second_moment, Vector root) {
-  return second_moment > kTinyMoment ? 1.0f / root : Vector{};
+// The root of a second moment, and its inverse, zero where there is no second moment.
+inline Root root_of_moment(Vector second_moment) {
+  const Root found = root_of(second_moment);
+  return {found.root, second_moment > kTinyMoment ? found.inverse : Vector{}};
 }
-
-inline Vector limit_to(Vector x, Vector limit) {
-  x = x > limit ? limit : x;
-  return x < -limit ? -limit : x;
-}
-
-inline Vector clean(Vector grad, float limit) { return absolute(grad) < limit ? grad : Vector{}; }
 
 // The averages after this gradient, and what they add to the sums.
 inline void accumulate_vector(const Constants& constants, const Averages& averages, int64_t at, Vector grad,
@@ -168,8 +54,7 @@ inline void accumulate_vector(const Constants& constants, const Averages& averag
   const Vector gradient_sum = constants.sum_decay * load(averages.gradient_sum + at) + rate * weighted;
   store(averages.second_moment + at, second);
   store(averages.gradient_sum + at, gradient_sum);
-  const Vector root = square_root(second);
-  const Vector inverse = inverse_of(second, root);
+  const auto [root, inverse] = root_of_moment(second);
   const Vector moved = weight - load(averages.initial + at);
   sums[0] += weighted * weighted;
   sums[1] += weight * weight;
@@ -204,12 +89,7 @@ void accumulate_piece(const Constants& constants, Averages averages, const float
       const Tail tail(grad + at, weight + at, end - at);
       accumulate_vector(constants, averages, at, load(tail.grad), load(tail.weight), estimate, rate, sums);
     }
-    for (int sum = 0; sum < kSums; ++sum) {
-      Vector lanes = sums[sum];
-      for (int half = kLanes / 2; half; half /= 2)
-        for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-      totals[sum] += lanes[0];
-    }
+    for (int number = 0; number < kSums; ++number) totals[number] += sum(sums[number]);
   }
 }
 
@@ -225,11 +105,7 @@ ffi::Error accumulate(ffi::ThreadPool pool, Array scalars, Array, Array, Array, 
   const Tree tree = read_tree(initial, lanes, leaves, 0, num_tensors);
   const Constants constants{{decays[0], decays[1], decays[2]}, {rests[0], rests[1], rests[2]},
                             decays[3], rests[3], decays[4], max_gradient};
-  std::vector<const float*> grads, weights;
-  for (size_t index = 0; index < num_tensors; ++index) {
-    grads.push_back(leaves.get<Array>(index)->typed_data());
-    weights.push_back(leaves.get<Array>(num_tensors + index)->typed_data());
-  }
+  const auto grads = read_leaves(leaves, 0, num_tensors), weights = read_leaves(leaves, num_tensors, num_tensors);
   const int64_t num_pieces = tree.pieces.size();
   std::vector<double> totals(lanes * num_pieces * kSums);
   in_parallel(pool, lanes * num_pieces, [&](int64_t number) {
@@ -247,65 +123,9 @@ ffi::Error accumulate(ffi::ThreadPool pool, Array scalars, Array, Array, Array, 
     accumulate_piece(constants, averages, grads[piece.tensor] + leaf, weights[piece.tensor] + leaf,
                      piece.end - piece.begin, scalar[0], scalar[1], &totals[number * kSums]);
   });
-  std::vector<double> of_tensors(lanes * num_tensors * kSums);
-  for (int64_t number = 0; number < lanes * num_pieces; ++number) {
-    const int64_t row = number / num_pieces * num_tensors + tree.pieces[number % num_pieces].tensor;
-    for (int sum = 0; sum < kSums; ++sum) of_tensors[row * kSums + sum] += totals[number * kSums + sum];
-  }
+  const std::vector<double> of_tensors = sum_pieces(tree, totals, kSums);
   std::copy(of_tensors.begin(), of_tensors.end(), sums->typed_data());
   return ffi::Error::Success();
-}
-
-// A layer of the MLP: its biases [outputs] and weights [outputs, inputs], for each lane and tensor.
-struct Layer {
-  const float *biases, *weights;
-  int inputs, outputs;
-};
-
-// The outputs are computed in groups of four or two, the last padded with zeros.
-int group_at(int row, int outputs) { return outputs - row > 2 ? 4 : 2; }
-
-// One network's weights as `apply_layer` reads them: for each group its biases [group] and weights [inputs, group], the
-// latter times the layer's scale.
-float* pack_layer(const Layer& layer, int64_t network, float* to) {
-  const float scale = 1.0f / std::sqrt(static_cast<float>(layer.inputs));
-  const float* biases = layer.biases + network * layer.outputs;
-  const float* weights = layer.weights + network * layer.outputs * layer.inputs;
-  for (int row = 0; row < layer.outputs;) {
-    const int group = group_at(row, layer.outputs), filled = std::min(group, layer.outputs - row);
-    for (int r = 0; r < group; ++r) *to++ = r < filled ? biases[row + r] : 0.0f;
-    for (int column = 0; column < layer.inputs; ++column)
-      for (int r = 0; r < group; ++r) *to++ = r < filled ? weights[(row + r) * layer.inputs + column] * scale : 0.0f;
-    row += group;
-  }
-  return to;
-}
-
-// A step of the loops for one unit.
-struct Unit {
-  Vector of[kVectors];
-};
-
-template <int kGroup, bool kRelu>
-inline const float* apply_group(const float* packed, int inputs, const Unit* from, Unit* to) {
-  Vector sums[kGroup][kVectors];
-  for (int r = 0; r < kGroup; ++r)
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = fill(packed[r]);
-  packed += kGroup;
-  for (int column = 0; column < inputs; ++column, packed += kGroup)
-    for (int r = 0; r < kGroup; ++r)
-      for (int v = 0; v < kVectors; ++v) sums[r][v] += packed[r] * from[column].of[v];
-  for (int r = 0; r < kGroup; ++r)
-    for (int v = 0; v < kVectors; ++v) to[r].of[v] = kRelu ? relu(sums[r][v]) : sums[r][v];
-  return packed;
-}
-
-template <bool kRelu>
-inline const float* apply_layer(const Layer& layer, const float* packed, const Unit* from, Unit* to) {
-  for (int row = 0; row < layer.outputs; row += group_at(row, layer.outputs))
-    packed = group_at(row, layer.outputs) == 4 ? apply_group<4, kRelu>(packed, layer.inputs, from, to + row)
-                                               : apply_group<2, kRelu>(packed, layer.inputs, from, to + row);
-  return packed;
 }
 
 struct Rates {
@@ -322,8 +142,7 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
   for (int v = 0; v < kVectors; ++v) {
     const int64_t here = at + v * kLanes;
     const Vector second = load(averages.second_moment + here);
-    const Vector root = square_root(second);
-    const Vector inverse = inverse_of(second, root);
+    const auto [root, inverse] = root_of_moment(second);
     const Vector weighted = rates.estimate * clean(load(grad + v * kLanes), rates.max_gradient);
     from[0].of[v] = weighted;
     from[1].of[v] = load(weight + v * kLanes);
@@ -367,13 +186,10 @@ ffi::Error steps(ffi::ThreadPool pool, Array scalars, Array of_tensors, Array mo
   const size_t num_tensors = results.size();
   const size_t num_layers = (rest.size() - 2 * num_tensors) / 2;
   const Tree tree = read_tree(initial, lanes, rest, 2 * num_layers, num_tensors);
-  std::vector<const float*> grads, weights;
+  const auto grads = read_leaves(rest, 2 * num_layers, num_tensors);
+  const auto weights = read_leaves(rest, 2 * num_layers + num_tensors, num_tensors);
   std::vector<float*> outputs;
-  for (size_t index = 0; index < num_tensors; ++index) {
-    grads.push_back(rest.get<Array>(2 * num_layers + index)->typed_data());
-    weights.push_back(rest.get<Array>(2 * num_layers + num_tensors + index)->typed_data());
-    outputs.push_back((*results.get<Array>(index))->typed_data());
-  }
+  for (size_t index = 0; index < num_tensors; ++index) outputs.push_back((*results.get<Array>(index))->typed_data());
   std::vector<Layer> layers;
   int width = kFeatures;
   int64_t stride = 0;  // floats of a packed network
@@ -404,18 +220,20 @@ ffi::Error steps(ffi::ThreadPool pool, Array scalars, Array of_tensors, Array mo
                             paged(initial)};
     const float* scalar = scalars.typed_data() + 2 * lane;
     const float* of_tensor = of_tensors.typed_data() + 2 * row;
-    const Rates rates{scalar[0], scalar[1], of_tensor[0], of_tensor[1], nominal, max_gradient, max_magnitude, max_direction,
-                      gradient_share};
+    const Rates rates{scalar[0], scalar[1],    of_tensor[0],  of_tensor[1],  nominal,
+                      max_gradient, max_magnitude, max_direction, gradient_share};
     std::vector<Unit> units(2 * width);
     const float *grad = grads[piece.tensor] + leaf, *weight = weights[piece.tensor] + leaf;
     float* output = outputs[piece.tensor] + leaf;
     const int64_t count = piece.end - piece.begin;
+    const auto step = [&](int64_t at, const float* grad, const float* weight, float* to) {
+      step_vectors(rates, layers, &packed[row * stride], averages, at, grad, weight, to, units.data(), width);
+    };
     int64_t at = 0;
-    for (; at + kStep <= count; at += kStep)
-      step_vectors(rates, layers, &packed[row * stride], averages, at, grad + at, weight + at, output + at, units.data(), width);
+    for (; at + kStep <= count; at += kStep) step(at, grad + at, weight + at, output + at);
     if (at < count) {
       Tail tail(grad + at, weight + at, count - at);
-      step_vectors(rates, layers, &packed[row * stride], averages, at, tail.grad, tail.weight, tail.step, units.data(), width);
+      step(at, tail.grad, tail.weight, tail.step);
       std::copy_n(tail.step, count - at, output + at);
     }
   });
