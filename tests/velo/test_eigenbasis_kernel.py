@@ -143,6 +143,7 @@ def test_lanes_are_a_loop():
         assert_close(jax.tree.map(lambda leaf, lane=lane: leaf[lane], got), alone, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_jax(monkeypatch):
     """Of an update with a refresh, by the weights and by the gradients, in reverse mode."""
     state = bound(SMALL).init(tensors(0, SMALL))
