@@ -25,7 +25,7 @@ def main(port: int, process: int, num_processes: int) -> list[str]:
     import velo
     from tests.velo.registry import theta_of
 
-    # One process that reads a stored program while the other compiles it waited for ever.
+    # With it, one process sometimes waited for the other without an end.
     jax.config.update("jax_enable_compilation_cache", False)
     if num_processes > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
