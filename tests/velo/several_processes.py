@@ -25,6 +25,8 @@ def main(port: int, process: int, num_processes: int) -> list[str]:
     import velo
     from tests.velo.registry import theta_of
 
+    # With it, one process sometimes waited for the other without an end.
+    jax.config.update("jax_enable_compilation_cache", False)
     if num_processes > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(f"localhost:{port}", num_processes, process)
