@@ -64,5 +64,5 @@ def _words(value: float) -> str:
         return ""
     if not np.isfinite(value):
         return "∞" if value > 0 else "-∞"
-    rounded = round(value, 1) + 0.0  # no negative zero
-    return f"{value:.0f}" if abs(value) >= 10 or rounded == round(value) else f"{rounded:.1f}"
+    rounded = round(value, 0 if abs(value) >= 10 else 1) + 0.0  # which makes a negative zero positive
+    return f"{rounded:.0f}" if rounded == round(rounded) else f"{rounded:.1f}"
