@@ -264,7 +264,9 @@ def _parse_description(metadata: Mapping[str, str]) -> dict[str, Any]:
         if type(description.get(field)) is not kind:
             raise WeightsError(f"the description has no {field} of type {kind.__name__}")
     if description["architecture"] == "VeLO":
-        description["configuration"] = OLDER_FIELDS.get(version, {}) | description["configuration"]
+        description["configuration"] = (
+            OLDER_FIELDS.get(description["format_version"], {}) | description["configuration"]
+        )
     return description
 
 
