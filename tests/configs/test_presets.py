@@ -78,7 +78,7 @@ def test_settings_of_earlier_versions_go_on(tmp_path):
         num_workers=6,
         mixture=get_mixture("broad"),
         family_pool=30,
-        optimizer=velo.VeLO(lstm_size=16, num_mixtures=4, basis="elementwise"),
+        optimizer=velo.VeLO(lstm_size=16, num_mixtures=4, basis="elementwise", decay="cosine"),
         estimator=FullES(num_pairs=16, sigma=0.2, standardize=True),
         episodes=Episodes(segment_steps=50, min_steps=100, max_steps=800),
         outer=OuterOptimizer(learning_rate=0.03),

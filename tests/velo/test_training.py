@@ -276,8 +276,8 @@ def test_the_history_has_step_sizes_and_the_distance():
         updates, state = jax.jit(tx.update)(grads, state, params, value=loss)
         params = optax.apply_updates(params, updates)
         size = np.sqrt(np.mean(np.square(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(updates)]))))
-        np.testing.assert_allclose(fitted.history.step_sizes[index], size, rtol=1e-4)
-        np.testing.assert_allclose(fitted.history.distances[index], state.learned.distance.estimate, rtol=1e-4)
+        np.testing.assert_allclose(fitted.history.step_sizes[index], size, rtol=5e-4)
+        np.testing.assert_allclose(fitted.history.distances[index], state.learned.distance.estimate, rtol=5e-4)
     assert list(fitted.history.table()) == ["step", "loss", "step_size", "distance"]
     assert fit(2).history.distances == []
 

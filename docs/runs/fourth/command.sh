@@ -1,2 +1,2 @@
-velo-meta-train laptop --num-steps 342 --optimizer.basis elementwise \
+velo-meta-train laptop --num-steps 342 --optimizer.basis elementwise --optimizer.decay cosine \
   --estimator.parts bank hypernetwork/controls hypernetwork/log_step
