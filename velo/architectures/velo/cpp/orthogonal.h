@@ -18,6 +18,8 @@
 namespace velo {
 
 constexpr int kReflected = 4;  // vectors of a row that are reflected at a time
+// Of a column below the diagonal, where the largest entry is 1: it is rounding, and 2 over a smaller one overflows.
+constexpr float kTinySquare = 1e-30f;
 
 // m_i -= v_i w for the rows i, then next_w += next_v_i m_i: two reflections in one pass.
 template <int kCount>
@@ -104,7 +106,7 @@ inline void factor_qr(float* m, float* q, int64_t stride, int64_t side, std::vec
     const float square = dot(v + first, v + first, padded(side) - first);
     const float pivot = m[k * stride + k] - before[k] * pending;
     float diagonal = pivot;
-    if (square > 0.0f) {
+    if (square > kTinySquare) {
       diagonal = (pivot < 0.0f ? 1.0f : -1.0f) * std::sqrt(pivot * pivot + square);
       v[k] = pivot - diagonal;
       factors[k] = 2.0f / (v[k] * v[k] + square);
@@ -150,7 +152,7 @@ inline void factor_tridiagonal(float* a, float* z, int64_t stride, int64_t side,
     std::copy(a + k * stride + k + 2, a + k * stride + side, v + k + 2);
     const float square = dot(v, v, width), pivot = a[k * stride + k + 1];
     beside[k] = pivot;
-    if (!(square > 0.0f)) continue;
+    if (!(square > kTinySquare)) continue;
     beside[k] = (pivot < 0.0f ? 1.0f : -1.0f) * std::sqrt(pivot * pivot + square);
     v[k + 1] = pivot - static_cast<float>(beside[k]);
     factors[k] = 2.0f / (v[k + 1] * v[k + 1] + square);
