@@ -16,7 +16,7 @@ from tests.velo.test_eigenbasis import GRADIENTS
 from tests.velo.test_kernel import ROOT, assert_close, compile_anew, without
 from tests.velo.test_velo import trained_theta
 
-# VeLO passes `use_kernel=False` to `eigenbasis.enter` and `leave` at present: these tests would compare JAX with itself.
+# VeLO leaves both handlers off at present, so these tests would compare JAX with itself.
 pytestmark = pytest.mark.skip(reason="the kernel's handlers of the eigenbasis are off until their refresh is mended")
 
 ARCHITECTURE = velo.VeLO(lstm_size=4, num_mixtures=2, refresh_every=3, max_side=32)
