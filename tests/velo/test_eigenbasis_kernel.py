@@ -16,9 +16,6 @@ from tests.velo.test_eigenbasis import GRADIENTS
 from tests.velo.test_kernel import ROOT, assert_close, compile_anew, without
 from tests.velo.test_velo import trained_theta
 
-# VeLO leaves both handlers off at present, so these tests would compare JAX with itself.
-pytestmark = pytest.mark.skip(reason="the kernel's handlers of the eigenbasis are off until their refresh is mended")
-
 ARCHITECTURE = velo.VeLO(lstm_size=4, num_mixtures=2, refresh_every=3, max_side=32)
 NUM_STEPS = 40
 SHAPES = {
@@ -26,7 +23,7 @@ SHAPES = {
     "blocks": (72, 10),
     "conv": (3, 3, 4, 10),
     "empty": (0, 3),
-    "odd": (17, 19),
+    "odd": (27, 19),
     "large": (64, 48),
     "permuted": (3, 5, 2, 4),
     "row": (1, 9),
@@ -88,6 +85,27 @@ def test_updates_are_those_of_jax():
         updates, own = by_kernel(grads, own)
         state = want[1]
     assert_close(updates, want[0], rtol=1e-4)
+
+
+def test_bases_of_factors_with_wide_spectra_stay_orthonormal():
+    """Gradients whose directions differ by a thousand in length, as those of photographs' patches do."""
+
+    def stretch(x):
+        if x.ndim < 2 or x.size == 0:
+            return x
+        ones = [1] * (x.ndim - 1)
+        rows, columns = (jnp.logspace(0, -3, x.shape[axis]) for axis in (0, -1))
+        return x * rows.reshape(-1, *ones) * columns.reshape(*ones, -1)
+
+    by_kernel, in_jax = update()
+    _, state = in_jax(jax.tree.map(stretch, tensors(1)), bound().init(tensors(0)))
+    for number in range(2, 8):
+        grads = jax.tree.map(stretch, tensors(number))
+        got = by_kernel(grads, state)
+        for q in got[1].basis.vectors:
+            units = np.broadcast_to(np.eye(q.shape[1]), q.shape)
+            np.testing.assert_allclose(jnp.swapaxes(q, 1, 2) @ q, units, atol=3e-6)
+        _, state = in_jax(grads, state)
 
 
 def test_the_first_basis_holds_eigenvectors():

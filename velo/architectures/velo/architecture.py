@@ -12,7 +12,6 @@ Source: 2211.09760. The published architecture is `velo.HyperV2`. Deviations fro
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -198,9 +197,9 @@ class VeLO(LearnedOptimizer):
         state,
         params,
         loss,
-        axes: Sequence[matrices.MatrixAxes | None] | None = None,
+        axes=None,
         max_distance=None,
-        layout: Layout | None = None,
+        layout=None,
         *,
         use_kernel=False,
     ):
@@ -233,8 +232,7 @@ class VeLO(LearnedOptimizer):
         if plan.groups:
             scalars = eigenbasis.Scalars(weight, rate, factor, turns.phase(state.step, self.refresh_every))
             decay = self.decays.gradient_sum
-            # The kernel's refresh makes NaN of some bases (a side of 27, vit_china): off until that is mended.
-            entered = eigenbasis.enter(layout, plan, basis, averages, tree, scalars, decay, use_kernel=False)
+            entered = eigenbasis.enter(layout, plan, basis, averages, tree, scalars, decay, use_kernel=use_kernel)
             tree, averages, basis = entered.tree, entered.averages, entered.basis
         averages, sums = passes.accumulate(layout, self.decays, averages, tree, weight, rate, use_kernel=use_kernel)
         sums = layout.total(sums)
@@ -277,7 +275,7 @@ class VeLO(LearnedOptimizer):
         if plan.groups:
             bias = adam_correction(state.step, eigenbasis.MOMENTUM_DECAY, eigenbasis.SECOND_MOMENT_DECAY)
             mixed_in = share * size * bias
-            steps, basis = eigenbasis.leave(layout, plan, basis, steps, mixed_in, epsilon, use_kernel=False)
+            steps, basis = eigenbasis.leave(layout, plan, basis, steps, mixed_in, epsilon, use_kernel=use_kernel)
         updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
         state = State(
             step=state.step + 1,

@@ -79,6 +79,7 @@ inline void multiply_reflections(const float* reflections, const float* factors,
                                  float* next_w, float* q, int64_t stride, int64_t side) {
   set_identity(q, stride, side);
   std::fill_n(w, stride, 0.0f);
+  std::fill_n(next_w, stride, 0.0f);  // columns that a later pass reaches are scaled with each one before it
   const float* before = none;
   for (int64_t k = side - 1; k >= 0; --k) {
     const float* v = reflections + k * stride;
