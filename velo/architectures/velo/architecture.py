@@ -2,8 +2,8 @@
 
 Source: 2211.09760. The published architecture is `velo.HyperV2`. Deviations from it:
 - The MLP corrects a hand-made direction, so that an untrained theta is already a good optimizer; the paper's MLP starts
-  from nothing. The direction is Adam's in the eigenbases of the gradients' Kronecker factors (SOAP, 2409.11321), under
-  Prodigy's step size (2306.06101) with linear decay.
+  from nothing. The direction is Adam's in the eigenbases of the gradients' Kronecker factors (SOAP, 2409.11321)
+  with Nesterov's momentum, under Prodigy's step size (2306.06101) with linear decay.
 - The step scale is Prodigy's distance estimate. The paper uses the parameters' root mean square, whose growth compounds
   and diverges on long runs.
 - The reference's unused mixing layer, discarded LSTM state and loss features frozen at ten steps are left out.
@@ -12,6 +12,7 @@ Source: 2211.09760. The published architecture is `velo.HyperV2`. Deviations fro
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -197,9 +198,9 @@ class VeLO(LearnedOptimizer):
         state,
         params,
         loss,
-        axes=None,
+        axes: Sequence[matrices.MatrixAxes | None] | None = None,
         max_distance=None,
-        layout=None,
+        layout: Layout | None = None,
         *,
         use_kernel=False,
     ):
