@@ -1,5 +1,7 @@
 """K-FAC against a slow reference and the exact Fisher matrix, and what it says of what it can't handle."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from tasks.families.conv_classifier import ConvClassifier
 from tasks.families.mlp_classifier import MLPClassifier
 from tests.evaluation.reference_kfac import SlowKfac
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 NUM_STEPS, NUM_CLASSES = 7, 3
 SETTINGS = {"decay": 0.8, "frequency": 3}
 SHARE = 0.05
@@ -33,12 +36,16 @@ def _params(kind):
     }
 
 
-def _loss(kind, params, images, labels):
+def _outputs(kind, params, images, stride):
     if kind == "dense":
         x = jnp.tanh(layers.dense(params["first"], images))
     else:
-        x = jnp.mean(jnp.tanh(layers.conv(params["first"], images, STRIDES[kind])), axis=(1, 2))
-    return layers.cross_entropy(layers.dense(params["last"], x), labels)
+        x = jnp.mean(jnp.tanh(layers.conv(params["first"], images, stride)), axis=(1, 2))
+    return layers.dense(params["last"], x)
+
+
+def _loss(kind, params, images, labels):
+    return layers.cross_entropy(_outputs(kind, params, images, STRIDES[kind]), labels)
 
 
 @pytest.mark.parametrize("form", ["conv_by_slices", "conv_by_xla"])
@@ -85,6 +92,31 @@ def test_factors_of_equal_inputs_give_the_exact_fisher_matrix(loss):
     if loss == "cross_entropy":
         curvature = np.diag(probabilities) - np.outer(probabilities, probabilities)
     np.testing.assert_allclose(found, np.kron(np.outer(x[0], x[0]), curvature), atol=0.12)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+@pytest.mark.parametrize("kind", KERNELS)
+def test_factors_equal_those_of_kfac_jax(kind, loss):
+    """Which computes the expectation over labels that ours samples; its squared error sums over three outputs."""
+    with np.load(GOLDEN / "kfac_jax.npz") as recorded:
+        params = {name: {leaf: recorded[f"{kind}/{name}/{leaf}"] for leaf in "wb"} for name in ("first", "last")}
+        images, labels = jnp.asarray(recorded[f"{kind}/images"]), jnp.asarray(recorded["labels"])
+        expected = {
+            name: [recorded[f"{kind}/{name}/{loss}/{side}"] for side in ("inputs", "outputs")] for name in params
+        }
+
+    def objective(params):
+        if loss == "cross_entropy":
+            return layers.cross_entropy(_outputs(kind, params, images, stride=1), labels)
+        return layers.squared_error(_outputs(kind, params, images, stride=1), jnp.zeros((len(images), NUM_CLASSES)))
+
+    keys = jax.random.split(jax.random.key(1), 2000)
+    found = jax.jit(jax.vmap(lambda key: estimate(objective, jax.tree.map(jnp.asarray, params), key)))(keys)
+    for name, (inputs, outputs) in expected.items():
+        np.testing.assert_allclose(found[name].inputs[0], inputs, rtol=1e-5, atol=1e-5)
+        samples = np.asarray(found[name].outputs, np.float64) * (NUM_CLASSES if loss == "squared_error" else 1)
+        error = np.std(samples, axis=0) / np.sqrt(len(keys))
+        np.testing.assert_array_less(np.abs(np.mean(samples, axis=0) - outputs), 5.0 * error)
 
 
 def test_tokens_count_as_terms_of_the_loss():
