@@ -36,7 +36,9 @@ def seen(shape, axes=None, max_side=MAX_SIDE):
         ((64, 3, 4, 16), (1, 64, 192, True, True)),  # attention: all three in one
         ((2048, 16), (1, 2048, 16, False, True)),  # an embedding
         ((16, 2048), (1, 16, 2048, True, False)),  # a vocabulary
-        ((50304, 12000), None),  # no side fits
+        ((4096, 11008), (688, 256, 256, True, True)),  # wide layers too
+        ((50304, 4096), (16, 50304, 256, False, True)),  # a large vocabulary
+        ((521, 257), None),  # no side fits
         ((512, 300), (4, 256, 150, True, True)),  # blocks of either side
         ((512, 257), (2, 256, 257, True, False)),  # a prime has no blocks
     ],

@@ -11,7 +11,7 @@
 |---|---|
 | over `MAX_ASPECT` times the other side | no: an embedding's or a vocabulary's is turned on its small side alone |
 | at most `max_side` | whole |
-| longer, with a divisor in [max_side / 4, max_side] | in blocks of the largest such divisor, at most `MAX_BLOCKS` |
+| longer, with a divisor in [max_side / 4, max_side] | in blocks of the largest such divisor |
 | longer otherwise | no |
 
 Another split than the last one counts if its matrix is at least twice as close to a square. A convolution's
@@ -36,7 +36,6 @@ from velo.shapes import Array, Float
 MARGIN = 2.0
 """How much closer to a square another split has to be than the last axis alone."""
 MAX_ASPECT = 8
-MAX_BLOCKS = 16
 
 
 class MatrixAxes(NamedTuple):
@@ -150,7 +149,7 @@ def _axes(shape: tuple[int, ...], axes: MatrixAxes | None) -> tuple[tuple[int, .
 
 def _block(side: int, other: int, max_side: int) -> int:
     """Size of the blocks that a side is turned in: the side itself if it is turned whole, 0 if it isn't turned."""
-    if 1 in (side, other) or side > MAX_ASPECT * other or side > MAX_BLOCKS * max_side:
+    if 1 in (side, other) or side > MAX_ASPECT * other:
         return 0
     fitting = [size for size in range(max(2, max_side // 4), max_side + 1) if side % size == 0]
     return side if side <= max_side else max(fitting, default=0)
