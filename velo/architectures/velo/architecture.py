@@ -21,7 +21,6 @@ import numpy as np
 import optax
 
 from velo.architectures import single_precision
-from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures.pages import Layout
 from velo.architectures.velo import (
     distance,
@@ -38,6 +37,7 @@ from velo.architectures.velo import (
     turns,
     unit,
 )
+from velo.architectures.velo.state import State, specs, start
 from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
@@ -52,19 +52,16 @@ KRONECKER = passes.Decays(second_moment=0.98, gradient_sum=0.98**0.5, nesterov=T
 """Shorter averages than elementwise, since the basis turns under the second moment."""
 
 
-class State(NamedTuple):
-    """Everything that VeLO carries from step to step. Pages hold one number a parameter."""
+class Gathered(NamedTuple):
+    """What the first pass makes of an update's gradients."""
 
-    step: Int[jax.Array, ""]
-    unit: Float[jax.Array, ""]  # of the gradients; zero before the first that isn't
-    averages: passes.Averages  # in the coordinates of the basis
-    initial_params: Float[jax.Array, "pages width"]  # in their own
-    initial_size: Float[jax.Array, " tensors"]  # root mean square
-    usual: guard.Usual
-    distance: distance.Distance
-    loss_history: features.LossHistory
-    lstm: LSTMState
-    basis: Any = ()  # eigenbasis.State if there is one
+    tree: passes.Tree  # with the gradients in their bases
+    averages: passes.Averages
+    basis: Any  # eigenbasis.State if there is one
+    moments: tensor_inputs.Moments
+    absolute: Float[jax.Array, " tensors"]  # |s|_1 in the original coordinates
+    turned_absolute: Float[jax.Array, " tensors"]  # in those of the basis
+    inner_products: Float[jax.Array, " tensors"]  # <g, x_0 - x>, without the gradients' weight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,15 +157,19 @@ class VeLO(LearnedOptimizer):
 
         def init(params):
             axes = matrices.flatten_axes(matrix_axes, params)
+
+            def on_device(theta, params, layout=None):
+                leaves = jax.tree.leaves(params)
+                layout = layout or Layout(tuple(jnp.shape(leaf) for leaf in leaves))
+                plan = self._plan(layout, axes)
+                return start(theta, leaves, layout, plan, self.initial_distance, has_basis=self.has_basis)
+
             if shardings is None or not axes:
-                return self._init_state(theta, params, axes)
-            division, specs = shards.divide(shardings, params)
-
-            def on_device(theta, params):
-                return self._init_state(theta, params, axes, division.layout)
-
-            start = division.run(on_device, (division.everywhere, specs), self._specs(division))
-            return start(theta, params)
+                return on_device(theta, params)
+            division, of_params = shards.divide(shardings, params)
+            of_state = specs(division, has_basis=self.has_basis)
+            on_device = functools.partial(on_device, layout=division.layout)
+            return division.run(on_device, (division.everywhere, of_params), of_state)(theta, params)
 
         def update(updates, state, params, loss):
             axes = matrices.flatten_axes(matrix_axes, params)
@@ -182,10 +183,10 @@ class VeLO(LearnedOptimizer):
             whole = (theta, num_steps, max_distance, loss)
             if shardings is None:
                 return on_device(whole, updates, state, params)
-            division, specs = shards.divide(shardings, params)
-            of_state = self._specs(division)
-            arguments = (division.everywhere, specs, of_state, specs)
-            step = division.run(functools.partial(on_device, layout=division.layout), arguments, (specs, of_state))
+            division, of_params = shards.divide(shardings, params)
+            of_state = specs(division, has_basis=self.has_basis)
+            arguments = (division.everywhere, of_params, of_state, of_params)
+            step = division.run(functools.partial(on_device, layout=division.layout), arguments, (of_params, of_state))
             return step(whole, updates, state, params)
 
         return single_precision.transformation(init, update)
@@ -219,7 +220,9 @@ class VeLO(LearnedOptimizer):
         fraction = jnp.minimum(state.step / num_steps, 1.0)
         estimate = state.distance.estimate
         rate = self.nominal_rate(state.step, estimate, fraction)
+        plan = self._plan(layout, axes)
         tree = passes.Tree(_float32(treedef.flatten_up_to(grads)), _float32(leaves), state.initial_params)
+
         square = jnp.sum(layout.total(guard.squared_norms(tree.grads)))
         own_unit = unit.measure(state.unit, square / max(1, int(layout.whole_sizes.sum())))
         lift = jnp.where(own_unit > 0, own_unit, 1.0)
@@ -228,61 +231,33 @@ class VeLO(LearnedOptimizer):
         weight = factor * estimate  # of the gradient, wherever it is read
         if self.has_basis:
             weight = jnp.where(state.step > 0, weight, 0.0)
-        averages, basis = state.averages, state.basis
-        plan, entered = self._plan(layout, axes), None
-        if plan.groups:
-            scalars = eigenbasis.Scalars(weight, rate, factor, turns.phase(state.step, self.refresh_every))
-            decay = self.decays.gradient_sum
-            entered = eigenbasis.enter(layout, plan, basis, averages, tree, scalars, decay, use_kernel=use_kernel)
-            tree, averages, basis = entered.tree, entered.averages, entered.basis
-        averages, sums = passes.accumulate(layout, self.decays, averages, tree, weight, rate, use_kernel=use_kernel)
-        sums = layout.total(sums)
-        absolute, inner_products = sums[:, -2], sums[:, -1]
-        if entered is not None:
-            absolute = jnp.where(plan.turned, entered.absolute, absolute)
-            inner_products = entered.inner_products
+        scalars = eigenbasis.Scalars(weight, rate, factor, turns.phase(state.step, self.refresh_every))
+        gathered = self._gather(layout, plan, state, tree, scalars, use_kernel)
+
         new_distance = distance.update_distance(
             state.distance,
             rate,
             self.decays.gradient_sum,
-            inner_products=factor * inner_products,
-            sums=absolute,
+            inner_products=factor * gathered.inner_products,
+            sums=gathered.absolute,
             sizes=tensor_inputs.counts(layout),
         )
         if max_distance is not None:
             limit = jnp.asarray(max_distance, jnp.float32)
             new_distance = new_distance._replace(estimate=jnp.minimum(new_distance.estimate, limit))
-        moments = tensor_inputs.means(layout, sums[:, :-2])
         loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
         run = tensor_inputs.run_features(fraction, loss_history, num_steps)
-        statistics = tensor_inputs.tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
-        if self.has_basis:
-            of_basis = eigenbasis.statistics(plan, basis)
-            ratio = features.log_ratio(absolute, sums[:, -2])
-            statistics = jnp.concatenate([statistics, of_basis, ratio[:, None]], axis=1)
-        inputs = tensor_inputs.hypernetwork_inputs(layout, run, statistics, self.inputs)
+        inputs = self._inputs(layout, plan, state, gathered, new_distance, run)
         controls, lstm = hypernetwork.apply_hypernetwork(theta["hypernetwork"], state.lstm, inputs)
-        networks = parameter_mlp.mix_bank(theta["bank"], controls.mixture)
-        is_read = ~(plan.turned[:, None] & np.isin(np.arange(passes.NUM_PARAMETER_FEATURES), OF_PARAMETERS)[None])
-        networks = parameter_mlp.normalize_inputs(networks, moments.squares, is_read)
-        size = rate * jnp.exp(jnp.clip(controls.log_step, -MAX_LOG_STEP, MAX_LOG_STEP))
-        share = jnp.where(plan.turned, jnp.clip(controls.elementwise, 0.0, 1.0), 0.0)
-        correction = jnp.minimum(1.0, features.root(moments.squares[:, tensor_inputs.NUM_UP_TO_MOMENTA]))
+
         epsilon = new_distance.estimate * passes.EPSILON
-        scales = passes.Scales((1.0 - share) * size if plan.groups else size, correction, epsilon)
-        steps = passes.steps(
-            layout, self.decays, averages, tree, networks, scales, weight, self.nominal, use_kernel=use_kernel
-        )
-        if plan.groups:
-            bias = adam_correction(state.step, eigenbasis.MOMENTUM_DECAY, eigenbasis.SECOND_MOMENT_DECAY)
-            mixed_in = share * size * bias
-            steps, basis = eigenbasis.leave(layout, plan, basis, steps, mixed_in, epsilon, use_kernel=use_kernel)
+        steps, basis = self._steps(theta, layout, plan, state.step, gathered, controls, scalars, epsilon, use_kernel)
         updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
         state = State(
             step=state.step + 1,
             unit=own_unit,
-            averages=averages,
-            initial_params=tree.initial,
+            averages=gathered.averages,
+            initial_params=gathered.tree.initial,
             initial_size=state.initial_size,
             usual=usual,
             distance=new_distance,
@@ -291,6 +266,63 @@ class VeLO(LearnedOptimizer):
             basis=basis,
         )
         return treedef.unflatten(updates), state, controls
+
+    def _gather(self, layout, plan, state: State, tree, scalars: eigenbasis.Scalars, use_kernel) -> Gathered:
+        """The first pass: gradients into their bases, averages, sums."""
+        averages, basis, entered = state.averages, state.basis, None
+        if plan.groups:
+            decay = self.decays.gradient_sum
+            entered = eigenbasis.enter(layout, plan, basis, averages, tree, scalars, decay, use_kernel=use_kernel)
+            tree, averages, basis = entered.tree, entered.averages, entered.basis
+        averages, sums = passes.accumulate(
+            layout, self.decays, averages, tree, scalars.weight, scalars.rate, use_kernel=use_kernel
+        )
+        sums = layout.total(sums)
+        turned_absolute, inner_products = sums[:, -2], sums[:, -1]
+        absolute = turned_absolute
+        if entered is not None:
+            absolute = jnp.where(plan.turned, entered.absolute, absolute)
+            inner_products = entered.inner_products
+        moments = tensor_inputs.means(layout, sums[:, :-2])
+        return Gathered(tree, averages, basis, moments, absolute, turned_absolute, inner_products)
+
+    def _inputs(self, layout, plan, state: State, gathered: Gathered, new_distance, run):
+        """What the hypernetwork reads."""
+        statistics = tensor_inputs.tensor_statistics(
+            gathered.moments, state.initial_size, state.distance.estimate, new_distance.per_tensor
+        )
+        if self.has_basis:
+            of_basis = eigenbasis.statistics(plan, gathered.basis)
+            ratio = features.log_ratio(gathered.absolute, gathered.turned_absolute)
+            statistics = jnp.concatenate([statistics, of_basis, ratio[:, None]], axis=1)
+        return tensor_inputs.hypernetwork_inputs(layout, run, statistics, self.inputs)
+
+    def _steps(self, theta, layout, plan, step, gathered: Gathered, controls, scalars, epsilon, use_kernel):
+        """The second pass: (the step of each tensor, the basis)."""
+        squares = gathered.moments.squares
+        networks = parameter_mlp.mix_bank(theta["bank"], controls.mixture)
+        is_read = ~(plan.turned[:, None] & np.isin(np.arange(passes.NUM_PARAMETER_FEATURES), OF_PARAMETERS)[None])
+        networks = parameter_mlp.normalize_inputs(networks, squares, is_read)
+        size = scalars.rate * jnp.exp(jnp.clip(controls.log_step, -MAX_LOG_STEP, MAX_LOG_STEP))
+        share = jnp.where(plan.turned, jnp.clip(controls.elementwise, 0.0, 1.0), 0.0)
+        correction = jnp.minimum(1.0, features.root(squares[:, tensor_inputs.NUM_UP_TO_MOMENTA]))
+        scales = passes.Scales((1.0 - share) * size if plan.groups else size, correction, epsilon)
+        steps = passes.steps(
+            layout,
+            self.decays,
+            gathered.averages,
+            gathered.tree,
+            networks,
+            scales,
+            scalars.weight,
+            self.nominal,
+            use_kernel=use_kernel,
+        )
+        if not plan.groups:
+            return steps, gathered.basis
+        bias = adam_correction(step, eigenbasis.MOMENTUM_DECAY, eigenbasis.SECOND_MOMENT_DECAY)
+        mixed_in = share * size * bias
+        return eigenbasis.leave(layout, plan, gathered.basis, steps, mixed_in, epsilon, use_kernel=use_kernel)
 
     def nominal_rate(self, step, estimate, fraction) -> Float[jax.Array, ""]:
         """gamma_k d_k: the distance estimate times a decay over the run.
@@ -310,47 +342,6 @@ class VeLO(LearnedOptimizer):
             return matrices.Plan((None,) * len(layout.shapes))
         axes = axes or [None] * len(layout.shapes)
         return matrices.plan(layout.whole_shapes, self.max_side, axes, layout.shapes)
-
-    def _specs(self, division: shards.Division) -> Any:
-        """How the state is divided: what counts pages or bases by device, the rest everywhere."""
-        everywhere, by_device = division.everywhere, division.by_device
-        basis = eigenbasis.State(by_device, by_device, everywhere, by_device, everywhere) if self.has_basis else ()
-        return State(
-            step=everywhere,
-            unit=everywhere,
-            averages=by_device,
-            initial_params=by_device,
-            initial_size=everywhere,
-            usual=everywhere,
-            distance=everywhere,
-            loss_history=everywhere,
-            lstm=everywhere,
-            basis=basis,
-        )
-
-    def _init_state(self, theta, params, axes, layout=None) -> State:
-        leaves = jax.tree.leaves(params)
-        layout = layout or Layout(tuple(jnp.shape(leaf) for leaf in leaves))
-        arrays = [jnp.asarray(leaf) for leaf in leaves]
-        plan = self._plan(layout, axes)
-        initial = layout.pack(arrays)
-        squares = layout.total(layout.sum_by_tensor(jnp.sum(jnp.square(initial), axis=1)))
-        return State(
-            step=jnp.zeros((), jnp.int32),
-            unit=jnp.zeros(()),
-            averages=passes.Averages(
-                tuple(layout.zeros() for _ in passes.MOMENTUM_DECAYS), layout.zeros(), layout.zeros()
-            ),
-            initial_params=initial,
-            initial_size=jnp.sqrt(squares / tensor_inputs.counts(layout)),
-            usual=guard.init_usual(),
-            distance=distance.init_distance(len(leaves), self.initial_distance),
-            loss_history=features.init_loss_history(),
-            lstm=init_lstm(theta["hypernetwork"], len(leaves)),
-            # A tree without tensors, such as `optax.tree.map_params` looks through, has a leaf in the place of tuples
-            # whose lengths depend on the tensors: its state is then a prefix of every other.
-            basis=(eigenbasis.init(layout, plan) if leaves else jnp.zeros(())) if self.has_basis else (),
-        )
 
 
 def adam_correction(step, momentum_decay: float, second_moment_decay: float) -> Float[jax.Array, ""]:
