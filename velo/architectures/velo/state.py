@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from velo.architectures.lstm import LSTMState, init_lstm
 from velo.architectures.pages import Layout
@@ -29,7 +30,7 @@ class State(NamedTuple):
 
 
 def start(
-    theta: Theta, leaves: list[jax.Array], layout: Layout, plan: Plan, initial_distance: float, *, has_basis: bool
+    theta: Theta, leaves: list[ArrayLike], layout: Layout, plan: Plan, initial_distance: float, *, has_basis: bool
 ) -> State:
     """The state before the first step.
 
