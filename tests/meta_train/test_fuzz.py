@@ -114,6 +114,7 @@ def test_a_checkpoint_whose_files_are_mutated_is_never_read(whole, tmp_path, num
     assert restored(tmp_path / "run", state)[0].step == 1
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax leaves an event loop behind
 @pytest.mark.slow  # such a file can bring down the native reader, and the process with it
 @pytest.mark.parametrize("number", [10, 1000])
 def test_a_checkpoint_with_forged_digests_is_refused_or_has_other_values(whole, tmp_path, number):

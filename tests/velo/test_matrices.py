@@ -34,10 +34,10 @@ def seen(shape, axes=None, max_side=MAX_SIDE):
         ((64, 4, 16), (1, 64, 64, True, True)),  # attention: queries, keys and values
         ((4, 16, 64), (1, 64, 64, True, True)),  # attention: output
         ((64, 3, 4, 16), (1, 64, 192, True, True)),  # attention: all three in one
-        ((2048, 16), (1, 2048, 16, False, True)),  # an embedding
-        ((16, 2048), (1, 16, 2048, True, False)),  # a vocabulary
+        ((2048, 16), None),  # an embedding
+        ((16, 2048), None),  # a vocabulary
+        ((128, 16), (1, 128, 16, True, True)),  # eight times as tall is still a matrix
         ((4096, 11008), (688, 256, 256, True, True)),  # wide layers too
-        ((50304, 4096), (16, 50304, 256, False, True)),  # a large vocabulary
         ((521, 257), None),  # no side fits
         ((512, 300), (4, 256, 150, True, True)),  # blocks of either side
         ((512, 257), (2, 256, 257, True, False)),  # a prime has no blocks
@@ -47,8 +47,14 @@ def test_shapes_are_read_as_the_table_says(shape, expected):
     assert seen(shape) == expected
 
 
+def test_a_long_matrix_is_turned_on_its_small_side_if_its_axes_are_named():
+    assert seen((2048, 16), MatrixAxes((0,), (1,))) == (1, 2048, 16, False, True)
+    assert seen((16, 2048), MatrixAxes((0,), (1,))) == (1, 16, 2048, True, False)
+    assert seen((50304, 4096), MatrixAxes((0,), (1,))) == (16, 50304, 256, False, True)
+
+
 def test_stacked_layers_are_told_by_their_axes():
-    assert seen((6, 48, 30)) == (1, 288, 30, False, True)  # without a word: one tall matrix
+    assert seen((6, 48, 30)) is None  # without a word: one tall matrix
     assert seen((6, 48, 30), MatrixAxes((1,), (2,))) == (6, 48, 30, True, True)
     assert seen((6, 48, 30), MatrixAxes((-2,), (-1,))) == (6, 48, 30, True, True)
     assert seen((48, 6, 30), MatrixAxes((2,), (0,))) == (6, 30, 48, True, True)

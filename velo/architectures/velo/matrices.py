@@ -3,13 +3,14 @@
 | tensor | read as |
 |---|---|
 | scalar, vector, matrix of one row or column | left alone |
+| matrix with one side over `MAX_ASPECT` times the other, such as an embedding | left alone, unless `MatrixAxes` name it |
 | matrix | itself |
 | more axes | all axes but the last by the last, or two other groups of neighbours that are closer to a square |
 | with `MatrixAxes` | as they say; axes in neither group count matrices, such as those of stacked layers |
 
 | side | turned |
 |---|---|
-| over `MAX_ASPECT` times the other side | no: an embedding's or a vocabulary's is turned on its small side alone |
+| over `MAX_ASPECT` times the other side | no: the small side alone |
 | at most `max_side` | whole |
 | longer, with a divisor in [max_side / 4, max_side] | in blocks of the largest such divisor |
 | longer otherwise | no |
@@ -112,6 +113,8 @@ def view(
     (whole_rows, whole_columns), sides = (
         [math.prod(of[axis] for axis in group) for group in (rows, columns)] for of in (shape, part)
     )
+    if axes is None and max(whole_rows, whole_columns) > MAX_ASPECT * min(whole_rows, whole_columns):
+        return None
     turned = (_block(whole_rows, whole_columns, max_side), _block(whole_columns, whole_rows, max_side))
     blocks = [
         _block(side, other, max_side) if is_turned else 0
