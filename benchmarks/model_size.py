@@ -73,10 +73,11 @@ def plan_of(architecture: VeLO, layout: Layout) -> matrices.Plan:
 def state_bytes(architecture: VeLO, layout: Layout) -> int:
     """Bytes of the state on a device, but for a few numbers a tensor."""
     plan = plan_of(architecture, layout)
-    arrays = ELEMENTWISE_ARRAYS + (ORIGINAL_ARRAYS if plan.groups else 0)
+    of_turned = layout.subset(plan.turned_tensors)
+    pages = ELEMENTWISE_ARRAYS * layout.num_pages + ORIGINAL_ARRAYS * of_turned.num_pages
     bases = sum(count * size**2 for count, size in plan.stacks)
     lstm = len(LSTMState._fields) * architecture.lstm_size * len(layout.shapes)
-    return FLOAT * (arrays * layout.num_pages * layout.page_size + 2 * bases + lstm)
+    return FLOAT * (pages * layout.page_size + 2 * bases + lstm)
 
 
 def step_flop(architecture: VeLO, layout: Layout) -> dict[str, float]:

@@ -164,7 +164,6 @@ def test_the_kernel_runs_on_parts(monkeypatch):
         ((512, 512), (64, 512), (4, 64, 128)),  # a block stays in its part
         ((1024, 1024), (128, 1024), (8, 128, 128)),  # as without parts
         ((1024, 1024), (2, 1024), (1, 2, 1024)),  # columns, far longer than the rows of the part: left alone
-        ((4096, 64), (512, 64), (1, 512, 64)),  # rows are left alone as those of the whole are
         ((64, 4, 16), (8, 4, 16), (1, 8, 64)),  # the whole tensor says which axes are rows
         ((64, 512), (64, 512), (4, 64, 128)),
     ],
@@ -175,6 +174,12 @@ def test_blocks_of_parts(shape, part, expected):
     assert (view.count, view.rows, view.columns) == expected
     leaf = jnp.arange(float(np.prod(part))).reshape(part)
     np.testing.assert_array_equal(view.join(view.split(leaf)), leaf)
+
+
+def test_a_side_is_left_alone_as_that_of_the_whole():
+    view = matrices.view((4096, 64), 128, velo.MatrixAxes((0,), (1,)), (512, 64))
+    assert view is not None and (view.count, view.rows, view.columns) == (1, 512, 64)
+    assert matrices.view((4096, 64), 128, None, (512, 64)) is None
 
 
 @needs_eight

@@ -6,6 +6,7 @@ One program then serves any number of tensors: neither compile time nor dispatch
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,10 @@ class Layout:
     shapes: tuple[tuple[int, ...], ...]
     width: int | None = None
     """Parameters in a page; None chooses one of `PAGE_SIZES` by the padding that it needs."""
+
+    def subset(self, tensors: Sequence[int]) -> "Layout":
+        """The layout of some of the tensors, in pages of the same width."""
+        return dataclasses.replace(self, shapes=tuple(self.shapes[index] for index in tensors), width=self.page_size)
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:

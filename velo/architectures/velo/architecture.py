@@ -282,7 +282,7 @@ class VeLO(LearnedOptimizer):
         absolute = turned_absolute
         if entered is not None:
             absolute = jnp.where(plan.turned, entered.absolute, absolute)
-            inner_products = entered.inner_products
+            inner_products = jnp.where(plan.turned, entered.inner_products, inner_products)
         moments = tensor_inputs.means(layout, sums[:, :-2])
         return Gathered(tree, averages, basis, moments, absolute, turned_absolute, inner_products)
 

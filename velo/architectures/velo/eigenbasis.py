@@ -33,7 +33,9 @@ ROUNDING = 2.0**-21
 
 
 class Original(NamedTuple):
-    """Averages of all tensors' gradients in the original coordinates, weighted as those of `passes.Averages`."""
+    """Averages of the gradients in the original coordinates, weighted as those of `passes.Averages`; of tensors that
+    have a basis alone, in the layout of `layout_of_original`.
+    """
 
     momentum: Float[Array, "pages width"]
     second_moment: Float[Array, "pages width"]
@@ -75,17 +77,23 @@ class Entered(NamedTuple):
     tree: Tree  # with the gradients of matrices in their bases, in the layout of `Plan.store`
     averages: Averages
     basis: State
-    absolute: Float[Array, " tensors"]  # |s|_1 in the original coordinates
-    inner_products: Float[Array, " tensors"]  # <g, x_0 - x>, without the gradients' weight
+    absolute: Float[Array, " tensors"]  # |s|_1 in the original coordinates; zero for tensors without a basis
+    inner_products: Float[Array, " tensors"]  # <g, x_0 - x>, without the gradients' weight; the same
+
+
+def layout_of_original(layout: Layout, plan: Plan) -> Layout:
+    """The layout of `Original`."""
+    return layout.subset(plan.turned_tensors)
 
 
 def init(layout: Layout, plan: Plan) -> State:
     """Bases of unit vectors, and averages of zero."""
+    original = layout_of_original(layout, plan)
     return State(
         vectors=tuple(jnp.tile(jnp.eye(size, dtype=jnp.float32)[None], (count, 1, 1)) for count, size in plan.stacks),
         factors=tuple(jnp.zeros((count, size, size)) for count, size in plan.stacks),
         of_factors=jnp.zeros((len(plan.views), NUM_FACTOR_STATISTICS)),
-        original=Original(*(layout.zeros() if plan.groups else jnp.zeros((0, layout.page_size)) for _ in range(3))),
+        original=Original(*(original.zeros() for _ in range(3))),
         alignment=jnp.zeros(len(plan.views)),
     )
 
@@ -143,9 +151,9 @@ def enter(
     def in_jax(scalars, initial, *arrays):
         held = structure.unflatten(arrays[: -2 * num_tensors])
         tree = Tree(list(arrays[-2 * num_tensors : -num_tensors]), list(arrays[-num_tensors:]), initial)
-        original, sums = _accumulate(layout, held.original, tree, Scalars(*scalars), sum_decay)
+        original, sums = _accumulate(layout, plan, held.original, tree, Scalars(*scalars), sum_decay)
         held, rotated = _turn(layout, plan, held._replace(original=original), tree.grads, Scalars(*scalars))
-        return [*jax.tree.leaves(held), sums, *[rotated[index] for index in np.flatnonzero(plan.turned)]]
+        return [*jax.tree.leaves(held), sums, *[rotated[index] for index in plan.turned_tensors]]
 
     operands = [tree.initial, *leaves, *tree.grads, *tree.params]
     if use_kernel:
@@ -168,7 +176,7 @@ def enter(
     sums, *rotated = results[len(leaves) :]
     sums = layout.total(sums)
     grads = list(tree.grads)
-    for index, grad in zip(np.flatnonzero(plan.turned), rotated, strict=True):
+    for index, grad in zip(plan.turned_tensors, rotated, strict=True):
         grads[index] = grad
     *momenta, gradient_sum = held.turned
     return Entered(
@@ -181,18 +189,29 @@ def enter(
 
 
 def _accumulate(
-    layout: Layout, old: Original, tree: Tree, scalars: Scalars, sum_decay: float
+    layout: Layout, plan: Plan, old: Original, tree: Tree, scalars: Scalars, sum_decay: float
 ) -> tuple[Original, Float[Array, "tensors sums"]]:
     """The averages in the original coordinates, and the two sums of `Entered`."""
-    grad = clean(layout.pack(tree.grads))
+    turned, own = plan.turned_tensors, layout_of_original(layout, plan)
+
+    def pack(leaves):
+        return own.pack([leaves[index] for index in turned])
+
+    grad = clean(pack(tree.grads))
     weighted = scalars.weight * grad
     new = Original(
         MOMENTUM_DECAY * old.momentum + (1.0 - MOMENTUM_DECAY) * weighted,
         SECOND_MOMENT_DECAY * old.second_moment + (1.0 - SECOND_MOMENT_DECAY) * jnp.square(weighted),
         sum_decay * old.gradient_sum + scalars.rate * weighted,
     )
-    summands = (jnp.abs(new.gradient_sum), grad * (tree.initial - layout.pack(tree.params)))
-    return new, layout.sum_by_tensor(jnp.stack([jnp.sum(summand, axis=1) for summand in summands], axis=1))
+    summands = (jnp.abs(new.gradient_sum), grad * (pack(layout.unpack(tree.initial)) - pack(tree.params)))
+    sums = own.sum_by_tensor(jnp.stack([jnp.sum(summand, axis=1) for summand in summands], axis=1))
+    return new, _of_all(plan, sums)
+
+
+def _of_all(plan: Plan, sums: Float[Array, "turned sums"]) -> Float[Array, "tensors sums"]:
+    """Sums of the tensors that have a basis, and zeros for the others."""
+    return jnp.zeros((len(plan.views), sums.shape[1])).at[np.array(plan.turned_tensors)].set(sums)
 
 
 def _turn(layout: Layout, plan: Plan, held: Held, grads: list[Array], scalars: Scalars) -> tuple[Held, list[Array]]:
@@ -233,26 +252,32 @@ def leave(
         size: of the step along Adam's direction in the original coordinates, with its bias correction.
         epsilon: added to the root of the second moment.
     """
+    turned, own, plan_of_turned = plan.turned_tensors, layout_of_original(layout, plan), plan.of_turned()
     num_stacks = len(plan.stacks)
 
     def in_jax(epsilon, size, momentum, second_moment, *arrays):
         vectors, steps = arrays[:num_stacks], arrays[num_stacks:]
-        step = layout.pack(plan.scatter(rotate_back(plan, vectors, plan.load(steps)), steps))
+        rotated = rotate_back(plan_of_turned, vectors, plan_of_turned.load(steps))
+        step = own.pack(plan_of_turned.scatter(rotated, steps))
         direction = momentum / (features.root(second_moment) + epsilon)
         products = (step * direction, jnp.square(step), jnp.square(direction))
-        sums = layout.sum_by_tensor(jnp.stack([jnp.sum(product, axis=1) for product in products], axis=1))
-        mixed = step - size[layout.tensor_of_page][:, None] * direction
+        sums = own.sum_by_tensor(jnp.stack([jnp.sum(product, axis=1) for product in products], axis=1))
+        mixed = step - size[own.tensor_of_page][:, None] * direction
         mixed = jnp.where(second_moment > 0, mixed, 0.0)  # without a gradient so far there is no step
-        return [sums, *layout.unpack(mixed)]
+        return [sums, *own.unpack(mixed)]
 
     original = state.original
-    operands = [epsilon, size, original.momentum, original.second_moment, *state.vectors, *steps]
+    operands = [epsilon, size[np.array(turned)], original.momentum, original.second_moment, *state.vectors]
+    operands += [steps[index] for index in turned]
     if use_kernel:
-        attributes = {"table": plan.table, "num_stacks": np.int64(num_stacks)}
-        sums, *steps = kernel.call("velo_leave", in_jax, operands, **attributes)
+        attributes = {"table": plan_of_turned.table, "num_stacks": np.int64(num_stacks)}
+        sums, *mixed = kernel.call("velo_leave", in_jax, operands, **attributes)
     else:
-        sums, *steps = in_jax(*operands)
-    sums = layout.total(sums)
+        sums, *mixed = in_jax(*operands)
+    steps = list(steps)
+    for index, step in zip(turned, mixed, strict=True):
+        steps[index] = step
+    sums = layout.total(_of_all(plan, sums))
     cosine = -sums[:, 0] * _inverse_root(sums[:, 1]) * _inverse_root(sums[:, 2])
     return steps, state._replace(alignment=jnp.where(plan.turned, cosine, 0.0))
 

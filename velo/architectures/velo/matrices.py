@@ -3,7 +3,7 @@
 | tensor | read as |
 |---|---|
 | scalar, vector, matrix of one row or column | left alone |
-| matrix with one side over `MAX_ASPECT` times the other, such as an embedding | left alone, unless `MatrixAxes` name it |
+| one side over `MAX_ASPECT` times the other, as in embeddings | left alone, unless `MatrixAxes` name it |
 | matrix | itself |
 | more axes | all axes but the last by the last, or two other groups of neighbours that are closer to a square |
 | with `MatrixAxes` | as they say; axes in neither group count matrices, such as those of stacked layers |
@@ -185,6 +185,15 @@ class Plan:
     def turned(self) -> np.ndarray:
         """True for tensors that have a view."""
         return np.array([view is not None for view in self.views], bool)
+
+    @functools.cached_property
+    def turned_tensors(self) -> list[int]:
+        """Indices of the tensors that have a view."""
+        return np.flatnonzero(self.turned).tolist()
+
+    def of_turned(self) -> "Plan":
+        """The plan of these tensors alone."""
+        return Plan(tuple(self.views[index] for index in self.turned_tensors))
 
     @functools.cached_property
     def _layout(self) -> tuple[tuple[Group, ...], tuple[tuple[int, int], ...]]:

@@ -8,8 +8,8 @@ tensors to pack them.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -37,6 +37,10 @@ class PartLayout(Layout):
     """Axes of the mesh that divide a tensor."""
     copies: tuple[int, ...] = ()
     """On how many devices along these axes each part lies."""
+
+    def subset(self, tensors: Sequence[int]) -> "PartLayout":
+        of, copies = (tuple(field[index] for index in tensors) for field in (self.of, self.copies))
+        return dataclasses.replace(cast(PartLayout, super().subset(tensors)), of=of, copies=copies)
 
     @property
     def whole_shapes(self) -> tuple[tuple[int, ...], ...]:

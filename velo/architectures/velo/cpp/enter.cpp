@@ -183,10 +183,23 @@ Stack read_stack(Buffer&& array, float* data, int64_t lanes) {
   return {data, array.dimensions().back(), static_cast<int64_t>(array.element_count()) / lanes};
 }
 
+// Where each tensor lies in the pages of those that have a view; -1 for the others.
+std::vector<int64_t> offsets_of_turned(const Tree& tree, const std::vector<View>& views, int64_t width) {
+  std::vector<int64_t> offsets(tree.tensors.size(), -1);
+  for (const View& view : views) offsets[view.tensor] = 0;
+  int64_t next = 0;
+  for (size_t index = 0; index < offsets.size(); ++index) {
+    if (offsets[index] < 0) continue;
+    offsets[index] = next;
+    next += (tree.tensors[index].size + width - 1) / width * width;
+  }
+  return offsets;
+}
+
 // Operands: scalars [4] (weight, rate, factor, phase), initial parameters, then those that the results take the place
-// of, gradients and parameters. Results: the three averages in the original coordinates, four pages that turn,
-// statistics of the factors [tensors, 3], vectors and factors of each stack; then sums [tensors, 2], and the rotated
-// gradient of each tensor with a view.
+// of, gradients and parameters. Results: the three averages in the original coordinates (of tensors with a view), four
+// pages that turn, statistics of the factors [tensors, 3], vectors and factors of each stack; then sums [tensors, 2]
+// (zero for tensors without a view), and the rotated gradient of each tensor with a view.
 ffi::Error enter(ffi::ThreadPool pool, Array of_lanes, Array initial, ffi::RemainingArgs operands,
                  ffi::RemainingRets results, ffi::Span<const int64_t> table, int64_t num_stacks,
                  ffi::Span<const float> decays, ffi::Span<const float> rests, float max_gradient, float rounding) {
@@ -208,13 +221,17 @@ ffi::Error enter(ffi::ThreadPool pool, Array of_lanes, Array initial, ffi::Remai
       stacks->push_back(read_stack(**results.get<Array>(at), result(at), lanes));
     }
   const int64_t num_pieces = tree.pieces.size();
+  const std::vector<int64_t> offsets = offsets_of_turned(tree, views, initial.dimensions().back());
+  const int64_t stride = (**results.get<Array>(kMomentum)).element_count() / lanes;
   std::vector<double> totals(lanes * num_pieces * 2);
   in_parallel(pool, lanes * num_pieces, [&](int64_t number) {
     const int64_t lane = number / num_pieces;
     const Piece piece = tree.pieces[number % num_pieces];
+    if (offsets[piece.tensor] < 0) return;
     const int64_t page = lane * tree.stride + tree.tensors[piece.tensor].offset + piece.begin;
     const int64_t leaf = lane * tree.tensors[piece.tensor].size + piece.begin;
-    float* const pages[] = {result(kMomentum) + page, result(kSecondMoment) + page, result(kGradientSum) + page};
+    const int64_t own = lane * stride + offsets[piece.tensor] + piece.begin;
+    float* const pages[] = {result(kMomentum) + own, result(kSecondMoment) + own, result(kGradientSum) + own};
     accumulate_original(constants, read_scalars(of_lanes.typed_data() + 4 * lane), pages, initial.typed_data() + page,
                         grads[piece.tensor] + leaf, weights[piece.tensor] + leaf, piece.end - piece.begin,
                         &totals[number * 2]);

@@ -65,7 +65,7 @@ void mix(const float* momenta, const float* second_moments, float* steps, int64_
 }
 
 // Operands: scalars [1] (epsilon), sizes [tensors], momentum and second moment in the original coordinates, vectors of
-// each stack, steps. Results: sums [tensors, 3] of `mix`, steps in the original coordinates.
+// each stack, steps; all of tensors that have a view. Results: sums [tensors, 3] of `mix`, steps in the original coordinates.
 ffi::Error leave(ffi::ThreadPool pool, Array epsilons, Array sizes, Array momentum, Array second_moment,
                  ffi::RemainingArgs operands, Result sums, ffi::RemainingRets results,
                  ffi::Span<const int64_t> table, int64_t num_stacks) {
@@ -78,10 +78,6 @@ ffi::Error leave(ffi::ThreadPool pool, Array epsilons, Array sizes, Array moment
   std::vector<const float*> vectors = read_leaves(operands, 0, num_stacks);
   std::vector<float*> outputs;
   for (int64_t index = 0; index < num_tensors; ++index) outputs.push_back((*results.get<Array>(index))->typed_data());
-  std::vector<bool> turned(num_tensors);
-  for (const View& view : views) turned[view.tensor] = true;
-  for (int64_t index = 0; index < num_tensors; ++index)
-    if (!turned[index]) std::copy_n(steps[index], lanes * tree.tensors[index].size, outputs[index]);
 
   const std::vector<Work> works = list_matrices(views);
   const int64_t num_works = works.size();
