@@ -34,9 +34,9 @@ def seen(shape, axes=None, max_side=MAX_SIDE):
         ((64, 4, 16), (1, 64, 64, True, True)),  # attention: queries, keys and values
         ((4, 16, 64), (1, 64, 64, True, True)),  # attention: output
         ((64, 3, 4, 16), (1, 64, 192, True, True)),  # attention: all three in one
-        ((2048, 16), None),  # an embedding
+        ((2048, 16), None),  # a large embedding
         ((16, 2048), None),  # a vocabulary
-        ((128, 16), (1, 128, 16, True, True)),  # eight times as tall is still a matrix
+        ((5, 5, 64, 64), (1, 1600, 64, False, True)),  # a convolution of large kernels
         ((4096, 11008), (688, 256, 256, True, True)),  # wide layers too
         ((521, 257), None),  # no side fits
         ((512, 300), (4, 256, 150, True, True)),  # blocks of either side
@@ -54,7 +54,7 @@ def test_a_long_matrix_is_turned_on_its_small_side_if_its_axes_are_named():
 
 
 def test_stacked_layers_are_told_by_their_axes():
-    assert seen((6, 48, 30)) is None  # without a word: one tall matrix
+    assert seen((6, 48, 30)) == (1, 288, 30, False, True)  # without a word: one tall matrix
     assert seen((6, 48, 30), MatrixAxes((1,), (2,))) == (6, 48, 30, True, True)
     assert seen((6, 48, 30), MatrixAxes((-2,), (-1,))) == (6, 48, 30, True, True)
     assert seen((48, 6, 30), MatrixAxes((2,), (0,))) == (6, 30, 48, True, True)

@@ -3,7 +3,7 @@
 | tensor | read as |
 |---|---|
 | scalar, vector, matrix of one row or column | left alone |
-| one side over `MAX_ASPECT` times the other, as in embeddings | left alone, unless `MatrixAxes` name it |
+| one side over `ALONE_ASPECT` times the other, as in embeddings | left alone, unless `MatrixAxes` name it |
 | matrix | itself |
 | more axes | all axes but the last by the last, or two other groups of neighbours that are closer to a square |
 | with `MatrixAxes` | as they say; axes in neither group count matrices, such as those of stacked layers |
@@ -37,6 +37,8 @@ from velo.shapes import Array, Float
 MARGIN = 2.0
 """How much closer to a square another split has to be than the last axis alone."""
 MAX_ASPECT = 8
+ALONE_ASPECT = 64
+"""Above what convolutions have: one of 7 x 7 with as many inputs as outputs is 49 times as tall as wide."""
 
 
 class MatrixAxes(NamedTuple):
@@ -113,7 +115,7 @@ def view(
     (whole_rows, whole_columns), sides = (
         [math.prod(of[axis] for axis in group) for group in (rows, columns)] for of in (shape, part)
     )
-    if axes is None and max(whole_rows, whole_columns) > MAX_ASPECT * min(whole_rows, whole_columns):
+    if axes is None and max(whole_rows, whole_columns) > ALONE_ASPECT * min(whole_rows, whole_columns):
         return None
     turned = (_block(whole_rows, whole_columns, max_side), _block(whole_columns, whole_rows, max_side))
     blocks = [
