@@ -138,7 +138,6 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
                          Unit* units, int width) {
   Unit *from = units, *to = units + width;
   Vector roots[kVectors], momenta[kVectors];
-  Integers has_gradient[kVectors];
   for (int v = 0; v < kVectors; ++v) {
     const int64_t here = at + v * kLanes;
     const Vector second = load(averages.second_moment + here);
@@ -157,8 +156,7 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
     from[11].of[v] = root;
     const Vector momentum = from[3].of[v] + rates.gradient_share * (weighted - from[3].of[v]);
     momenta[v] = limit_to(momentum, rates.max_direction * root);
-    roots[v] = root + rates.epsilon;
-    has_gradient[v] = root > 0.0f;
+    roots[v] = root;
   }
   for (size_t index = 0; index + 1 < layers.size(); ++index) {
     packed = apply_layer<true>(layers[index], packed, from, to);
@@ -166,11 +164,9 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
   }
   apply_layer<false>(layers.back(), packed, from, to);
   for (int v = 0; v < kVectors; ++v) {
-    const Vector direction = has_gradient[v] ? to[0].of[v] : Vector{};  // without a gradient so far there is no step
-    Vector magnitude = to[1].of[v];
-    magnitude = magnitude < -rates.max_magnitude ? fill(-rates.max_magnitude) : magnitude;
-    magnitude = magnitude > rates.max_magnitude ? fill(rates.max_magnitude) : magnitude;
-    const Vector nominal = rates.nominal * momenta[v] / roots[v] * exponential(magnitude);
+    const Vector direction = roots[v] > 0.0f ? to[0].of[v] : Vector{};  // without a gradient so far there is no step
+    const Vector magnitude = limit_to(to[1].of[v], fill(rates.max_magnitude));
+    const Vector nominal = divide(rates.nominal * momenta[v], roots[v] + rates.epsilon) * exponential(magnitude);
     store(steps + v * kLanes, -rates.size * (nominal + rates.correction * direction));
   }
 }

@@ -23,9 +23,25 @@ typedef float Memory __attribute__((vector_size(4 * kLanes), aligned(4), may_ali
 inline Vector load(const float* from) { return *reinterpret_cast<const Memory*>(from); }
 inline void store(float* to, Vector x) { *reinterpret_cast<Memory*>(to) = x; }
 inline Vector fill(float x) { return Vector{} + x; }
-inline Vector absolute(Vector x) { return x < 0 ? -x : x; }
+inline Vector absolute(Vector x) { return (Vector)((Integers)x & 0x7fffffff); }
 
-inline Vector relu(Vector x) { return x < 0 ? Vector{} : x; }  // NaN stays
+inline Vector relu(Vector x) {  // NaN stays
+#ifdef __AVX512F__
+  return (Vector)_mm512_max_ps(__m512{}, (__m512)x);
+#else
+  return x < 0 ? Vector{} : x;
+#endif
+}
+
+// x / y within two ulp for normal y.
+inline Vector divide(Vector x, Vector y) {
+#ifdef __AVX512F__
+  const Vector guess = (Vector)_mm512_rcp14_ps((__m512)y);
+  return x * (guess * (2.0f - y * guess));  // a step of Newton
+#else
+  return x / y;
+#endif
+}
 
 struct Root {
   Vector root, inverse;
@@ -71,10 +87,14 @@ inline Vector exponential(Vector x) {
   y = y * rest + 1.6666665459e-1f;
   y = y * rest + 5.0000001201e-1f;
   y = (y * rest) * rest + rest + 1.0f;
+#ifdef __AVX512F__
+  return (Vector)_mm512_scalef_ps((__m512)y, (__m512)count);
+#else
   const Integers exponent = (__builtin_convertvector(count, Integers) + 127) << 23;
   Vector power;
   std::memcpy(&power, &exponent, sizeof power);
   return y * power;
+#endif
 }
 
 }  // namespace velo
