@@ -52,6 +52,14 @@ KRONECKER = passes.Decays(second_moment=0.98, gradient_sum=0.98**0.5, nesterov=T
 """Shorter averages than elementwise, since the basis turns under the second moment."""
 
 
+class Statics(NamedTuple):
+    """What the program of an update is compiled for."""
+
+    layout: Layout
+    plan: matrices.Plan
+    use_kernel: bool
+
+
 class Gathered(NamedTuple):
     """What the first pass makes of an update's gradients."""
 
@@ -220,7 +228,7 @@ class VeLO(LearnedOptimizer):
         fraction = jnp.minimum(state.step / num_steps, 1.0)
         estimate = state.distance.estimate
         rate = self.nominal_rate(state.step, estimate, fraction)
-        plan = self._plan(layout, axes)
+        statics = Statics(layout, self._plan(layout, axes), use_kernel)
         tree = passes.Tree(_float32(treedef.flatten_up_to(grads)), _float32(leaves), state.initial_params)
 
         square = jnp.sum(layout.total(guard.squared_norms(tree.grads)))
@@ -232,7 +240,7 @@ class VeLO(LearnedOptimizer):
         if self.has_basis:
             weight = jnp.where(state.step > 0, weight, 0.0)
         scalars = eigenbasis.Scalars(weight, rate, factor, turns.phase(state.step, self.refresh_every))
-        gathered = self._gather(layout, plan, state, tree, scalars, use_kernel)
+        gathered = self._gather(statics, state, tree, scalars)
 
         new_distance = distance.update_distance(
             state.distance,
@@ -247,11 +255,11 @@ class VeLO(LearnedOptimizer):
             new_distance = new_distance._replace(estimate=jnp.minimum(new_distance.estimate, limit))
         loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
         run = tensor_inputs.run_features(fraction, loss_history, num_steps)
-        inputs = self._inputs(layout, plan, state, gathered, new_distance, run)
+        inputs = self._inputs(statics, state, gathered, new_distance, run)
         controls, lstm = hypernetwork.apply_hypernetwork(theta["hypernetwork"], state.lstm, inputs)
 
         epsilon = new_distance.estimate * passes.EPSILON
-        steps, basis = self._steps(theta, layout, plan, state.step, gathered, controls, scalars, epsilon, use_kernel)
+        steps, basis = self._steps(theta, statics, state.step, gathered, controls, scalars, epsilon)
         updates = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
         state = State(
             step=state.step + 1,
@@ -267,8 +275,9 @@ class VeLO(LearnedOptimizer):
         )
         return treedef.unflatten(updates), state, controls
 
-    def _gather(self, layout, plan, state: State, tree, scalars: eigenbasis.Scalars, use_kernel) -> Gathered:
+    def _gather(self, statics: Statics, state: State, tree, scalars: eigenbasis.Scalars) -> Gathered:
         """The first pass: gradients into their bases, averages, sums."""
+        layout, plan, use_kernel = statics
         averages, basis, entered = state.averages, state.basis, None
         if plan.groups:
             decay = self.decays.gradient_sum
@@ -286,8 +295,9 @@ class VeLO(LearnedOptimizer):
         moments = tensor_inputs.means(layout, sums[:, :-2])
         return Gathered(tree, averages, basis, moments, absolute, turned_absolute, inner_products)
 
-    def _inputs(self, layout, plan, state: State, gathered: Gathered, new_distance, run):
+    def _inputs(self, statics: Statics, state: State, gathered: Gathered, new_distance, run):
         """What the hypernetwork reads."""
+        layout, plan, _ = statics
         statistics = tensor_inputs.tensor_statistics(
             gathered.moments, state.initial_size, state.distance.estimate, new_distance.per_tensor
         )
@@ -297,8 +307,9 @@ class VeLO(LearnedOptimizer):
             statistics = jnp.concatenate([statistics, of_basis, ratio[:, None]], axis=1)
         return tensor_inputs.hypernetwork_inputs(layout, run, statistics, self.inputs)
 
-    def _steps(self, theta, layout, plan, step, gathered: Gathered, controls, scalars, epsilon, use_kernel):
+    def _steps(self, theta, statics: Statics, step, gathered: Gathered, controls, scalars, epsilon):
         """The second pass: (the step of each tensor, the basis)."""
+        layout, plan, use_kernel = statics
         squares = gathered.moments.squares
         networks = parameter_mlp.mix_bank(theta["bank"], controls.mixture)
         is_read = ~(plan.turned[:, None] & np.isin(np.arange(passes.NUM_PARAMETER_FEATURES), OF_PARAMETERS)[None])

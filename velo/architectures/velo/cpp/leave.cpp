@@ -15,7 +15,6 @@ namespace {
 
 using namespace velo;
 
-
 // What a matrix needs at the same time.
 enum Buffer { kStep, kHalf, kRotated, kBasis, kTransposed };
 
@@ -65,7 +64,8 @@ void mix(const float* momenta, const float* second_moments, float* steps, int64_
 }
 
 // Operands: scalars [1] (epsilon), sizes [tensors], momentum and second moment in the original coordinates, vectors of
-// each stack, steps; all of tensors that have a view. Results: sums [tensors, 3] of `mix`, steps in the original coordinates.
+// each stack, steps; all of tensors that have a view. Results: sums [tensors, 3] of `mix`, and the steps in the
+// original coordinates.
 ffi::Error leave(ffi::ThreadPool pool, Array epsilons, Array sizes, Array momentum, Array second_moment,
                  ffi::RemainingArgs operands, Result sums, ffi::RemainingRets results,
                  ffi::Span<const int64_t> table, int64_t num_stacks) {
