@@ -13,8 +13,12 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from evaluation.report.drawing import BASELINE_COLORS, STYLE, Drawing, panel
 
 INCHES = (4.6, 3.4)
-LEGEND_ROWS = 7
-"""Longer legends stand beside the axes."""
+LEGEND_ROWS = 4
+"""Longer legends stand below the axes."""
+LONG_LABEL = 12
+"""Letters of a label from which a legend has two columns in the place of four."""
+ROW_INCHES = 0.18
+LEGEND_STYLE: Any = {"frameon": False, "fontsize": 8, "title_fontsize": 8}
 COLUMNS = ("series", "x", "y", "low", "high")
 FEW_TICKS = 30
 """Logarithmic axes that span less than this factor have labels between the powers of ten."""
@@ -55,6 +59,7 @@ def chart(
     y_label: str,
     series: Sequence[Series],
     *,
+    legend: str = "",
     log: str = "xy",
     y_limits: tuple[float, float] | None = None,
 ) -> Drawing:
@@ -62,6 +67,7 @@ def chart(
 
     Args:
         name: of its files.
+        legend: what the labels are, above them.
         log: the axes with a logarithmic scale: "", "x", "y" or "xy".
         y_limits: of the vertical axis; those of the data by default.
     """
@@ -80,11 +86,13 @@ def chart(
         for axis, letter in ((axes.xaxis, "x"), (axes.yaxis, "y")):
             if letter in log:
                 _label_logarithmic(axis)
-        num_labels = sum(bool(one.label) for one in series)
-        if num_labels > LEGEND_ROWS:
-            figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-        elif num_labels > 1:
-            axes.legend(frameon=False, fontsize=8)
+        labels = [one.label for one in series if one.label]
+        if len(labels) > LEGEND_ROWS:
+            columns = 2 if max(map(len, labels)) >= LONG_LABEL else 4
+            figure.legend(loc="outside lower center", title=legend or None, ncols=columns, **LEGEND_STYLE)
+            figure.set_figheight(INCHES[1] + ROW_INCHES * (-(-len(labels) // columns) + bool(legend)))
+        elif len(labels) > 1:
+            axes.legend(title=legend or None, **LEGEND_STYLE)
     return Drawing(name, title, figure, COLUMNS, rows)
 
 

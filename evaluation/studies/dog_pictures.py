@@ -26,7 +26,8 @@ def losses_drawing(losses: dict[str, Losses]) -> Drawing:
         color = (*BASELINE_COLORS, *LEARNED_COLORS)[index]
         series.append(Series(label, places, np.array(ratios), style="points", color=color))
     series.append(Series("DoG, averaged", places, np.ones(len(losses)), color=REFERENCE_COLOR, style="dashed"))
-    drawing = chart("losses", "Validation loss over averaged DoG's", "", "ratio", series, log="y")
+    title = "Validation loss over that of averaged DoG"
+    drawing = chart("losses", title, "", "validation loss / averaged DoG's", series, log="y")
     axes = drawing.figure.axes[0]
     axes.set_xticks(places, list(losses), rotation=30, ha="right")
     return drawing
@@ -54,7 +55,8 @@ def steps_drawing(name: str, reps: np.ndarray, found: dict[str, np.ndarray]) -> 
         Series(f"{first:.0e}", steps, np.median(sizes, axis=0), width=1.2)
         for first, sizes in zip(reps, found["step_sizes"], strict=True)
     ]
-    return chart(f"steps-{name}", f"{name}: DoG's step size from each estimate", "step", "step size", series)
+    title = f"{name}: DoG's step size from each first distance estimate"
+    return chart(f"steps-{name}", title, "step", "step size", series, legend="first estimate")
 
 
 def losses_table(losses: dict[str, Losses], rates: np.ndarray) -> Table:
