@@ -48,12 +48,18 @@ class Checkpoints:
         self._writing: Future | None = None
 
     def _open(self) -> ocp.CheckpointManager:
-        return ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=self._settings.execution.keep_checkpoints, enable_async_checkpointing=False
-            ),
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=self._settings.execution.keep_checkpoints, enable_async_checkpointing=False
         )
+        try:
+            return ocp.CheckpointManager(self._folder, options=options)
+        except OSError:
+            raise
+        except Exception as error:
+            # Orbax reads the metadata of every checkpoint here, and raises many types for those that it can't read.
+            for step in self._steps_on_disk():
+                self._check_digests(step, self._read_manifest(step))
+            raise CheckpointError(f"the checkpoints in {self._folder} can't be read ({_reason(error)})") from error
 
     def latest_step(self) -> int | None:
         """The last complete checkpoint's step. One without a manifest was cut off, or comes from elsewhere."""
@@ -121,27 +127,39 @@ class Checkpoints:
         """
         step = self.latest_step()
         assert step is not None
-        where = self._folder / str(step)
-        earlier = len(self._manager.all_steps()) > 1
-        advice = (
-            f"delete {where} to {'resume from an earlier checkpoint' if earlier else 'start over: it is the only one'}"
-        )
         notes = self._read_manifest(step)
-        if notes:
-            stored, found = notes["files"], _digests(where)
-            damaged = sorted(name for name in stored | found if stored.get(name) != found.get(name))
-            if damaged:
-                raise CheckpointError(f"checkpoint {where} is damaged ({', '.join(damaged[:3])}); {advice}")
+        self._check_digests(step, notes)
         workers = self._abstract_workers(template.theta, step, notes)
         abstract = jax.tree.map(_abstract, (template, workers.states))
         try:
             arrays = self._manager.restore(step, args=ocp.args.StandardRestore(_numbered(abstract)))
         except Exception as error:
             # Orbax and its storage raise many types for a file that they can't read; all mean the same to the user.
-            raise CheckpointError(f"checkpoint {where} can't be read ({type(error).__name__}); {advice}") from error
+            advice = self._advice(step)
+            raise CheckpointError(
+                f"checkpoint {self._folder / str(step)} can't be read ({type(error).__name__}); {advice}"
+            ) from error
         leaves = [np.asarray(arrays[name]) for name in sorted(arrays)]
         state, workers.states = jax.tree.unflatten(jax.tree.structure(abstract), leaves)
         return state._replace(step=int(state.step)), workers
+
+    def _check_digests(self, step: int, notes: dict[str, Any]) -> None:
+        """Raises `CheckpointError` if files of the checkpoint differ from its manifest, if it has one."""
+        if not notes:
+            return
+        where = self._folder / str(step)
+        stored, found = notes["files"], _digests(where)
+        damaged = sorted(name for name in stored | found if stored.get(name) != found.get(name))
+        if damaged:
+            raise CheckpointError(f"checkpoint {where} is damaged ({', '.join(damaged[:3])}); {self._advice(step)}")
+
+    def _advice(self, step: int) -> str:
+        has_others = len(self._steps_on_disk()) > 1
+        instead = "resume from an earlier checkpoint" if has_others else "start over: it is the only one"
+        return f"delete {self._folder / str(step)} to {instead}"
+
+    def _steps_on_disk(self) -> list[int]:
+        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
 
     def _abstract_workers(self, theta: Any, step: int, notes: dict[str, Any]) -> WorkerStates:
         steps = notes.get("worker_steps", [step] * self._settings.num_workers)

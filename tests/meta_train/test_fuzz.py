@@ -95,7 +95,7 @@ def test_mutated_manifests_are_refused_in_a_line(whole, tmp_path, number):
     checkpoints.close()
 
 
-@pytest.mark.parametrize("number", [10, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [10, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_checkpoint_whose_files_are_mutated_is_never_read(whole, tmp_path, number):
     """The digests in the manifest find every change before Orbax sees the file."""
     folder, state = whole
