@@ -114,6 +114,13 @@ def test_a_checkpoint_whose_files_are_mutated_is_never_read(whole, tmp_path, num
     assert restored(tmp_path / "run", state)[0].step == 1
 
 
+def test_metadata_that_orbax_refuses_to_open_are_named(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "1" / "_CHECKPOINT_METADATA").write_text("true")
+    with pytest.raises(CheckpointError, match=r"checkpoints/1 is damaged \(_CHECKPOINT_METADATA\); delete .* only one"):
+        restored(tmp_path / "run", whole[1])
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax leaves an event loop behind
 @pytest.mark.slow  # such a file can bring down the native reader, and the process with it
 @pytest.mark.parametrize("number", [10, 1000])
