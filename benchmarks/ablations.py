@@ -1,8 +1,8 @@
-"""What each part of the laptop recipe is worth: the same compute without it, measured on `meta_valid`.
+"""Ablations of the laptop recipe: each variant changes one part at about the same compute, measured on `meta_valid`.
 
-A variant is meta-trained from nothing for about the same number of inner steps, on one process and cheap tasks, and
-evaluated like any weights. One call runs one variant, so that several can use several cores, and a call without a
-variant prints the table of those that are finished. Usage: python benchmarks/ablations.py OUT [VARIANT]
+Each variant is meta-trained from scratch for about the same number of inner steps, in one process and on cheap tasks,
+and evaluated like any other weights. A call runs one variant, so that several variants can run on several cores. A call
+without a variant prints the table of the finished ones. Usage: python benchmarks/ablations.py OUT [VARIANT]
 """
 
 import csv
@@ -16,25 +16,27 @@ from configs import evaluate_command, meta_train_command
 
 NUM_STEPS = 60
 CHEAP = "2e-4"
-"""Seconds of an inner step by `tasks.cost`, at most."""
+"""Upper limit on the seconds of an inner step, as `tasks.cost` predicts them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
     words: str
     arguments: str = ""
-    """Of velo-meta-train, after those that all have in common."""
+    """Arguments of velo-meta-train, appended to those that all variants share."""
     num_steps: int = NUM_STEPS
-    """Outer steps that make as many inner steps as the others have; 0 meta-trains nothing."""
+    """Outer steps, chosen to give as many inner steps as the other variants; 0 skips meta-training."""
     change: Callable[[], None] = lambda: None
-    """Made before anything is traced, for what has no setting."""
+    """Patch applied before anything is traced, for changes that have no setting."""
 
 
 def hold_inputs(first: int, last: int) -> None:
-    """Inputs of the hypernetwork in that range of `INPUTS` are zero from now on."""
-    velo.INPUTS = tuple(
+    """Sets the hypernetwork's inputs `INPUTS[first:last]` to zero from now on."""
+    from velo.architectures.velo import tensor_inputs
+
+    tensor_inputs.INPUTS = tuple(
         (count, usual, math.inf if first <= index < last else spread)
-        for index, (count, usual, spread) in enumerate(velo.INPUTS)
+        for index, (count, usual, spread) in enumerate(tensor_inputs.INPUTS)
     )
 
 
@@ -106,7 +108,7 @@ def measure(name: str, out: Path) -> None:
 
 
 def show(out: Path) -> None:
-    """The finished variants' final losses over those of Adam at its default rate, by interquartile mean."""
+    """Prints the final losses of the finished variants relative to Adam at its default rate, as interquartile means."""
     for name, variant in VARIANTS.items():
         summary = out / f"{name}-valid" / "summary.csv"
         if not summary.exists():

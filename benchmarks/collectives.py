@@ -1,9 +1,10 @@
-"""What devices send each other in an update, counted in the program compiled for eight host devices.
+"""Counts the collectives of an update, in the program compiled for eight host devices.
 
     python benchmarks/collectives.py [--width 128] [--depth 1] [--only "VeLO, default" ...]
 
-A transformer's tensors under three placings: every tensor's longest axis over eight devices (FSDP), Megatron's over
-four with two replicas, and rows and columns over 2 x 4. VeLO with `shardings=`, and as the compiler divides it.
+A transformer's tensors under three shardings: every tensor's longest axis over eight devices (FSDP), Megatron's tensor
+parallelism over four devices with two replicas, and rows and columns over 2 x 4. VeLO is compiled with `shardings=` and
+with the compiler's own partitioning.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-sys.path.append(str(Path(__file__).parents[1]))  # for the reader of programs
+sys.path.append(str(Path(__file__).parents[1]))  # for tests.velo.collectives
 
 import velo
 from tests.velo.collectives import collectives
@@ -39,21 +40,21 @@ def transformer(width: int, depth: int) -> dict:
 
 
 def fully_sharded(path: str, shape: tuple[int, ...]) -> PartitionSpec:
-    """The longest axis over all devices."""
+    """Shards the longest axis over all devices."""
     del path
     longest = max(range(len(shape)), key=lambda axis: shape[axis])
     return PartitionSpec(*[("data", "model") if axis == longest else None for axis in range(len(shape))])
 
 
 def megatron(path: str, shape: tuple[int, ...]) -> PartitionSpec:
-    """Columns of the first matrix of a pair, rows of the second, over `model`; whole over `data`."""
+    """Shards the columns of a pair's first matrix and the rows of its second over `model`; replicates over `data`."""
     if "qkv" in path or "up" in path:
         return PartitionSpec(*[None] * (len(shape) - 1), "model")
     return PartitionSpec("model", None) if path.endswith("w") or "tokens" in path else PartitionSpec()
 
 
 def both(path: str, shape: tuple[int, ...]) -> PartitionSpec:
-    """Rows over `data`, columns over `model`."""
+    """Shards rows over `data` and columns over `model`."""
     return PartitionSpec("data", "model") if len(shape) == 2 and "norm" not in path else PartitionSpec()
 
 
@@ -84,7 +85,7 @@ def optimizer(name: str, shardings):
 
 
 def program(tx, params, shardings):
-    """The compiled update of a run that is under way: the state lies as the first update left it."""
+    """The compiled update of a run in progress: the state has the sharding that the first update gave it."""
     tx = optax.with_extra_args_support(tx)
 
     def update(grads, state, params, value):

@@ -1,9 +1,9 @@
-"""What a convolution costs inside a training loop on a CPU: shifted slices and a matrix product, or XLA's own.
+"""Cost of a convolution in a training loop on a CPU: shifted slices and a matrix product against XLA's own.
 
     python benchmarks/convolution.py
 
-Two layers with their gradients, 20 steps of gradient descent in a scan, `lanes` networks under vmap, as in
-meta-training. CPU time of a step and lane, the minimum over repetitions, both forms in one run.
+Trains two layers by 20 steps of gradient descent in a scan, `lanes` networks under vmap, as in meta-training. Prints
+the CPU time per step and lane, the minimum over repetitions. Both forms are measured in one run.
 """
 
 import time
@@ -21,7 +21,7 @@ NUM_STEPS = 20
 NUM_REPETITIONS = 3
 LANES = (1, 8, 32)
 SIZES = ((16, 8, 3, 12, 2), (16, 8, 8, 8, 1), (16, 12, 3, 16, 1))
-"""Batch, pixels to a side, channels in, channels out, stride of the first layer."""
+"""Batch, pixels per side, channels in, channels out, stride of the first layer."""
 
 
 def train(conv, size, key):

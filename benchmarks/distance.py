@@ -1,7 +1,7 @@
-"""Whether warm-up and clipping upset VeLO's estimate of the distance, and what its limits do, on one small task.
+"""How warm-up, clipping and limits affect VeLO's distance estimate, on one small task.
 
-Prints the estimate after a tenth and at the end of the run, and the validation loss, of two seeds. One program serves
-all variants. Usage: python benchmarks/distance.py [TASK [WEIGHTS]]
+Prints the estimate after a tenth and at the end of the run, and the validation loss, for two seeds. One compiled
+program serves all variants. Usage: python benchmarks/distance.py [TASK [WEIGHTS]]
 """
 
 import functools
@@ -38,7 +38,7 @@ VARIANTS = {
 
 
 def with_initial_distance(state, distance):
-    """The optimizer's new state with another first estimate."""
+    """The optimizer's initial state with another initial estimate."""
     return jax.tree.map(
         lambda node: node._replace(estimate=distance, per_tensor=jnp.full_like(node.per_tensor, distance)),
         state,

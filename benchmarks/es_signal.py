@@ -11,7 +11,7 @@ from meta_train import environment
 
 environment.apply()
 
-import jax  # noqa: E402, the environment has to stand before JAX is imported
+import jax  # noqa: E402, environment variables must be set before JAX is imported
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from jax.flatten_util import ravel_pytree  # noqa: E402

@@ -1,8 +1,9 @@
 """Bias and variance of every estimator, on the analytic problem of the tests and on a small real one.
 
-An estimate is added up over one episode of eight segments, so that all methods answer the same question. Bias is the
-distance of their mean from the true gradient, noise the root mean square distance of an estimate of one pair (or two
-lanes of backpropagation: the same inner steps) from its mean; both over the length of the true gradient.
+Each method's estimates are summed over one episode of eight segments, so that all methods estimate the same gradient.
+Bias is the distance of the mean estimate from the true gradient. Noise is the root mean square distance of an estimate
+of one pair from the mean estimate; for backpropagation, of two lanes, which take as many inner steps. Both are relative
+to the norm of the true gradient.
 Usage: PYTHONPATH=. python benchmarks/estimator_table.py [num_pairs]
 """
 
@@ -14,7 +15,7 @@ from meta_train import environment
 
 environment.apply()
 
-import jax  # noqa: E402, the environment has to stand before JAX is imported
+import jax  # noqa: E402, environment variables must be set before JAX is imported
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
@@ -28,7 +29,7 @@ from velo.learned_optimizer import LearnedOptimizer  # noqa: E402
 
 NUM_SEGMENTS = 8
 BATCH = 64
-"""Pairs in one estimate; their noise is that of one pair over the square root of this."""
+"""Pairs in one estimate; its noise is that of one pair divided by the square root of this."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Momentum(LearnedOptimizer):
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def episode(estimator, problem, num_segments, theta, data, key):
-    """The estimates over one episode, added up."""
+    """The sum of the estimates over one episode."""
 
     def step(loop, segment):
         state, total = loop

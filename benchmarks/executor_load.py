@@ -1,6 +1,6 @@
-"""How many contributions a second the learner takes in: simulated workers that answer after a fixed delay.
+"""Throughput of the learner in contributions per second, with simulated workers that answer after a fixed delay.
 
-They share a few processes, since nothing is computed; the driver sees as many actors' calls as of a real cluster.
+The workers compute nothing, so they share a few processes. The driver handles as many actor calls as on a real cluster.
 Usage: python benchmarks/executor_load.py [num_workers] [delay_seconds] [num_outer_steps]
 """
 
@@ -15,7 +15,7 @@ from meta_train import environment
 
 environment.apply()
 
-import jax  # noqa: E402, the environment has to stand before JAX is imported
+import jax  # noqa: E402, environment variables must be set before JAX is imported
 import numpy as np  # noqa: E402
 import ray  # noqa: E402
 

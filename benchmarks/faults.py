@@ -1,11 +1,12 @@
-"""Meta-training through kills, hangs, full disks and a failing store, with an account of every contribution.
+"""Fault injection for meta-training: kills, hangs, full disks, a failing store; every contribution is accounted for.
 
     PYTHONPATH=. python benchmarks/faults.py [--kills 5] [--minutes 2]
 
-First a synchronous run on two Ray workers, one of which is killed at random every second outer step, beside the same
-run in this process: theta has to be the same to the bit. Then an asynchronous run on a cluster whose nodes come and go,
-with workers stopped and killed, full disks, and a store for checkpoints that is slow and refuses every third. Prints
-both accounts; exit status 1 if a contribution is not accounted for, a line of the log is missing, or a bit differs.
+The first run is synchronous, on two Ray workers, one of which is killed at random every second outer step. It must give
+bitwise the same theta as the same run in this process. The second run is asynchronous, on a cluster whose nodes come
+and go, with workers stopped and killed, full disks, and a slow checkpoint store that refuses every third object. Prints
+both accounts. The exit status is 1 if a contribution is not accounted for, a line of the log is missing, or theta
+differs.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import ClassVar
 from meta_train import environment
 
 if __name__ == "__main__":
-    environment.apply()  # which has to stand before JAX is imported
+    environment.apply()  # must run before JAX is imported
 
 import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
@@ -68,7 +69,7 @@ OUTCOMES = ("used", "stale", "lost", "poisoned", "replayed", "in_flight")
 
 
 def account(out: Path) -> dict[str, int]:
-    """What became of all contributions of a run; `in_flight` are those of its last outer step."""
+    """Number of contributions of a run by outcome; `in_flight` counts those of its last outer step."""
     lines = read_metrics(out)
     if not lines:
         return {}
@@ -78,7 +79,7 @@ def account(out: Path) -> dict[str, int]:
 
 
 def violations(out: Path, weights: Path) -> list[str]:
-    """What a run's account and log lack."""
+    """The inconsistencies in a run's account, log and weights."""
     lines, found = read_metrics(out), []
     if not lines:
         return ["no outer step was done: this machine may be too slow for the deadline"]
@@ -93,7 +94,7 @@ def violations(out: Path, weights: Path) -> list[str]:
 
 
 class Killer(threading.Thread):
-    """Kills a random worker process of a run, one for every second outer step."""
+    """Kills random worker processes of a run, one every second outer step."""
 
     def __init__(self, out: Path, num_kills: int):
         super().__init__(daemon=True)
@@ -101,7 +102,7 @@ class Killer(threading.Thread):
         self.killed = 0
 
     def run(self):
-        """Until enough are killed."""
+        """Kills workers until `num_kills` have been killed."""
         chance = random.Random(0)
         while self.killed < self._num_kills:
             time.sleep(0.02)
@@ -130,7 +131,7 @@ def killed_workers(settings: MetaTraining, folder: Path, num_kills: int) -> tupl
 
 
 class SlowStore(MemoryFileSystem):
-    """Takes its time, and refuses every third object."""
+    """A store in memory that is slow and refuses every third object."""
 
     protocol = "slow"
     store: ClassVar[dict] = {}
@@ -138,7 +139,7 @@ class SlowStore(MemoryFileSystem):
     count = 0
 
     def pipe_file(self, path, value, **options):
-        """Two seconds an object."""
+        """Takes two seconds per object; raises a TimeoutError for every third."""
         SlowStore.count += 1
         time.sleep(2.0)
         if SlowStore.count % 3 == 0:
@@ -147,7 +148,7 @@ class SlowStore(MemoryFileSystem):
 
 
 class Chaos(threading.Thread):
-    """Adds and kills nodes, stops worker processes in their tracks, and fills the disk, until the time is over."""
+    """Adds and kills nodes, stops and kills worker processes, and fills the disk, until the time is over."""
 
     def __init__(self, cluster, out: Path, seconds: float):
         super().__init__(daemon=True)
@@ -159,7 +160,7 @@ class Chaos(threading.Thread):
         self.error: Exception | None = None
 
     def run(self):
-        """Asks this process to terminate at the end, as a scheduler would."""
+        """Injects faults at random; at the end sends SIGTERM to this process, as a scheduler would."""
         try:
             while time.monotonic() < self._end:
                 deeds = [self._add_node, self._kill_node, self._hang_worker, self._kill_worker, self._fill_disk]
@@ -194,7 +195,7 @@ class Chaos(threading.Thread):
         self._signal(signal.SIGKILL, "workers killed")
 
     def _fill_disk(self):
-        """No file of this process may grow for a while: every write fails as on a full disk."""
+        """Simulates a full disk: for five seconds no file of this process may grow, so that every write fails."""
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
         time.sleep(5)
@@ -203,7 +204,7 @@ class Chaos(threading.Thread):
 
 
 def chaos(folder: Path, minutes: float) -> tuple[Path, collections.Counter]:
-    """(weights, what was done to the run) of the asynchronous run, whose mirror holds a checkpoint at the end."""
+    """(weights, number of faults by kind) of the asynchronous run. Its mirror must hold a run at the end."""
     fsspec.register_implementation("slow", SlowStore, clobber=True)
     cluster = cluster_utils.Cluster(initialize_head=True, shutdown_at_exit=False, head_node_args={"num_cpus": 1})
     execution = dataclasses.replace(ASYNCHRONOUS.execution, address=cluster.address)
@@ -221,14 +222,14 @@ def chaos(folder: Path, minutes: float) -> tuple[Path, collections.Counter]:
 
 
 def describe(out: Path) -> str:
-    """The account of a run in a line, and its events."""
+    """The account of a run in one line, and its events in another."""
     events = collections.Counter(line["event"] for line in read_events(out))
     counts = ", ".join(f"{name} {number}" for name, number in account(out).items())
     return f"{len(read_metrics(out))} outer steps; {counts}\n  events: {dict(events)}"
 
 
 def main(num_kills: int, minutes: float) -> int:
-    """Prints both accounts; the exit status."""
+    """Prints both accounts and returns the exit status."""
     found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,7 +1,7 @@
-"""What each part of a trained theta is worth: the weights without it, measured on `meta_valid`.
+"""Knockouts: a trained theta without one of its parts, measured on `meta_valid`.
 
-Nothing is trained again: a part goes back to what it was before meta-training, or the hypernetwork no longer sees some
-of its inputs, which then stay at their usual values. Usage: python benchmarks/knockouts.py OUT [WEIGHTS]
+Nothing is retrained. A part is reset to its value before meta-training, or some inputs of the hypernetwork are fixed at
+their usual values. Usage: python benchmarks/knockouts.py OUT [WEIGHTS]
 """
 
 import sys
@@ -20,7 +20,7 @@ BLIND = {"to_the_fraction": (0, 1), "to_the_loss": (1, 2), "to_the_tensors": (3,
 
 
 def blind(theta, lstm_size: int, first: int, last: int):
-    """`theta` with zeros where it would read those inputs, in the LSTM and in the log step."""
+    """`theta` with zero weights for the inputs `INPUTS[first:last]`, in the LSTM and in the log step."""
     counts = np.cumsum([0, *(count for count, _, _ in INPUTS)])
     rows = slice(counts[first], counts[last])
     direct = slice(lstm_size + counts[first], lstm_size + counts[last])

@@ -2,9 +2,9 @@
 
     python benchmarks/large_run.py [--num-steps 150] [--width 384] [--depth 6] [--only "Adam, 1e-3" "VeLO, default"]
 
-A transformer on the bundled Python sources. Each optimizer trains in a process of its own, on the same batches from the
-same start, so that the peak of memory is its own. Parameters and state are donated: a buffer that can't be reused is an
-error.
+A transformer on the bundled Python sources. All optimizers start from the same parameters and see the same batches.
+Each trains in a separate process, so that peak memory is measured for it alone. Parameters and state are donated: a
+buffer that can't be reused is an error.
 """
 
 import argparse
@@ -39,7 +39,7 @@ OPTIMIZERS = {
 
 
 def train(name: str, family: TransformerLanguageModel, num_steps: int) -> dict:
-    """What the run of one optimizer gave; losses in nats a token, sizes in bytes, times in seconds."""
+    """Results of one optimizer's run; losses in nats per token, sizes in bytes, times in seconds."""
     warnings.filterwarnings("error", message="Some donated buffers were not usable")
     train_data, valid_data = load(family.dataset)
     key_draw, key_init, key_train, key_valid = jax.random.split(jax.random.key(0), 4)

@@ -1,7 +1,7 @@
-"""Long runs of three small tasks: VeLO at 2,000, 20,000 and 200,000 steps beside Adam, tuned at that length.
+"""Long runs of three small tasks: VeLO at 2,000, 20,000 and 200,000 steps against Adam tuned for each length.
 
-Prints the mean training loss of the last twentieth of each run, and whether every loss and every number of the state
-is finite. Usage: python benchmarks/long_runs.py [--lengths 2000 20000 200000] [--tasks NAME ...]
+Prints the mean training loss of the last twentieth of each run, and whether all losses and all numbers in the state are
+finite. Usage: python benchmarks/long_runs.py [--lengths 2000 20000 200000] [--tasks NAME ...]
 """
 
 import argparse
@@ -25,13 +25,13 @@ TASKS = {
     "autoencoder": Autoencoder(dataset="shapes", widths=(32, 12), batch_size=32),
 }
 RATES = tuple(10.0 ** (-exponent / 2) for exponent in (8, 7, 6, 5, 4))
-"""Of Adam with cosine decay: half decades from 1e-4 to 1e-2."""
+"""Learning rates of Adam with cosine decay: half decades from 1e-4 to 1e-2."""
 NUM_SEGMENTS = 20
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def segment(family, make, num_steps, draw, state, data, key, argument):
-    """A twentieth of a run; returns the state and the mean and the finiteness of the losses."""
+    """Trains a twentieth of a run; returns the state, the mean loss, and whether all losses are finite."""
     tx = make(num_steps, argument)
     state, losses = inner_loop.train(family, tx, draw, state, data, key, num_steps=num_steps // NUM_SEGMENTS)
     return state, jnp.mean(losses), jnp.all(jnp.isfinite(losses))
@@ -56,7 +56,7 @@ def adam(num_steps, rate):
 
 
 def learned(architecture):
-    """`make` of an architecture; theta is its argument."""
+    """The function `make` for an architecture; its `argument` is theta."""
     return lambda num_steps, theta: architecture.bind(theta, num_steps)
 
 

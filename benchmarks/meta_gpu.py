@@ -1,10 +1,10 @@
-"""Meta-training on one accelerator: thousands of lanes in one process, architectures compiled beside the training.
+"""Meta-training on one accelerator: thousands of lanes in one process, compilation in the background.
 
     python benchmarks/meta_gpu.py OUT --seconds 500 [--init WEIGHTS] [--max-steps 700]
 
-Compiling an architecture takes an accelerator some ten seconds, as long as training on it for several outer steps. So a
-thread compiles the pool of the preset `accelerator`, one architecture after the other, while the outer steps draw from
-those that are there. How many there are at a step depends on the machine: the run is not reproducible to the bit.
+Compiling an architecture for an accelerator takes some ten seconds, as long as several outer steps on it. So two
+threads compile the pool of the preset `accelerator`, each one architecture after the other, while the outer steps draw
+from the architectures compiled so far. Their number depends on the machine, so a run is not bitwise reproducible.
 """
 
 import argparse
@@ -32,11 +32,11 @@ WARM_UP_STEPS = 3
 MIN_ARCHITECTURES = 3
 AVERAGE_DECAY = 0.8
 RECURRENT = ("SequenceLabeller", "RNNLanguageModel")
-"""Compiled by a thread of their own, so that their loops keep nobody waiting."""
+"""Families with loops, compiled in a separate thread so that the other families don't wait for them."""
 
 
 class Pool:
-    """The architectures that are compiled so far."""
+    """The architectures compiled so far."""
 
     def __init__(self, settings):
         self.ready = []
@@ -140,7 +140,7 @@ def main():
         if state.step % 10 == 0:
             save(arguments.out, settings, state)
     save(arguments.out, settings, state)
-    os._exit(0)  # a thread may still compile
+    os._exit(0)  # a thread may still be compiling
 
 
 def save(out: Path, settings, state) -> None:

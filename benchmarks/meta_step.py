@@ -1,11 +1,11 @@
-"""Inner steps x lanes per second of one core while meta-training, and what the rest of the time goes to.
+"""Throughput of meta-training on one core, in inner steps x lanes per second, and where the time goes.
 
     python benchmarks/meta_step.py [--lanes 32] [--json FILE]
 
-The named setting is the one that the peers were measured on: PES with segments of 50 steps, an MLP 64-32-10 on 8x8
-digits with batches of 64, and a VeLO with 64 LSTM units and a bank of 16. Each row replaces one part of a step by less:
-the gradient alone, Adam in the place of the learned optimizer, no estimator around the inner training. CPU time of one
-process, the minimum over repetitions.
+The named setting is the one that other implementations were measured on: PES with segments of 50 steps, an MLP 64-32-10
+on 8x8 digits with batches of 64, and a VeLO with 64 LSTM units and a bank of 16. Each row removes or simplifies one
+part of a step: no estimator around the inner training, then Adam or gradient descent in place of the learned optimizer.
+CPU time of one process, the minimum over repetitions.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Result:
 
 
 def measure(name: str, function, *arguments, num_steps: int, repetitions: int = 12) -> Result:
-    """`function` returns arguments[0] in a new version, which it is called with again, and something to wait for."""
+    """Times `function(state, *rest) -> (state, out)`. `arguments` are (state, *rest); each call gets the last state."""
     begin = time.process_time()
     compiled = jax.jit(function).lower(*arguments).compile()
     compile_seconds = time.process_time() - begin

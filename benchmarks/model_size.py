@@ -1,9 +1,9 @@
-"""State, arithmetic and memory of a device up to seven billion parameters: formulas, and nothing is allocated.
+"""State, FLOP and memory per device for up to seven billion parameters, from formulas: nothing is allocated.
 
     python benchmarks/model_size.py
 
-Trees like LLaMA's, every tensor's longest axis over 8 or 64 devices. `tests/velo/test_model_size.py` holds the formulas
-against states and programs of a small tree.
+The models have the shapes of LLaMA. Every tensor's longest axis is sharded over 8 or 64 devices.
+`tests/velo/test_model_size.py` checks the formulas against the states and programs of a small tree.
 """
 
 import math
@@ -20,24 +20,25 @@ from velo.architectures.velo.architecture import VeLO
 
 Shape = tuple[int, ...]
 MODELS = {"100M": (768, 2048, 12), "1B": (2048, 5632, 18), "7B": (4096, 11008, 32)}
-"""Width, width of the MLP, number of layers; 32,000 tokens."""
+"""Width, width of the MLP, number of layers; the vocabulary has 32,000 tokens."""
 VOCABULARY = 32000
 DEVICES = (8, 64)
 FLOAT = 4
 ADAM_FLOP = 12
 BATCH_TOKENS = 500_000
 ELEMENTWISE_ARRAYS = 6
-"""Numbers a parameter: three momenta, the second moment, Prodigy's sum, the start."""
+"""Numbers per parameter: three momenta, the second moment, Prodigy's sum, the initial parameter."""
 ORIGINAL_ARRAYS = 3
-"""And of Adam's averages in the original coordinates, where a tensor is turned."""
+"""Further numbers per parameter of a rotated tensor: Adam's averages in the original coordinates."""
 ELEMENTWISE_FLOP = 248
-"""A parameter and step, of the lowered program; two thirds of it the MLP's products."""
+"""FLOP per parameter and step, counted in the lowered program; two thirds are the MLP's products."""
 ROTATIONS = 3
-"""Products of a side with a matrix in a step: the gradient in, the step out, the factor."""
+"""Matrix products per rotated side and step: the gradient into the basis, the step out of it, the factor."""
 TURNED_ARRAYS = 5
-"""Arrays that turn in a refresh: three momenta, Prodigy's sum, the gradient."""
+"""Arrays that a refresh rotates: three momenta, Prodigy's sum, the gradient."""
 REFRESH_PRODUCTS = 5
-"""Products of two bases in a refresh: U^T A U, Q U, and two that keep Q orthonormal; its QR takes about two more."""
+"""Products of matrices of a basis's size in a refresh: U^T A U takes two, Q U one, and keeping Q orthonormal two. The
+QR costs about two more."""
 QR_PRODUCTS = 2
 
 
@@ -48,14 +49,14 @@ def llama(width: int, hidden: int, depth: int) -> list[Shape]:
 
 
 def fully_sharded(shapes: list[Shape], num_devices: int) -> list[NamedSharding]:
-    """Every tensor's longest axis over all devices."""
+    """Shards every tensor's longest axis over all devices."""
     mesh = jax.sharding.AbstractMesh((num_devices,), ("data",))
     longest = (shape.index(max(shape)) for shape in shapes)
     return [NamedSharding(mesh, PartitionSpec(*[None] * place, "data")) for place in longest]
 
 
 def layout_of(shapes: list[Shape], num_devices: int = 1) -> Layout:
-    """Of the whole tensors, or of what one device holds of them."""
+    """The layout of the whole tensors, or of the parts that one device holds."""
     if num_devices == 1:
         return Layout(tuple(shapes))
     params = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
@@ -63,7 +64,7 @@ def layout_of(shapes: list[Shape], num_devices: int = 1) -> Layout:
 
 
 def plan_of(architecture: VeLO, layout: Layout) -> matrices.Plan:
-    """What the eigenbasis turns."""
+    """Which tensors and sides are rotated into the eigenbasis."""
     if not architecture.has_basis:
         return matrices.Plan((None,) * len(layout.shapes))
     axes = [None] * len(layout.shapes)
@@ -71,7 +72,7 @@ def plan_of(architecture: VeLO, layout: Layout) -> matrices.Plan:
 
 
 def state_bytes(architecture: VeLO, layout: Layout) -> int:
-    """Bytes of the state on a device, but for a few numbers a tensor."""
+    """Bytes of the state on a device, except for a few numbers per tensor."""
     plan = plan_of(architecture, layout)
     of_turned = layout.subset(plan.turned_tensors)
     pages = ELEMENTWISE_ARRAYS * layout.num_pages + ORIGINAL_ARRAYS * of_turned.num_pages
@@ -81,7 +82,7 @@ def state_bytes(architecture: VeLO, layout: Layout) -> int:
 
 
 def step_flop(architecture: VeLO, layout: Layout) -> dict[str, float]:
-    """Floating-point operations of the passes, of the rotations, and of one refresh but for its QR."""
+    """Floating-point operations of a step's passes and rotations, of one refresh without its QR, and of that QR."""
     plan = plan_of(architecture, layout)
     rotations = 0
     for view in plan.views:

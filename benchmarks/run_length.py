@@ -1,7 +1,7 @@
-"""What a run of unknown length costs: ways to go on, against a run that knew its length, on tasks of `meta_valid`.
+"""The cost of an unknown run length: ways to continue a run, against one planned for its length, on `meta_valid`.
 
-Each way is asked for T, 2 T and 4 T steps, T being a tenth of the task's length. Prints validation losses over those
-of the run that knew, and their geometric means. Usage: python benchmarks/run_length.py [TASK ...]
+Each way trains for T, 2 T and 4 T steps, where T is a tenth of the task's length. Prints the validation losses, and the
+geometric means of their ratios to those of the planned run. Usage: python benchmarks/run_length.py [TASK ...]
 """
 
 import functools
@@ -17,12 +17,12 @@ from tasks import fixed, inner_loop
 
 MULTIPLES = (1, 2, 4)
 SEGMENTS = 5
-"""Of T steps; one compiled program advances any run by a segment."""
+"""Number of segments in T steps; one compiled program advances any run by a segment."""
 SEEDS = (0, 1)
 COOLING = 0.2
-"""Share of a run over which a cooldown goes to zero."""
+"""Share of a run over which the cooldown scales the steps down to zero."""
 AVERAGING = 9.0
-"""Of the averaged output: step k enters with weight 9 / (k + 9), so that the last tenth counts most."""
+"""Of the averaged parameters: step k = 0, 1, ... enters with weight 9 / (k + 9), so that the last tenth counts most."""
 NUM_VALID_BATCHES = 30
 
 
@@ -41,7 +41,7 @@ class Runs:
         return state, state.params
 
     def advance(self, run, segments, num_steps, end=None):
-        """`segments` further segments under a schedule of `num_steps`; with `end` steps cool down to zero there."""
+        """Trains `segments` more segments on a schedule of `num_steps`; with `end`, scales the steps to zero there."""
         state, average = run
         for _ in range(segments):
             scale = (0.0, 1.0) if end is None else (float(end), COOLING * end)
@@ -99,7 +99,7 @@ def knew(runs):
 
 
 def continued(runs, renew, lengths):
-    """A run of T steps that goes on to 2 T and then to 4 T steps, through `renew` at each end."""
+    """Losses of a run of T steps that continues to 2 T and 4 T; `renew` is applied before each continuation."""
     run, losses, done = runs.start(), [], 0
     for times, length in zip(MULTIPLES, lengths, strict=True):
         run = runs.advance(renew(run) if done else run, SEGMENTS * (times - done), length * runs.length)
@@ -113,7 +113,7 @@ def extended(runs):
 
 
 def restarted(runs):
-    """The state is kept, and the schedule begins anew for the steps that are added."""
+    """Keeps the state and restarts the schedule for the added steps."""
 
     def renew(run):
         state, average = run
@@ -123,7 +123,7 @@ def restarted(runs):
 
 
 def anew(runs):
-    """A new optimizer from the parameters, for the steps that are added."""
+    """Starts a new optimizer from the current parameters for the added steps."""
 
     def renew(run):
         fresh = START(runs.family, runs.draw, jax.random.key(runs.seed))
@@ -134,7 +134,7 @@ def anew(runs):
 
 
 def trunk(runs, assumed):
-    """(cooled, averaged, as it is): of a run that is told `assumed` T steps."""
+    """Losses (after a cooldown, of averaged parameters, of the last parameters) of a run planned for `assumed` T."""
     run, done, cooled, averaged, plain = runs.start(), 0, [], [], []
     for times in MULTIPLES:
         start = round((1 - COOLING) * SEGMENTS * times)

@@ -1,8 +1,8 @@
-"""How the tasks of `velodrome` were sampled: prints the table of `tasks/velodrome.py`, the same at every call.
+"""Samples the tasks of `velodrome`: prints the table of `tasks/velodrome.py`, the same at every call.
 
-The ranges are its own, so that the table doesn't move when a mixture does: widths, batches and contexts are no powers
-of two, as every mixture's are, and stored data are of evaluation. What can't be trained by any optimizer is not
-sampled: deep networks have no small initial weights and no sigmoids.
+The ranges are separate from those of the mixtures, so that the table doesn't change when a mixture does. Widths, batch
+sizes and contexts are not powers of two, while those of every mixture are. Stored data sets are those of evaluation.
+Networks that no optimizer can train are not sampled: deep ones have neither small initial weights nor sigmoids.
 Usage: PYTHONPATH=. python benchmarks/sample_velodrome.py
 """
 
@@ -325,7 +325,7 @@ def sample() -> list[tuple[str, TaskFamily, int]]:
 
 
 def _words(value) -> str:
-    """A family as it is written, without what is the default anyway."""
+    """The source text of a family, without the fields that have their default values."""
     if not dataclasses.is_dataclass(value):
         return repr(value)
     fields = [field for field in dataclasses.fields(value) if getattr(value, field.name) != field.default]

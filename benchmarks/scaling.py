@@ -2,12 +2,12 @@
 
     python benchmarks/scaling.py [--only parameters tensors lanes workers] [--json FILE]
 
-Each row is compared with the one before it, in the same run, and the growth is given for a doubling: "x 2.00" is a cost
-that doubles when the size does. Parameters, tensors and lanes in CPU time of one core, programs of different sizes
-taking turns, the minimum over repetitions. Workers are Ray processes that share an outer step's contributions; one and
-two of them take turns, and there are two measures: contributions a second by the wall clock, which is the throughput
-that a run gets, but which other programs on the machine lower, and CPU time a contribution inside the workers, which
-says whether they get in each other's way (cache, memory), but not whether one of them waits.
+Each row is compared with the previous one of the same run. The growth is given per doubling of the size: "x 2.00" is a
+cost that doubles when the size does. Parameters, tensors and lanes are measured in CPU time of one core, the minimum
+over repetitions, with programs of different sizes taking turns. Workers are Ray processes that share the contributions
+of an outer step; runs with one and with two of them take turns. Contributions per second of wall-clock time are the
+throughput of a run, which other programs on the machine lower. CPU time per contribution inside the workers shows
+whether they compete for cache and memory, but not whether one of them waits.
 """
 
 import argparse
@@ -44,16 +44,16 @@ class Result:
     what: str
     size: int
     cpu_seconds: float
-    """Of an update; of an outer step of one worker; of a contribution."""
+    """CPU seconds of an update, of an outer step of one worker, or of a contribution."""
     growth: float = math.nan
-    """Of the CPU time for a doubling of the size."""
+    """Factor on the CPU time for a doubling of the size."""
     first_call_seconds: float | None = None
     contributions_per_second: float | None = None
-    """By the wall clock."""
+    """Per second of wall-clock time."""
 
 
 def compare(results: list[Result]) -> list[Result]:
-    """With the growth from each result to the next, for a doubling of the size."""
+    """The results, with the growth from each one to the next for a doubling of the size."""
     compared = results[:1]
     for before, result in itertools.pairwise(results):
         doublings = math.log2(result.size / before.size)
@@ -63,13 +63,13 @@ def compare(results: list[Result]) -> list[Result]:
 
 
 def in_turns(functions: list[Callable[[], float]], repetitions: int) -> list[float]:
-    """The least of what each returns, the first call apart."""
+    """The minimum of what each function returns, called in turns and without its first call."""
     seconds = [[once() for once in functions] for _ in range(repetitions + 1)][1:]
     return [min(column) for column in zip(*seconds, strict=True)]
 
 
 def updates(what: str, trees: dict[int, list[tuple[int, ...]]], optimizer: str, repetitions: int) -> list[Result]:
-    """An update of trees by their sizes."""
+    """Measures an update of each tree; `trees` maps sizes to shapes."""
     tx = update_step.optimizers()[optimizer]
     prepared = [update_step.prepare(optimizer, tx, shapes) for shapes in trees.values()]
     seconds = in_turns([once for _, once in prepared], repetitions)
@@ -87,7 +87,7 @@ def parameters(optimizer: str, repetitions: int, largest: float) -> list[Result]
 
 
 def tensors(optimizer: str, repetitions: int, num_parameters: float) -> list[Result]:
-    """As many parameters in ever more tensors."""
+    """The same number of parameters in more and more tensors."""
     trees = {}
     for count in (32, 64, 128, 256, 512):
         rows = max(1, round(num_parameters / count / TENSOR_WIDTH))
@@ -128,7 +128,7 @@ def prepare_lanes(num_lanes: int) -> tuple[float, Callable[[], float]]:
 
 
 class MeteredWorker(RayWorker):
-    """Tells the CPU seconds of a contribution where others tell the clock's."""
+    """Reports the CPU seconds of a contribution in place of its wall-clock seconds."""
 
     def compute_stateless(self, theta, theta_step, step, index):
         begin = time.process_time()
@@ -141,7 +141,7 @@ class MeteredExecutor(RayExecutor):
 
 
 def workers(rounds: int, num_steps: int, inner_steps: int) -> list[Result]:
-    """One and two worker processes, in turns, on outer steps of four contributions of the same task and length."""
+    """Measures one and two worker processes in turns, on outer steps of four contributions of one task and length."""
     measured: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
     for number in range(rounds):
         for num_processes in sorted(measured, reverse=bool(number % 2)):
@@ -156,7 +156,7 @@ def workers(rounds: int, num_steps: int, inner_steps: int) -> list[Result]:
 
 
 def throughput(num_processes: int, num_steps: int, inner_steps: int) -> tuple[float, float]:
-    """(contributions a second by the clock, median CPU seconds of one)."""
+    """(contributions per second of wall-clock time, median CPU seconds of one)."""
     demo = PRESETS["demo"].settings
     settings = dataclasses.replace(
         demo,

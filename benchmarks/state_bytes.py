@@ -1,4 +1,4 @@
-"""Bytes of optimizer state a parameter, by abstract evaluation: nothing is allocated.
+"""Bytes of optimizer state per parameter, by abstract evaluation: nothing is allocated.
 
 Usage: python benchmarks/state_bytes.py
 """
@@ -26,7 +26,7 @@ def transformer(vocabulary, context, width, depth):
 
 
 def residual_network(stages):
-    """The convolutions of a ResNet of two-layer blocks, two a stage, and its norms."""
+    """Shapes of a ResNet with two two-layer blocks per stage: convolutions, norms and the linear output."""
     layers, before = [(7, 7, 3, stages[0])], stages[0]
     for channels in stages:
         for _ in range(2):

@@ -1,8 +1,8 @@
-"""What a whole training step costs by the clock, over Adam's: the task's gradient and the update.
+"""Wall-clock time of a whole training step, gradient and update, relative to Adam's.
 
     python benchmarks/training_step.py [--tasks NAME ...] [--repetitions 5]
 
-One core, scans of 200 steps, optimizers taking turns on each task, the minimum over repetitions.
+Measured on one core in scans of 200 steps, with optimizers taking turns on each task; the minimum over repetitions.
 """
 
 import argparse

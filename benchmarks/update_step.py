@@ -1,11 +1,11 @@
-"""What one update costs: nanoseconds a parameter and core, temporaries, and the time until the first.
+"""Cost of one update: nanoseconds per parameter on one core, temporaries, and the time until the first update.
 
     python benchmarks/update_step.py [--parameters 1e4 1e5 1e6] [--only VeLO ...] [--json FILE]
 
-A tree like a transformer's of 27 tensors at each size, and one of 500 small tensors. Every row is measured in the same
-run, optimizers taking turns, on one core: VeLO (LSTM 64, bank 16) in JAX and, where it has been built, with the kernel,
-its plain reference, the other architectures of the same sizes, and Adam. CPU time of the update, parameters and state
-donated, the minimum over repetitions. On an accelerator the times are those of the clock.
+The trees are those of a transformer with 27 tensors, at each size, and one of 500 small tensors. All rows are measured
+in the same run on one core, with optimizers taking turns: VeLO (LSTM 64, bank 16) in JAX and, where it has been built,
+with the kernel, its plain reference, the other architectures of the same sizes, Adam and SOAP. The times are CPU time
+of the update with parameters and state donated, the minimum over repetitions; on an accelerator, wall-clock time.
 """
 
 import argparse
@@ -48,7 +48,7 @@ ARCHITECTURES = {
 
 
 def now() -> float:
-    """Seconds: of the processor, so that other programs on the machine don't count, where it does the work."""
+    """CPU seconds on a CPU, so that other programs on the machine don't count; wall-clock seconds on an accelerator."""
     return time.process_time() if jax.default_backend() == "cpu" else time.perf_counter()
 
 
@@ -76,13 +76,13 @@ def optimizers() -> dict[str, optax.GradientTransformationExtraArgs]:
 
 
 def bind(architecture, theta, mode: str) -> optax.GradientTransformationExtraArgs:
-    """What is bound keeps the passes that `VELO_KERNEL` names now."""
+    """Binds with `VELO_KERNEL` set to `mode`; the bound optimizer keeps that choice."""
     os.environ[kernel.VARIABLE] = mode
     return architecture.bind(theta, NUM_STEPS)
 
 
 def transformer(num_parameters: float) -> list[tuple[int, ...]]:
-    """Shapes of 27 tensors with about so many entries."""
+    """Shapes of 27 tensors with about `num_parameters` entries in all."""
     width = max(8, 8 * round(math.sqrt(num_parameters / (12 * NUM_LAYERS + 4)) / 8))
     vectors = [(width,)] * 4 + [(4 * width,), (3 * width,), (width,), (width,)]
     layer = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width), *vectors]
@@ -94,7 +94,7 @@ def many_tensors() -> list[tuple[int, ...]]:
 
 
 def prepare(name: str, tx, shapes: list[tuple[int, ...]]):
-    """(result so far, function that does an update and returns its CPU seconds)."""
+    """(result without its time, function that does an update and returns its seconds as `now` counts them)."""
     keys = jax.random.split(jax.random.key(0), len(shapes))
     params = {
         str(index): 0.1 * jax.random.normal(key, shape)

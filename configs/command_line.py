@@ -27,11 +27,11 @@ class Preset(NamedTuple):
     description: str
     settings: Any  # a frozen dataclass
     adapt: Callable[[Any], Any] = lambda settings: settings
-    """Makes the settings fit after `--field TYPE` or `--field module:attribute`; what the user says further wins."""
+    """Adapts the settings after `--field TYPE` or `--field module:attribute`; the user's further overrides win."""
 
 
 class CommandLineError(ValueError):
-    """The command line is mistaken; the message is one line."""
+    """The command line is invalid; the message is one line."""
 
 
 def parse(
@@ -47,7 +47,7 @@ def parse(
         presets: by name.
         argv: the words that were typed.
         prog: name of the command, for its help.
-        options: a frozen dataclass of what is no part of the settings, such as the output folder.
+        options: a frozen dataclass of options that are not settings, such as the output folder.
 
     Raises:
         CommandLineError: a preset, field or name is unknown, or a value is of the wrong type or refused.
@@ -163,7 +163,7 @@ def _parse_with_tyro(
 
 
 def _named(references: fields.References) -> tyro.constructors.ConstructorRegistry:
-    """Lets tyro parse values that are named as a whole."""
+    """A registry with which tyro parses values that are given by one name."""
     registry = tyro.constructors.ConstructorRegistry()
 
     def rule(info: tyro.constructors.PrimitiveTypeInfo):
@@ -184,7 +184,7 @@ def _named(references: fields.References) -> tyro.constructors.ConstructorRegist
 
 @contextlib.contextmanager
 def _unwrapped(argv: Sequence[str]) -> Iterator[None]:
-    """Makes the terminal very wide for tyro, which prints mistakes in a box: the message then stays on one line."""
+    """Makes the terminal very wide for tyro, which prints errors in a box: the message then stays on one line."""
     columns = os.environ.get("COLUMNS")
     if not any(word in HELP for word in argv):
         os.environ["COLUMNS"] = "100000"
@@ -197,7 +197,7 @@ def _unwrapped(argv: Sequence[str]) -> Iterator[None]:
 
 
 def _condense(box: str, argv: Sequence[str]) -> str:
-    """The one line of tyro's box that says what is wrong, and what was typed."""
+    """Condenses tyro's error box to one line: what is wrong, and what was typed."""
     _, *lines = [line.strip("│| ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
     lines = list(itertools.dropwhile(_is_rule, lines))
     message = " ".join(itertools.takewhile(lambda line: not _is_rule(line), lines))

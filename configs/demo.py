@@ -20,7 +20,7 @@ def main() -> int:
 
 def _finished(out: Path) -> bool:
     """Whether all outer steps are done. A run that is interrupted ends without an error, too."""
-    from configs.meta_training import PRESETS  # imports JAX, whose environment stands by now
+    from configs.meta_training import PRESETS  # imports JAX; its environment variables are set by now
     from meta_train.run_log import read_metrics
 
     return len(read_metrics(out)) == PRESETS[PRESET].settings.num_steps

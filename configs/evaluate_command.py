@@ -14,28 +14,28 @@ from configs.exit_code import exit_code
 
 PROG = "velo-evaluate"
 FEW_OUTER_STEPS = 1000
-"""Below this number of outer steps a report says what so short a meta-training can't show."""
+"""Below this number of outer steps, a report says what such a short meta-training can't show."""
 SHORT = {"--seeds": "--num-seeds", "--baselines": "--optimizers"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Of an evaluation, beside its settings."""
+    """Options of an evaluation that are not settings."""
 
     weights: UseAppendAction[tuple[Path, ...]] = ()
     """Weights file of an optimizer to evaluate beside the others; may be given several times."""
     architecture: UseAppendAction[tuple[str, ...]] = ()
-    """Class, as module:MyOptimizer, of a weights file that holds one of your own; may be given several times."""
+    """Your own class, as module:MyOptimizer, for weights files that hold one; may be given several times."""
     untrained: bool = False
     """Also evaluate each optimizer of --weights with an untrained theta: what meta-training has to beat."""
     out: Path | None = None
-    """Folder of the curves and the report; none goes on with an unfinished runs/evaluate-PRESET of the same settings,
-    or takes the first that doesn't exist."""
+    """Folder of the curves and the report; none continues an unfinished runs/evaluate-PRESET with the same settings, or
+    takes the first that doesn't exist."""
     clock: bool = False
-    """After the runs, measures the time of a step of every optimizer on every task: on one core, in turns, the least
-    of nine repetitions. Leave the machine alone meanwhile."""
+    """After the runs, measures the time per step of every optimizer on every task: on one core, in turns, the minimum
+    of nine repetitions. Run nothing else on the machine meanwhile."""
     report: Path | None = None
-    """Runs nothing: writes the report of this folder again, of all tasks that are finished."""
+    """Runs nothing: rewrites the report of this folder, with all tasks that are finished."""
     compare: tuple[Path, Path] | None = None
     """Runs nothing: reports on the optimizers of two folders together, on the tasks that both have."""
 

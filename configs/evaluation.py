@@ -4,7 +4,7 @@ from configs.command_line import Preset
 from configs.evaluation_names import NamedEvaluation
 
 DEFAULT = "standard"
-"""The preset of a command without one."""
+"""The preset that is used if the command names none."""
 
 PRESETS = {
     "demo": Preset(

@@ -23,7 +23,7 @@ from velo.transformation import resolve_weights
 from velo.weights import load_weights
 
 PACKAGED = {"velo": "default", "light": "light", "untrained": "untrained"}
-"""Learned optimizers that need no file, as `velo.optimizer` calls their weights."""
+"""Learned optimizers that need no file: name -> `weights` argument of `velo.optimizer`."""
 GRAMMAR = "[NAME=] baseline | velo | light | untrained | NAME:WEIGHTS_FILE | module:function, then [@BUDGET]"
 BUDGETS = "@1 (the defaults), @25 (random search), @grid15 (learning rates), @optuna25"
 REFERENCE = "adam"
@@ -32,15 +32,15 @@ REFERENCE = "adam"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NamedEvaluation(Procedure):
-    """An evaluation as it is typed: by names."""
+    """An evaluation whose contenders and tasks are given by names, as typed."""
 
     suite: str = "demo"
-    """A suite of `tasks.fixed`, names of tasks with commas between, or `module:attribute` for tasks of your own."""
+    """A suite of `tasks.fixed`, comma-separated names of tasks, or `module:attribute` for tasks of your own."""
     optimizers: tuple[str, ...] = ("adam", "adam_cosine", "prodigy_cosine")
     """What is compared: `NAME`, `NAME@TRIALS`, `NAME:WEIGHTS_FILE`, `module:function` (docs/evaluation.md). Tuned
     `adam`, the reference, joins if it is left out."""
     num_rates: int = 15
-    """Log-spaced learning rates that a baseline without a budget of its own may try."""
+    """Number of log-spaced learning rates to try for a baseline without a budget of its own."""
     steps_scale: float = 1.0
     """Factor on the number of steps of every task."""
 
@@ -57,7 +57,7 @@ class NamedEvaluation(Procedure):
         """The contenders and tasks that the names stand for.
 
         Raises:
-            ValueError: in one line, on whatever can't be understood, loaded or told apart.
+            ValueError: a name can't be parsed, loaded or told apart from another; the message is one line.
         """
         tasks = tuple(
             dataclasses.replace(task, num_steps=max(1, round(self.steps_scale * task.num_steps)))
@@ -77,7 +77,7 @@ def parse_contenders(texts: Sequence[str], *, num_rates: int) -> list[Contender]
         num_rates: length of the grid for baselines with a learning rate and without a budget.
 
     Raises:
-        ValueError: in one line, on whatever can't be understood, loaded or told apart.
+        ValueError: a name can't be parsed, loaded or told apart from another; the message is one line.
     """
     found = [parse_contender(text, num_rates=num_rates) for text in texts]
     if not any(map(is_reference, found)):
@@ -98,7 +98,7 @@ def parse_contender(text: str, *, num_rates: int = 15) -> Contender:
     """The optimizer of one name, as in `GRAMMAR`; without `NAME=` the report calls it by what was typed.
 
     Raises:
-        ValueError: in one line, on whatever can't be understood or loaded.
+        ValueError: the name can't be parsed or loaded; the message is one line.
     """
     name, equals, rest = text.rpartition("=")
     if equals and not name:
@@ -182,7 +182,7 @@ def _imported_baseline(module: str, attribute: str) -> Baseline:
 
 @dataclasses.dataclass(frozen=True)
 class ImportedFactory:
-    """A user's function as the factory of a baseline, by reference: equal ones are equal, in every process."""
+    """A user's function as the factory of a baseline, held by reference, so that it compares equal in every process."""
 
     module: str
     """Module of the function; its source code is part of a curve's key (`evaluation.curve_key`)."""
@@ -213,7 +213,7 @@ def parse_tasks(suite: str) -> list[FixedTask]:
     """The tasks of a suite, of a comma-separated list of suites and tasks, or a user's `FixedTask` or list of them.
 
     Raises:
-        ValueError: in one line, on an unknown name, a wrong type, or two tasks of one name.
+        ValueError: a name is unknown, a type is wrong, or two tasks have one name; the message is one line.
     """
     found: list[FixedTask] = []
     for name in filter(None, (part.strip() for part in suite.split(","))):

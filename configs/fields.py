@@ -14,9 +14,9 @@ class References(typing.NamedTuple):
     """Types of fields whose values a command line names (`configs.references`)."""
 
     values: Mapping[type, Resolve] = {}
-    """The value is named as a whole."""
+    """Types of fields whose whole value is given by a name."""
     groups: Mapping[type, Resolve] = {}
-    """The value is named, and its own fields have dotted names too."""
+    """Types of fields whose value is given by a name, and whose own fields have dotted names too."""
 
 
 NO_REFERENCES = References()
@@ -39,7 +39,7 @@ def choices(settings: Any, references: References = NO_REFERENCES) -> dict[str, 
 
 
 def groups(settings: Any, references: References) -> dict[str, Resolve]:
-    """Dotted path -> what makes a value of a name, for the fields whose type is one of `references.groups`."""
+    """Dotted path -> function from a name to a value, for the fields whose type is one of `references.groups`."""
     found = {}
     for path, value in _walk(settings, references):
         if _is_group(value, references):
@@ -51,7 +51,7 @@ def groups(settings: Any, references: References) -> dict[str, Resolve]:
 
 
 def named(settings: Any, references: References) -> list[str]:
-    """`--optimizer` and so on: the flags whose value is a name, of something bundled or of a user's own."""
+    """The flags whose value is a name, bundled or a user's own, such as `--optimizer`."""
     values = [path for path, value in _walk(settings, references) if isinstance(value, tuple(references.values))]
     return [f"--{path}" for path in [*groups(settings, references), *values]]
 
@@ -59,8 +59,8 @@ def named(settings: Any, references: References) -> list[str]:
 def choose(settings: Any, argv: Sequence[str], references: References = NO_REFERENCES) -> tuple[Any, list[str]]:
     """Carries out every `--field TYPE` and `--field module:attribute`; returns the new settings and the other words.
 
-    A new type takes from the old value the fields that both have; a named value is taken as it is. The settings
-    around it are not checked again: a later word may give them what the new value asks for.
+    A value of a new type keeps the fields that it shares with the old value; a named value is taken as it is. The
+    enclosing settings are not checked again, since a later word may supply what the new value needs.
 
     Raises:
         ValueError: there is no such type; the nearest name is in the message.
@@ -84,7 +84,7 @@ def choose(settings: Any, argv: Sequence[str], references: References = NO_REFER
 
 
 def replaced(settings: Any, path: str, value: Any) -> Any:
-    """The settings with another value at a dotted path. They don't check themselves again."""
+    """The settings with another value at a dotted path, without checking them again."""
     name, _, deeper = path.replace("-", "_").partition(".")
     changed = copy.copy(settings)
     object.__setattr__(changed, name, replaced(getattr(settings, name), deeper, value) if deeper else value)

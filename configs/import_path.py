@@ -20,7 +20,7 @@ class ShadowedError(Exception):
 
 
 def leave_working_folder() -> None:
-    """Takes the working folder off the path, unless it holds our packages, and finds them. Imports nothing.
+    """Takes the working folder off the path, unless it holds our packages, and locates them. Imports nothing.
 
     Raises:
         ShadowedError: something on PYTHONPATH, or a module that was imported before, hides one of our packages.

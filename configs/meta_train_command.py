@@ -14,12 +14,12 @@ PROG = "velo-meta-train"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Of a run, beside its settings."""
+    """Options of a run that are not settings."""
 
     out: Path | None = None
     """Folder of the run; none takes the first of runs/PRESET, runs/PRESET-2, ... that doesn't exist."""
     resume: bool = False
-    """Go on with the run in that folder from its last checkpoint; without --out, with the preset's last run."""
+    """Continue the run in that folder from its last checkpoint; without --out, the preset's last run."""
     dry_run: bool = False
     """Print what the run would do and cost, and do nothing."""
     address: str | None = None
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import_path.append_working_folder()
     from rich.console import Console
 
-    from configs.meta_training import PRESETS  # the environment has to stand before JAX is imported
+    from configs.meta_training import PRESETS  # environment variables must be set before JAX is imported
     from meta_train import predicted_cost
     from meta_train.checkpoint import CheckpointError
     from meta_train.run import NothingWorksError, run

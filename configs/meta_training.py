@@ -18,7 +18,7 @@ _CLUSTER = MetaTraining(
     optimizer=VeLO(lstm_size=512, num_mixtures=256),
     estimator=FullES(num_pairs=8, sigma=0.01, sign=True),
     validation=Validation(every=1000, num_seeds=4, steps_scale=1.0),
-    # Gradients, since drawing the noise of so many parameters again would take the learner longer than an outer step.
+    # Gradients: drawing the noise of so many parameters again would take the learner longer than an outer step.
     execution=Execution(num_processes=512, send_gradients=True, checkpoint_every=50, keep_checkpoints=10),
 )
 """Settings that VeLO's four phases share (2211.09760 and its public configurations)."""
@@ -62,12 +62,12 @@ def _cluster(number: int) -> Preset:
 
 
 _LAPTOP_PARTS = ("bank", "hypernetwork/controls", "hypernetwork/elementwise", "hypernetwork/log_step")
-"""A ninth of theta: the layers that read the LSTM and the statistics. With a hundred pairs an outer step, perturbing
+"""A ninth of theta: the layers that read the LSTM and the statistics. With a hundred pairs per outer step, perturbing
 the LSTM's own weights as well would drown the gradient of these layers in noise."""
 
 
 def _adapt(settings: MetaTraining) -> MetaTraining:
-    """Perturbs all of theta where another optimizer was chosen: the parts that a preset names are those of VeLO."""
+    """Perturbs all of theta if another optimizer was chosen, since the preset's parts are those of VeLO."""
     if isinstance(settings.optimizer, VeLO) or not isinstance(settings.estimator, AntitheticEstimator):
         return settings
     return fields.replaced(settings, "estimator.parts", ())
@@ -80,7 +80,7 @@ PRESETS = {
             num_steps=100,
             num_workers=4,
             mixture=get_mixture("small"),
-            family_pool=4,  # each outer step visits all four, so that its meta-loss compares with the others'
+            family_pool=4,  # each outer step visits all four, so that meta-losses are comparable
             optimizer=VeLO(lstm_size=8, num_mixtures=2),
             estimator=FullES(num_pairs=8, sigma=0.2, standardize=True),
             episodes=Episodes(segment_steps=50, min_steps=200, max_steps=200),

@@ -1,6 +1,6 @@
 """Turns a name of a command line into a value: a bundled one, or a user's own by `module:attribute`.
 
-Each name is looked up here, once. Below the commands travel values.
+Each name is looked up once, here. Code below the commands only gets values.
 """
 
 import difflib
@@ -22,7 +22,7 @@ from velo.weights import check_saveable
 class UnresolvedError(Exception):
     """What the user named doesn't exist or is of another kind; the message is one line.
 
-    No ValueError: those of a field's parser lose their message in tyro.
+    It is not a ValueError, since tyro drops the message of a ValueError that a field's parser raises.
     """
 
 
@@ -50,7 +50,7 @@ def load(reference: str) -> Any:
 
 
 def instance(reference: str) -> Any:
-    """The object behind `module:attribute`; a class with defaults for all its fields stands for its instance.
+    """The object behind `module:attribute`; a class whose fields all have defaults is instantiated.
 
     Raises:
         UnresolvedError: as `load`, or the class asks for arguments.
@@ -68,7 +68,7 @@ def optimizer(text: str) -> LearnedOptimizer:
     """A learned optimizer that can be saved: `VeLO`, `module:MyOptimizer` or `module:INSTANCE`.
 
     Raises:
-        UnresolvedError: there is none, or its weights couldn't be saved.
+        UnresolvedError: there is no such optimizer, or its weights couldn't be saved.
     """
     found = instance(text) if ":" in text else _bundled("optimizer", text, velo.ARCHITECTURES)()
     if not isinstance(found, LearnedOptimizer):
@@ -81,10 +81,10 @@ def optimizer(text: str) -> LearnedOptimizer:
 
 
 def architecture(text: str) -> type[LearnedOptimizer]:
-    """A class `module:MyOptimizer`, of the weights files that name it.
+    """A class `module:MyOptimizer`, for the weights files that name it.
 
     Raises:
-        UnresolvedError: there is none.
+        UnresolvedError: there is no such class.
     """
     found = load(text) if ":" in text else _bundled("architecture", text, velo.ARCHITECTURES)
     if not (isinstance(found, type) and issubclass(found, LearnedOptimizer)):
@@ -107,7 +107,7 @@ def mixture(text: str) -> NamedMixture:
     """A mixture of `tasks.mixture`, or `module:mixture`.
 
     Raises:
-        UnresolvedError: there is none.
+        UnresolvedError: there is no such mixture.
     """
     if ":" not in text:
         _bundled("mixture", text, MIXTURES)
@@ -122,7 +122,7 @@ def suite(text: str) -> Suite:
     """A suite of `tasks.fixed`, or `module:TASKS` with a `FixedTask` or several.
 
     Raises:
-        UnresolvedError: there is none.
+        UnresolvedError: there is no such suite.
     """
     if ":" not in text:
         return Suite(text, tuple(fixed.TASKS[name] for name in _bundled("suite", text, fixed.SUITES)))
@@ -140,7 +140,7 @@ def task(text: str) -> FixedTask | TaskFamily:
     """A task of `tasks.fixed`, or `module:attribute` of a `FixedTask` or a `TaskFamily`.
 
     Raises:
-        UnresolvedError: there is none.
+        UnresolvedError: there is no such task.
     """
     found = instance(text) if ":" in text else _bundled("task", text, fixed.TASKS)
     if not isinstance(found, FixedTask | TaskFamily):

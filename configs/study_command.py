@@ -13,13 +13,13 @@ QUICK = "--quick"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Of a study, beside its sizes."""
+    """Options of a study that are not sizes."""
 
     quick: bool = False
-    """The sizes that take minutes, in place of the full ones."""
+    """Use the sizes that take minutes instead of the full ones."""
     out: Path | None = None
-    """Folder of measurements and page; none goes on with an unfinished runs/study-NAME of the same sizes, or takes the
-    first that doesn't exist."""
+    """Folder of the measurements and the page; none continues an unfinished runs/study-NAME with the same sizes, or
+    takes the first that doesn't exist."""
 
 
 def overview() -> str:

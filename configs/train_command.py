@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> Fitted:
 
 
 def resolve(name: str) -> tuple[TaskFamily, int | None]:
-    """The task family that `name` says, and the number of steps of a fixed task.
+    """The task family that `name` refers to, and the number of steps of a fixed task.
 
     Args:
         name: a bundled task, or `module:attribute` of a fixed task, a family, or a class of families.

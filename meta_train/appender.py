@@ -5,12 +5,12 @@ from pathlib import Path
 
 
 class Appender:
-    """Appends to a file. What a full disk refuses is kept in memory and written with the next piece."""
+    """Appends to a file. Bytes that a full disk refuses are kept in memory and written with the next ones."""
 
     def __init__(self, path: Path):
         self._path = path
         self._waiting = b""
-        self._lock = threading.Lock()  # a checkpoint is written, and reports, in a thread of its own
+        self._lock = threading.Lock()  # the thread that writes checkpoints reports events too
 
     def write(self, content: bytes) -> None:
         """Appends all of `content`, or nothing of it for now."""

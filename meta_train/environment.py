@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 VARIABLES = {
-    # One core a process: threads inside a worker would fight the other workers, and could change sums.
+    # One core per process: threads inside a worker would compete with the other workers, and could change sums.
     "NPROC": "1",
     "OMP_NUM_THREADS": "1",
-    # LAPACK too, where small matrices on its default threads took up to twenty times as long.
+    # For LAPACK too: with its default threads, small matrices took up to twenty times as long.
     "OPENBLAS_NUM_THREADS": "1",
     # Level 1 halves the time to compile an architecture and costs a tenth of the speed at most.
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=1",
@@ -31,12 +31,12 @@ def worker_environment(gpus_per_process: float = 0.0) -> dict[str, str]:
 
 
 def apply() -> None:
-    """Sets the variables in this process: it then computes the same bits as a worker."""
+    """Sets the variables in this process, so that it computes the same bits as a worker."""
     os.environ.update(worker_environment())
 
 
 def keep_off_accelerators() -> None:
     """Keeps this process on the CPU. The learner of a Ray run needs no GPU and must not allocate one's memory."""
-    import jax  # the environment has to stand before JAX is imported
+    import jax  # environment variables must be set before JAX is imported
 
     jax.config.update("jax_platforms", "cpu")

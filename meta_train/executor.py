@@ -1,4 +1,4 @@
-"""The interface of an executor, which gets the workers' contributions computed, and the reference implementation.
+"""The interface of an executor, which has the workers' contributions computed, and its reference implementation.
 
     executor = LocalExecutor(settings)
     try:
@@ -10,7 +10,7 @@
     finally:
         executor.close()
 
-An executor of one's own sends `worker.attempt` to other processes; `meta_train.ray_executor` is an example.
+An executor of your own calls `worker.attempt` in other processes; `meta_train.ray_executor` is an example.
 """
 
 import abc
@@ -28,16 +28,16 @@ from velo.learned_optimizer import Theta
 
 @dataclasses.dataclass
 class Account:
-    """What became of the contributions of an outer step.
+    """Number of contributions of an outer step by outcome.
 
-    Summed over a run, dispatched = used + stale + lost + poisoned + replayed, + in_flight of the last outer step.
+    Summed over a run, dispatched = used + stale + lost + poisoned + replayed + (in_flight of the last outer step).
     """
 
     dispatched: int = 0
     used: int = 0
     stale: int = 0  # their theta was older than allowed
     lost: int = 0  # their process died or hung; in a synchronous run they are computed again
-    poisoned: int = 0  # their task failed, and is set aside
+    poisoned: int = 0  # their task failed and is set aside
     replayed: int = 0  # computed again for their state alone, which was lost with a node
     in_flight: int = 0  # still under way at the end of the outer step, or waiting for the next
     skipped: int = 0  # never dispatched: their task was set aside before
@@ -56,7 +56,7 @@ class WorkerStates:
 
 
 class Executor(abc.ABC):
-    """Computes contributions, wherever it does so: every implementation calls `worker.attempt` and nothing else.
+    """Computes contributions. Every implementation calls `worker.attempt` and nothing else, wherever it runs.
 
     In a synchronous run (`max_staleness` 0) all executors give the same contributions to the bit.
     """
@@ -103,7 +103,7 @@ class Executor(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Ends the processes that it started. May be called twice."""
+        """Ends the processes that the executor started. May be called twice."""
 
 
 class LocalExecutor(Executor):

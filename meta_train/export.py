@@ -35,7 +35,7 @@ def best_loss(settings: MetaTraining, out: Path) -> float:
 def export_if_best(
     settings: MetaTraining, state: learner.LearnerState, out: Path, loss: float, tasks: dict[str, float]
 ) -> bool:
-    """Writes `best.velo` with its validation loss if it is the best so far; returns whether it is."""
+    """Writes the averaged theta with its validation loss to `best.velo` if it is the best so far; returns whether."""
     if not loss < best_loss(settings, out):
         return False
     judged = {"loss": loss, "tasks": tasks, "settings": run_folder.describe(settings.validation)}

@@ -55,7 +55,7 @@ class State(NamedTuple):
     """Where the runs of a lesson stand, one entry for each lane."""
 
     draw: Any
-    inner: inner_loop.InnerState  # of the teacher, whose path the student follows
+    inner: inner_loop.InnerState  # of the teacher, whose trajectory the student follows
     student: Any
 
 
@@ -105,7 +105,7 @@ def distance(ours: Any, theirs: Any) -> jax.Array:
     """Mean over tensors of |u - v|^2 / (|u|^2 + |v|^2), in [0, 2]: 0 for equal updates, 1 for one of them zero."""
 
     def leaf(u, v):
-        # In units of the larger: squares of small updates, and above all their derivatives, leave float32's range.
+        # Divide by the largest entry: squares of small updates, and above all their derivatives, leave float32's range.
         size = jax.lax.stop_gradient(jnp.maximum(jnp.max(jnp.abs(u)), jnp.max(jnp.abs(v))))
         u, v = (x / jnp.where(size > 0, size, 1.0) for x in (u, v))
         return jnp.sum(jnp.square(u - v)) / jnp.maximum(jnp.sum(jnp.square(u)) + jnp.sum(jnp.square(v)), 1e-6)
@@ -115,7 +115,7 @@ def distance(ours: Any, theirs: Any) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _segment(lesson: Lesson, theta, state: State, rate, data, key):
-    """(mean distance of the updates over a segment, its gradient, state). The segment's start counts as constant."""
+    """(mean distance of the updates over a segment, its gradient, state). The initial state counts as constant."""
 
     def lane(theta, state: State, key):
         student = _student(lesson, theta, state.draw)

@@ -20,7 +20,7 @@ def load(settings: MetaTraining) -> Theta:
 
     Raises:
         WeightsError: the file is damaged or of another architecture.
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
     """
     path = settings.start_weights
     assert path is not None

@@ -70,7 +70,7 @@ class WeightedCurve(Objective):
 
 @dataclasses.dataclass(frozen=True)
 class MeanLoss(Objective):
-    """The mean of the curve (Celo and its kin, 2501.12670): speed counts as much as the final loss."""
+    """The mean of the curve (as Celo, 2501.12670): speed counts as much as the final loss."""
 
     def weights(self, steps, num_steps):
         """The same for every step."""

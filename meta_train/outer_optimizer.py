@@ -12,7 +12,7 @@ class OuterOptimizer:
     """Clips the gradient, then applies Adam with decoupled weight decay."""
 
     learning_rate: float = 0.03
-    """Step of theta, whose entries are of order one."""
+    """Learning rate of theta, whose entries are of order one."""
     clip: float = 3.0
     """Bound on the global norm of the gradient."""
     b1: float = 0.9
@@ -50,7 +50,7 @@ class OptaxChain:
     """Calls of optax by name, such as "clip(3.0)" and "adam(warmup_constant_schedule(0, 3e-4, 100), b2=0.99)"."""
 
     chain: tuple[str, ...] = ("clip_by_global_norm(3.0)", "adamw(0.03, b2=0.99)")
-    """One after the other; arguments are numbers, strings, booleans, None, or calls of optax, such as schedules."""
+    """Applied in this order; arguments are numbers, strings, booleans, None, or calls of optax, such as schedules."""
     average_decay: float = 0.95
     """Decay of the exponential average of theta that is exported."""
     accumulate_steps: int = 1

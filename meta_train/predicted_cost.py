@@ -17,7 +17,7 @@ from tasks import cost, inner_loop
 from tasks.family import TaskFamily, num_params
 
 NUM_SAMPLES = 12
-"""Number of tasks, the first of the run, that the prediction averages over."""
+"""Number of tasks that the prediction averages over, the first ones of the run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TaskCost:
     step_seconds: float
     """Seconds of one lane's inner step, gradient and learned optimizer, on one core."""
     memory_bytes: int
-    """Bytes that all lanes carry from step to step."""
+    """Bytes that all lanes together carry from step to step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ def predict(settings: MetaTraining, num_samples: int = NUM_SAMPLES) -> RunCost:
     tasks = tuple(map(functools.partial(predict_task, settings), families))
     theta = jax.eval_shape(settings.optimizer.init, jax.random.key(0))
     steps, lanes = mean_steps(settings), settings.estimator.num_lanes
-    # A step forwards and back costs about three forwards, and backpropagation through it that much again and more.
+    # Backpropagation through inner steps costs about three times as much as running them.
     factor = 3.0 if settings.estimator.backward else 1.0
     mean_seconds = float(np.mean([task.step_seconds for task in tasks]))
     execution = settings.execution

@@ -35,7 +35,7 @@ class Problem(abc.ABC):
 
     @abc.abstractmethod
     def advance(self, theta: Theta, carry: Carry, data: Any) -> tuple[Carry, Segment]:
-        """Advances by one segment under `theta`; `Segment.done` is true after the last of the episode."""
+        """Advances by one segment under `theta`; `Segment.done` is true after the episode's last segment."""
 
     def end(self, carry: Carry, data: Any) -> Float[Array, ""]:
         """What the end of an episode adds to its meta-loss; `carry` is the one after the last segment."""

@@ -24,7 +24,7 @@ class Program(NamedTuple):
 
 
 class Programs:
-    """Keeps the programs of the problems that were used last, and drops the others.
+    """A least-recently-used cache of the programs of problems.
 
     The programs belong to this object and live as long as it does. Dropping one recompiles nothing else in the process.
     """
@@ -56,5 +56,5 @@ def _init(estimator: GradientEstimator, problem: Problem, theta, data, key):
 
 def _estimate(estimator: GradientEstimator, problem: Problem, theta, state, data, key):
     estimate, state = estimator.estimate(problem, theta, state, data, key)
-    # What can be rebuilt is not computed here: the compiler drops it with its last use.
+    # A gradient that can be rebuilt is not returned, so that the compiler drops its computation.
     return estimate._replace(grad=None) if estimator.seeded else estimate._replace(coefficients=None), state

@@ -23,11 +23,11 @@ WAIT_SECONDS = 1.0
 """Longest wait for an outcome before deadlines are checked."""
 MAX_VALIDATION_ATTEMPTS = 3
 MAX_SKIPPED = 100
-"""Tasks that an outer step may pass over, for each worker, before an asynchronous run gives up."""
+"""Tasks set aside that an outer step may skip, per worker, before an asynchronous run gives up."""
 PATIENCE_TURNS = 4
-"""Turns that a worker whose task is compiled here may be ahead of one whose task isn't."""
+"""Turns by which a worker may be ahead of the others if the idle process has compiled its task."""
 PATIENCE_SECONDS = 60.0
-"""After so long without any worker process, the log says which resources are missing."""
+"""Time without any worker process after which the log says which resources are missing."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Logical:
     in_flight: bool = False
     family: tuple[int, Any] = (-1, None)  # the task and the step at which it was taken up
     turns: int = 0  # contributions that it has made since the run was started or resumed
-    attempts: float = 0.0  # of its task, that took a process with them
+    attempts: float = 0.0  # at its task that ended with the loss of a process
 
 
 class RayExecutor(Executor):
@@ -61,7 +61,7 @@ class RayExecutor(Executor):
         self._synchronous = settings.max_staleness == 0
         self._workers = [Logical() for _ in range(settings.num_workers)]
         self._lengths = np.ones(settings.num_workers)
-        self._seconds: dict[Any, float] = {}  # of an inner step, by family, the last time
+        self._seconds: dict[Any, float] = {}  # of an inner step, by family, at the last contribution
         self._compiled: set[TaskFamily] = set()  # by some process, which may be gone by now
         self._arrived: list[Contribution] = []
         self._validations: dict[str, float | str | None] = {}
@@ -99,7 +99,7 @@ class RayExecutor(Executor):
         )
 
     def compute(self, theta, step):
-        """Feeds idle processes until the contributions of the outer step are there."""
+        """Gives work to idle processes until the contributions of the outer step have arrived."""
         self._step, self._theta = step, ray.put(theta)
         if self._synchronous:
             self._lengths = worker.lengths(self._settings, step)
@@ -253,7 +253,7 @@ class RayExecutor(Executor):
         logical.turns += 1
 
     def _count_attempt(self, index: int, logical: Logical, outcome: Outcome) -> None:
-        """Sets a task aside that keeps killing processes. Any other is submitted again, once its state is here."""
+        """Sets a task aside that keeps killing processes. For any other, fetches the state to submit it again."""
         limit = self._settings.execution.max_attempts
         logical.attempts += limit / 2 if outcome.kind == "hung" else 1
         family = self._family(index, logical.cursor)
@@ -291,7 +291,7 @@ class RayExecutor(Executor):
             )
 
     def validate(self, theta, names):
-        """One task for each idle process; a task that takes several processes with it is given up."""
+        """One task for each idle process; a task that kills several processes is given up."""
         theta = ray.put(theta)
         self._validations = dict.fromkeys(names)
         attempts = dict.fromkeys(names, 0)

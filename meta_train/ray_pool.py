@@ -56,7 +56,7 @@ class Slot:
     ready: bool = False
     generation: int = 0
     process: Process | None = None
-    holds: set = field(default_factory=set)  # whatever the user of the pool remembers of the process
+    holds: set = field(default_factory=set)  # what the user of the pool notes about the process
 
 
 class Pool:
@@ -104,7 +104,7 @@ class Pool:
         if by_reference:
             references = list(by_reference)
             done, _ = ray.wait(references, num_returns=1, timeout=timeout)
-            if done:  # and whatever else is there by now, so that a look at all of them is shared
+            if done:  # take all that have arrived, so that one scan of the references serves them all
                 done, _ = ray.wait(references, num_returns=len(references), timeout=0)
         else:
             time.sleep(timeout)
@@ -119,7 +119,7 @@ class Pool:
         except RayTaskError as error:
             if not slot.ready:
                 return self._lost(index, error)
-            slot.pending = None  # the call failed, of an argument that is gone for example; the process is well
+            slot.pending = None  # the call failed, for example because an argument is lost; the process is healthy
             return Outcome(index, slot.item, "lost", _message(error))
         except RayError as error:
             return self._lost(index, error)
@@ -159,7 +159,7 @@ class Pool:
         assert slot.process is not None
         options: Any = {"scheduling_strategy": NodeAffinitySchedulingStrategy(slot.process.node, soft=False)}
         killer = ray.remote(num_cpus=0, **options)(Killer).remote(slot.process.number)
-        self._killers = [*self._killers[-9:], killer]  # one that nobody holds might not start
+        self._killers = [*self._killers[-9:], killer]  # an actor without a reference might not start
 
     def _replace(self, index: int) -> None:
         slot = self.slots[index]

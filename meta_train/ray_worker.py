@@ -28,7 +28,7 @@ SETUP_HOOK = "meta_train.ray_worker.set_up_process"
 
 
 def set_up_process() -> None:
-    """Nothing: with the import of this module our packages are imported, and no folder of the driver can hide them."""
+    """Does nothing: importing this module imports our packages, so that no folder of the driver can hide them."""
 
 
 def driver_path() -> list[str]:
@@ -48,17 +48,17 @@ def append_driver_path(entries: Sequence[str], working_folder: str) -> None:
 
 
 class RayWorker:
-    """Holds compiled programs and nothing else: its results depend on the arguments only, so any may be asked again.
+    """Holds compiled programs and nothing else. Results depend on the arguments only, so any call can be repeated.
 
     Args:
-        packed: of `pack`.
+        packed: the result of `pack`.
     """
 
     def __init__(self, packed: bytes):
         path, working_folder, settings = pickle.loads(packed)
         append_driver_path(path, working_folder)
         self._settings: MetaTraining = pickle.loads(settings)  # whose classes may be a user's own
-        kernel.in_use()  # raises where it is demanded and missing: such a node can't take part
+        kernel.in_use()  # raises if it is required and missing: such a node can't take part
         self._programs = Programs(self._settings.estimator)
 
     def compute(

@@ -25,7 +25,8 @@ from velo.weights import check_saveable
 
 CHECKPOINTS_FOLDER = "checkpoints"
 MAX_USELESS_STEPS = 10
-"""Outer steps in a row without a finite estimate after which a run gives up; at its start, one without any will do."""
+"""Outer steps in a row without a finite estimate after which a run gives up. Before the first finite estimate, it gives
+up at once after an outer step without any contribution."""
 MAX_ZERO_STEPS = 10
 """Outer steps in a row with a meta-gradient of exactly zero after which the log says so."""
 
@@ -47,7 +48,7 @@ def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Con
         settings: everything that determines the run.
         out: folder of the run.
         resume: go on from the last checkpoint in `out`, or in the mirror if `out` is empty.
-        console: for the progress; none makes one.
+        console: for the progress; None makes a new one.
 
     Raises:
         WeightsError: the weights of `settings.optimizer` can't be saved, or `start_weights` don't fit. Nothing has
@@ -75,7 +76,7 @@ Restored = tuple[learner.LearnerState, WorkerStates]
 
 
 def _restore(settings: MetaTraining, out: Path) -> Restored | None:
-    """The last checkpoint of a folder, or none. Writes nothing: a damaged one must not cost the run its log."""
+    """The last checkpoint of a folder, or None. Writes nothing, so that a damaged one doesn't cost the run its log."""
     checkpoints = Checkpoints(out / CHECKPOINTS_FOLDER, settings)
     try:
         if checkpoints.latest_step() is None:
@@ -94,7 +95,7 @@ class Run:
         self._console = console
         self._outer_tx = settings.outer.build()
         self._log = log
-        self._num_useful = self._num_useless = self._num_zero = 0  # outer steps; the last two in a row
+        self._num_useful = self._num_useless = self._num_zero = 0  # outer steps; the last two count those in a row
         self._num_problems = 0
         mirror = Mirror(settings.execution.mirror, self._report) if settings.execution.mirror else None
         if mirror is not None:
@@ -102,7 +103,7 @@ class Run:
         self._checkpoints = Checkpoints(out / CHECKPOINTS_FOLDER, settings, mirror, self._report)
 
     def go(self, restored: Restored | None) -> Path:
-        """Trains from a checkpoint, or from the start if it is none, to the end; returns the path of the weights."""
+        """Trains to the end, from a checkpoint or, if it is None, from the start; returns the path of the weights."""
         executor = None
         try:
             if restored is None:
@@ -113,7 +114,7 @@ class Run:
             executor = self._executor()
             if workers is not None:
                 executor.restore(workers)
-            elif self._settings.imitation.num_steps:  # which a resume need not repeat
+            elif self._settings.imitation.num_steps:  # so that a resume needn't repeat it
                 self._checkpoints.save(state, executor.snapshot(), wait=True)
             return self._loop(executor, state)
         finally:
@@ -144,7 +145,7 @@ class Run:
         return path
 
     def _finish(self, executor: Executor, state: learner.LearnerState) -> Path:
-        """The last checkpoint and the weights. Each is tried, whatever becomes of the other, and what failed is named.
+        """Writes the last checkpoint and the weights. A failure of one doesn't prevent the other.
 
         Raises:
             OSError: in one line, with the paths that could not be written and those that were.

@@ -20,7 +20,7 @@ RENAMED = {"Objective": "WeightedCurve"}
 """Types of settings by the names that earlier versions stored."""
 MAX_DIFFERENCES = 20
 MAX_SHOWN = 200
-"""Letters of a value in a message."""
+"""Longest value in a message, in characters."""
 
 
 class RunFolderError(ValueError):
@@ -76,7 +76,7 @@ def prepare(folder: Path, settings: MetaTraining, *, resume: bool) -> None:
     except FileExistsError:
         raise RunFolderError(f"another process has just started a run in {folder}: pass another --out") from None
     except OSError as error:
-        path.unlink(missing_ok=True)  # of a full disk: nothing may pass for a run that can be resumed
+        path.unlink(missing_ok=True)  # on a full disk: what is left must not look like a run that can be resumed
         raise OSError(f"can't write {path}: {error.strerror or error}") from None
 
 

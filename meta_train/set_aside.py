@@ -47,10 +47,10 @@ class SetAside:
                 self.add(family, f"{count} contributions in a row were not finite")
 
     def to_json(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The contents as JSON values, for a checkpoint."""
         return {"reasons": self._reasons, "nonfinite": self._nonfinite}
 
     def restore(self, stored: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Restores the contents from a checkpoint."""
         self._reasons = dict(stored.get("reasons", {}))
         self._nonfinite = dict(stored.get("nonfinite", {}))

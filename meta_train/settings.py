@@ -58,7 +58,7 @@ class Validation:
     every: int = 0
     """Outer steps between two validations; 0 for none."""
     suite: Suite = Suite("meta_valid", META_VALID)
-    """Tasks: a suite of `tasks.fixed` or one's own. A suite that results are reported on is then no longer unseen."""
+    """Tasks: a suite of `tasks.fixed` or one's own. Results on this suite are then no longer on unseen tasks."""
     num_seeds: int = 2
     """Runs of each task, in one compiled program."""
     steps_scale: float = 0.2
@@ -89,7 +89,7 @@ class Execution:
     executor: Literal["local", "ray"] = "ray"
     """`local` runs everything in this process, `ray` in up to `num_processes` others."""
     num_processes: int = 2
-    """Ray worker processes to ask for; as many run as the cluster has room for, now and later."""
+    """Ray worker processes to ask for; as many start as the cluster has room for, the others later, when nodes join."""
     address: str | None = None
     """Ray cluster to join, such as `auto` or `ray://head:10001`; none starts a cluster on this machine."""
     cpus_per_process: float = 1.0
@@ -97,7 +97,7 @@ class Execution:
     gpus_per_process: float = 0.0
     """GPUs, or a share of one, for a worker process."""
     deadline_seconds: float = 1800.0
-    """A worker process that takes longer for one contribution, compilation included, is replaced."""
+    """Seconds for one contribution, compilation included, after which a worker process is replaced."""
     max_attempts: int = 10
     """A task is set aside after so many worker processes died computing it, or after two missed deadlines."""
     max_restarts: int = 100

@@ -65,7 +65,7 @@ class Carry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TaskProblem(Problem):
-    """Trains a new network an episode; the meta-loss is the objective's."""
+    """Trains a new network in each episode; the objective gives the meta-loss."""
 
     family: TaskFamily
     optimizer: LearnedOptimizer
@@ -88,7 +88,7 @@ class TaskProblem(Problem):
         return self.episodes.max_steps // self.episodes.segment_steps
 
     def data(self, max_steps: int | None = None) -> TaskData:
-        """The family's arrays, and the longest episode: of `Episodes` if none is given."""
+        """The family's arrays, and the longest episode: that of `Episodes` if none is given."""
         longest = self.episodes.max_steps if max_steps is None else max_steps
         return TaskData(*self.family.load(), jnp.asarray(longest, jnp.int32))
 
@@ -107,7 +107,7 @@ class TaskProblem(Problem):
         return Carry(draw, state, jax.random.key_data(key), num_segments)
 
     def advance(self, theta, carry, data):
-        """Trains for one segment; the loss is what the objective takes from its course."""
+        """Trains for one segment; its loss is the segment's part of the objective."""
         episodes = self.episodes
         num_steps = carry.num_segments * episodes.segment_steps
         tx = self.optimizer.bind(theta, num_steps)
@@ -134,7 +134,7 @@ class TaskProblem(Problem):
         return carry._replace(state=state), segment
 
     def end(self, carry, data):
-        """The objective's judgement of the final parameters, or zero if it takes the course."""
+        """The objective's loss at the end of the episode, or zero if it is a sum over the segments."""
         objective = self.episodes.objective
         if not objective.at_end:
             return jnp.zeros(())

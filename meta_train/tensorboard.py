@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboardX import summary
-from tensorboardX.proto.event_pb2 import (  # made when it is imported
+from tensorboardX.proto.event_pb2 import (  # these are created at import
     Event,  # pyright: ignore[reportAttributeAccessIssue]
     SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
 )

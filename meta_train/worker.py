@@ -105,11 +105,11 @@ def compute(
 
     Args:
         settings: of the run.
-        programs: where compiled programs are kept; they change nothing in the result.
+        programs: cache of compiled programs; it doesn't change the result.
         theta: meta-parameters.
-        theta_step: outer steps that made `theta`.
+        theta_step: outer steps done when `theta` was current.
         step: the worker's own step; equal to `theta_step` in a synchronous run.
-        worker: its number.
+        worker: the worker's number.
         state: of the estimator after the worker's last step; ignored where a family starts.
     """
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""VeLO: learned optimizers on today's JAX."""
+"""VeLO: learned optimizers on current JAX."""
 
 import importlib
 import importlib.metadata

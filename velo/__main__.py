@@ -1,4 +1,4 @@
-"""`python -m velo`: WEIGHTS says what a weights file is, `train TASK` tries weights, `kernel` builds the C++ passes."""
+"""`python -m velo`: WEIGHTS describes a weights file, `train TASK` tries weights, `kernel` builds the C++ passes."""
 
 import argparse
 import json
@@ -26,7 +26,7 @@ def describe(info: WeightsInfo) -> str:
 
 
 def train(arguments: list[str]) -> int:
-    """`python -m velo train`, with the tasks, which using an optimizer doesn't need.
+    """`python -m velo train`. It needs the tasks; using an optimizer doesn't.
 
     Raises:
         ModuleNotFoundError: the tasks, or what they need, are not installed.
@@ -48,7 +48,7 @@ def train(arguments: list[str]) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0, or 2 with a message on standard error where the request can't be met."""
+    """Runs the command; the exit status is 0, or 2 with a message on standard error if it fails."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["train"]:

@@ -28,7 +28,7 @@ def average_updates(tx: optax.GradientTransformationExtraArgs, every: int) -> op
         return tx
 
     def init(params):
-        zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, jnp.float32), params)  # divided as they are
+        zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, jnp.float32), params)  # sharded as the parameters are
         return AveragingState(jnp.zeros((), jnp.int32), zeros, jnp.zeros((), jnp.float32), tx.init(params))
 
     def update(updates, state, params=None, *, value=None, **extra_args):

@@ -1,4 +1,4 @@
-"""Checks of what users pass: each names the argument, what it got and what it takes."""
+"""Checks of users' arguments: an error names the argument, the value that was passed and what is accepted."""
 
 import operator
 from typing import Any
@@ -20,7 +20,7 @@ def check_count(name: str, value: Any) -> int:
     """`value` as an int.
 
     Raises:
-        ValueError: it is no integer of at least 1.
+        ValueError: it is not an integer of at least 1.
     """
     if is_traced(value):
         raise ValueError(
@@ -40,7 +40,7 @@ def check_not_negative(name: str, value: Any) -> None:
     """Checks a number that may be traced.
 
     Raises:
-        ValueError: it is no real scalar, or known to be negative, infinite or NaN.
+        ValueError: it is not a real scalar, or is known to be negative, infinite or NaN.
     """
     if isinstance(value, bool):
         raise ValueError(f"{name} has to be a number, a scalar, got {value!r}")
@@ -58,7 +58,7 @@ def check_positive(name: str, value: Any) -> None:
 
 
 def check_callable(name: str, value: Any, form: str) -> None:
-    """Raises a ValueError if `value` is no function; `form` shows a call of it."""
+    """Raises a ValueError if `value` is not a function; `form` shows a call of it."""
     if not callable(value):
         raise ValueError(f"{name} has to be a function, {form}, got {type(value).__name__}")
 
@@ -70,7 +70,7 @@ def check_bool(name: str, value: Any) -> None:
 
 
 def check_floating_dtype(name: str, value: Any) -> None:
-    """Raises a ValueError if `value` names no floating dtype."""
+    """Raises a ValueError if `value` is not a floating dtype."""
     try:
         is_floating = jnp.issubdtype(jnp.dtype(value), jnp.floating)
     except TypeError:
@@ -92,7 +92,7 @@ def check_loss(value: Any) -> jax.Array:
     """The loss of an update as an array.
 
     Raises:
-        ValueError: it is no real scalar.
+        ValueError: it is not a real scalar.
     """
     loss = _array("value", value)
     if loss.shape != ():
@@ -116,7 +116,7 @@ def check_parameters(params: Any) -> None:
 
 
 def check_gradients(grads: Any, params: Any) -> None:
-    """Raises a ValueError that names the first gradient that is missing, of another shape, or of no floating type."""
+    """Raises a ValueError that names the first gradient that is missing, of another shape, or not floating-point."""
     leaves = [jax.tree.leaves(tree) for tree in (grads, params)]
     same_tree = jax.tree.structure(grads) == jax.tree.structure(params)
     if same_tree and all(map(_is_floating, leaves[0])) and [*map(jnp.shape, leaves[0])] == [*map(jnp.shape, leaves[1])]:
@@ -158,7 +158,7 @@ def _array(name: str, value: Any) -> Any:
 
 
 def _dtype(value: Any) -> Any:
-    """Of the array that JAX makes of it; `NO_DTYPE` if it makes none."""
+    """The dtype of the array that JAX makes of `value`; `NO_DTYPE` if it makes none."""
     if value is None:  # for which JAX has a dtype
         return NO_DTYPE
     try:

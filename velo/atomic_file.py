@@ -1,4 +1,4 @@
-"""Files that hold all of the old bytes or all of the new, whatever happens while they are written."""
+"""Atomic writes: a file holds all of the old bytes or all of the new, whatever happens while it is written."""
 
 import contextlib
 import os
@@ -7,10 +7,10 @@ import secrets
 
 
 def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
-    """Writes beside the file, then renames. A full disk leaves the old file, and nothing beside it.
+    """Writes a temporary file beside `path`, then renames it. A full disk leaves the old file and no temporary one.
 
     Raises:
-        OSError: in one line that names the path; of the type of the operating system's error.
+        OSError: it can't be written; of the type of the operating system's error, with one line that names the path.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")

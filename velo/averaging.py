@@ -1,4 +1,4 @@
-"""An average of the parameters along a run: what to return from a run whose length nobody knew at its start."""
+"""An average of the parameters along a run, for runs whose length is not known at their start."""
 
 from typing import Any, NamedTuple
 
@@ -15,18 +15,18 @@ POWER = 8.0
 
 class AveragedState(NamedTuple):
     count: Int[jax.Array, ""]
-    mean: Any  # float32, like the parameters
+    mean: Any  # float32, in the tree of the parameters
     inner: Any
 
 
 def averaged(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """`tx`, whose state also holds an average of the parameters, which `averaged_params` returns at any time.
 
-    It takes the place of the decay at the end of a schedule. So make `tx` for a length that is not reached,
-    `velo.averaged(velo.optimizer(100_000))`, and stop where you like: docs/run_length.md says what that costs.
+    The average replaces the decay at the end of a schedule. So make `tx` for more steps than the run will take, such as
+    `velo.averaged(velo.optimizer(100_000))`, and stop at any step. docs/run_length.md gives the cost.
 
     Polynomial-decay averaging (1212.1824, section 4) of the parameters x_k after each update k = 1, 2, ...:
-    mean_k = mean_{k-1} + 9 / (k + 8) (x_k - mean_{k-1}). Costs four bytes a parameter.
+    mean_k = mean_{k-1} + 9 / (k + 8) (x_k - mean_{k-1}). Costs four bytes per parameter.
     """
     inner_tx = optax.with_extra_args_support(tx)
 
@@ -51,7 +51,7 @@ def averaged_params(opt_state: Any, params: Any) -> Any:
     """The average in the state of a transformation that contains `averaged`, in the dtypes of `params`.
 
     Raises:
-        ValueError: there is none, or there are several.
+        ValueError: the state holds no such average, or several.
     """
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, AveragedState))
     found = [node for node in nodes if isinstance(node, AveragedState)]

@@ -1,7 +1,7 @@
-"""Our optimizers as those of `learned_optimization` and the other way round, by their methods alone.
+"""Adapters from our optimizers to those of `learned_optimization` and back, by duck typing.
 
-That package is never imported. Where a program has imported it, ours are instances of its abstract classes, which some
-of its wrappers ask for. Its tasks come across in `tasks.bridge`.
+That package is never imported. If a program has imported it, ours are registered with its abstract classes, which some
+of its wrappers check. `tasks.bridge` adapts its tasks.
 """
 
 import dataclasses
@@ -30,10 +30,10 @@ def _register(cls: type, module: str, name: str) -> None:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BridgedState:
-    """What `learned_optimization` carries through a run; the field names are its own, and so is `replace`."""
+    """The state of a run in `learned_optimization`, which prescribes the field names and `replace`."""
 
     params: Any
-    state: Any  # of the model: handed through, never read
+    state: Any  # of the model: passed through, never read
     optax_opt_state: Any
     iteration: Any  # int32 scalars
     num_steps: Any
@@ -46,7 +46,7 @@ class BridgedState:
 class BridgedOptimizer:
     """A learned optimizer behind the interface of `learned_optimization.optimizers.base.Optimizer`.
 
-    It is an instance of that class if `learned_optimization.optimizers` was imported before it was made.
+    It is an instance of that class if `learned_optimization.optimizers` was imported before it was created.
     """
 
     def __init__(self, optimizer: LearnedOptimizer, theta: Theta):
@@ -137,7 +137,7 @@ class BridgedLearnedOptimizer:
 
 
 class TransformationState(NamedTuple):
-    """The state of one of its optimizers as an optax transformation."""
+    """The state of a transformation that `from_learned_optimization` returns."""
 
     opt_state: Any
     count: Int[jax.Array, ""]
@@ -146,13 +146,14 @@ class TransformationState(NamedTuple):
 
 
 def from_learned_optimization(optimizer: Any, num_steps: int) -> optax.GradientTransformationExtraArgs:
-    """One of its optimizers (`init`, `update`, `get_params`) as an optax transformation.
+    """An optimizer of `learned_optimization` as an optax transformation.
 
-    The update is the difference of its parameters, which costs one rounding; its state holds a copy of the parameters,
-    replaced by the ones given before every step. A loss is passed on if there is one. An optimizer that takes a key
-    gets the one passed to `update`, or one of the step's number. The model state stays None.
+    It needs the methods `init`, `update`, `get_params` and `set_params`. The update is the difference between its new
+    parameters and `params`, which costs one rounding. Its state holds a copy of the parameters, which `params` replace
+    before every step. A loss is passed on if there is one. An optimizer that takes a key gets the one passed to
+    `update`, or one derived from the step's number. The model state stays None.
 
-    The first update of a run that is not finite is logged as a warning; all are counted in the state.
+    The first non-finite update of a run is logged as a warning; the state counts all of them.
     """
     name = getattr(optimizer, "name", type(optimizer).__name__)
     init_takes_key, update_takes_key = (

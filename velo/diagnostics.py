@@ -22,20 +22,20 @@ MAX_LEGEND = 10
 
 
 class Observation(NamedTuple):
-    """One update, tensor by tensor in the order of the tree; the learned step before `step_scale` and weight decay."""
+    """One update, by tensor in the order of the tree; steps are those before `step_scale` and weight decay."""
 
     step: Int[jax.Array, ""]  # updates done
     step_rms: Float[jax.Array, " tensors"]
     param_rms: Float[jax.Array, " tensors"]  # before the update
     grad_rms: Float[jax.Array, " tensors"]
-    log_step: Float[jax.Array, " tensors"]  # the LSTM's factor on the step, as a logarithm; NaN but in VeLO
-    controls: Float[jax.Array, "tensors bank"]  # the LSTM's mixture of the bank; no columns but in VeLO
-    loss_features: Float[jax.Array, " features"]  # none but in VeLO
-    distance: Float[jax.Array, ""]  # Prodigy's estimate; NaN but in VeLO
+    log_step: Float[jax.Array, " tensors"]  # the LSTM's factor on the step, as a logarithm; NaN except in VeLO
+    controls: Float[jax.Array, "tensors bank"]  # the LSTM's mixture of the bank; no columns except in VeLO
+    loss_features: Float[jax.Array, " features"]  # empty except in VeLO
+    distance: Float[jax.Array, ""]  # Prodigy's estimate; NaN except in VeLO
 
 
 class ObservedState(NamedTuple):
-    """State of the observed optimizer, and what was seen of its latest update."""
+    """State of the observed optimizer, and the observation of its latest update."""
 
     inner: Any
     observation: Observation
@@ -91,7 +91,7 @@ class Observed(LearnedOptimizer):
 
 
 def observe(weights: Weights = "default") -> tuple[Observed, Theta]:
-    """Weights whose optimizer tells what it does: for `velo.optimizer(num_steps, observe(...))` or `velo.fit`."""
+    """Weights whose optimizer observes its updates: for `velo.optimizer(num_steps, observe(...))` or `velo.fit`."""
     architecture, theta = resolve_weights(weights)
     return Observed(architecture), theta
 
@@ -118,7 +118,7 @@ class Record:
         """Keeps the observation in this optimizer state, unless it is there already.
 
         Raises:
-            ValueError: there is none, or it is of other parameters.
+            ValueError: the state holds no observation, or one of other parameters.
         """
         nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, Observation))
         found = [node for node in nodes if isinstance(node, Observation)]
@@ -198,7 +198,7 @@ class Record:
         return figure
 
     def _repr_png_(self) -> bytes | None:
-        """A notebook shows the picture."""
+        """The picture, for notebooks."""
         return png(self.plot)
 
 

@@ -11,7 +11,7 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     """The module, imported.
 
     Raises:
-        ModuleNotFoundError: it isn't installed; says for what it is needed and which extra brings it.
+        ModuleNotFoundError: it isn't installed; the message says what needs it and which extra installs it.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""`velo.keras.VeLO`: a learned optimizer as one of Keras 3 on JAX, and the training step that passes it the loss."""
+"""`velo.keras.VeLO`: a learned optimizer for Keras 3 on JAX, and the training step that passes it the loss."""
 
 import os
 from typing import Any, SupportsIndex
@@ -22,9 +22,9 @@ if keras.backend.backend() != "jax":
 class VeLO(keras.optimizers.Optimizer):
     """A learned optimizer over all trainable variables; call `pass_loss(model)` before `model.fit`.
 
-    What Keras offers for every optimizer holds: weight decay and its exclusions, clipping, averages of the variables,
-    schedules and callbacks that set the learning rate. That is a factor on the learned steps here, and 1 is what was
-    meta-trained.
+    The options of every Keras optimizer work: weight decay and its exclusions, clipping, averages of the variables,
+    schedules and callbacks that set the learning rate. Here the learning rate is a factor on the learned steps, which
+    were meta-trained with 1.
 
     Args:
         num_steps: length of the run in updates, at least 1: epochs times batches an epoch.
@@ -37,7 +37,7 @@ class VeLO(keras.optimizers.Optimizer):
 
     Raises:
         ValueError: an argument is out of range, or `gradient_accumulation_steps` is among the options: Keras passes on
-            the loss of the last part alone.
+            only the loss of the last part.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class VeLO(keras.optimizers.Optimizer):
         self._loss: Any = None  # traced, during one update
 
     def build(self, variables: Any) -> None:
-        """Variables for the state, which Keras saves and loads with the model."""
+        """Creates variables for the state, which Keras saves and loads with the model."""
         if self.built:
             return
         super().build(variables)
@@ -115,10 +115,10 @@ class VeLO(keras.optimizers.Optimizer):
 
 
 def pass_loss(model: Any) -> None:
-    """From now on `model.fit` passes the loss of each batch to the optimizer, a `VeLO`; again after loading a model.
+    """Makes `model.fit` pass the loss of each batch to the optimizer, a `VeLO`. Call it again after loading a model.
 
     Raises:
-        ValueError: the model has a `train_step` of its own, which has to pass it to `stateless_apply`.
+        ValueError: the model has a `train_step` of its own, which has to pass the loss to `stateless_apply`.
     """
     if type(model).train_step is not keras.Model.train_step:
         raise ValueError(
@@ -129,7 +129,7 @@ def pass_loss(model: Any) -> None:
 
 
 def _train_step(model: Any, state: Any, data: Any) -> Any:
-    """Keras' own on JAX (`keras.Model.train_step`), whose optimizer gets the loss."""
+    """Keras' training step on JAX (`keras.Model.train_step`), but the optimizer gets the loss."""
     if not isinstance(model.optimizer, VeLO):
         raise ValueError(
             f"the optimizer of this model is {type(model.optimizer).__name__}, and pass_loss is for velo.keras.VeLO "

@@ -1,4 +1,4 @@
-"""The interface of a learned optimizer: the bundled architectures implement it, and so does one of your own.
+"""The interface of a learned optimizer, which the bundled architectures implement, and your own can.
 
 An implementation is static: sizes and choices. Its weights, theta, are a pytree that `init` makes and `bind` reads:
 
@@ -31,7 +31,7 @@ class LearnedOptimizer(abc.ABC):
     """The static half of a learned optimizer; `theta` is the other half.
 
     Implementations are frozen dataclasses, hashed by value. To be saved and meta-trained, their fields must be JSON
-    scalars or tuples of them, and the class must stand at the top level of a module.
+    scalars or tuples of them, and the class must be defined at the top level of a module.
     """
 
     @abc.abstractmethod

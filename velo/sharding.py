@@ -1,6 +1,7 @@
-"""Parameters on a mesh with axes of type Explicit: updates are computed as on Auto axes, their results placed by us.
+"""Parameters on a mesh with axes of type Explicit: updates are computed on Auto axes, with given output shardings.
 
-On such a mesh every operation has to say how its result is divided, and packing tensors into one array has no rule.
+On Explicit axes every operation needs a rule for the sharding of its result, and packing tensors into one array has
+none.
 """
 
 import math
@@ -14,14 +15,14 @@ from jax.sharding import PartitionSpec
 from velo.arguments import is_traced
 
 MIN_DIVIDED = 1 << 16
-"""Entries of an array of the state from which on it is divided among the devices; smaller ones are on all of them."""
+"""Entries from which on an array of the state is sharded over the devices; smaller arrays are replicated."""
 
 
 def on_explicit_axes(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
     """`tx`, also for parameters on explicit axes.
 
-    Updates are divided as their parameters. A large array of a new state is divided along its last axis, whatever the
-    division of the parameters, and stays so.
+    Updates are sharded as their parameters. A large array of a new state is sharded along its last axis, whatever the
+    sharding of the parameters, and stays so.
     """
 
     def init(params):
@@ -43,8 +44,9 @@ def on_explicit_axes(tx: optax.GradientTransformationExtraArgs) -> optax.Gradien
 
 
 def off_explicit_axes(theta: Any) -> Any:
-    """Theta with NumPy arrays in the place of those that lie on a mesh with explicit axes, as all that are made under
-    `jax.set_mesh` do: operations on Auto axes refuse them.
+    """Theta with NumPy arrays in place of arrays on a mesh with explicit axes, which operations on Auto axes refuse.
+
+    Under `jax.set_mesh`, all new arrays lie on the mesh.
     """
     return jax.tree.map(lambda leaf: np.asarray(leaf) if _lies_there(leaf) else leaf, theta)
 
@@ -54,7 +56,7 @@ def _lies_there(leaf: Any) -> bool:
 
 
 def _with_loss(tx):
-    """The update by position alone: a keyword keeps its explicit type, which no operation then takes."""
+    """The update with positional arguments only: a keyword would keep its explicit type, which operations refuse."""
     return lambda updates, state, params, value: tx.update(updates, state, params, value=value)
 
 
@@ -84,7 +86,7 @@ def _divided(leaf: Any, mesh: Any) -> PartitionSpec:
 
 
 def _on_auto_axes(function: Any, mesh: Any, specs: Any) -> Any:
-    """`function` with its results divided as `specs` says, within a traced program or outside."""
+    """`function` on Auto axes with its results sharded by `specs`, within a traced program or outside."""
     auto = jax.sharding.auto_axes(function, axes=_explicit_axes(mesh), out_sharding=specs)
 
     def call(*args):

@@ -1,4 +1,4 @@
-"""`velo.optimizer`: a learned optimizer as users ask for it, with weight decay, a step scale and a chosen horizon."""
+"""`velo.optimizer`: a learned optimizer as users create it, with weight decay, a step scale and a chosen horizon."""
 
 import dataclasses
 import hashlib
@@ -40,8 +40,8 @@ class ScaledState(NamedTuple):
     count: Int[jax.Array, ""]
     learned: Any
     fingerprint: UInt[jax.Array, " fingerprint"]
-    """Zeros, as many as a digest of the parameters' shapes and shardings says: a shape is known while a program is
-    traced, so that parameters that change theirs are noticed there. (An array without entries would do, and Orbax
+    """Zeros, whose number is a digest of the parameters' shapes and shardings. An array's shape is known while a
+    program is traced, so a change of the parameters' shapes is detected then. (An empty array would do, but Orbax
     refuses those.)"""
 
 
@@ -65,43 +65,44 @@ def optimizer(
 
     Args:
         num_steps: length of the run in calls of `update`, at least 1. The schedule is part of what was learned:
-            it ends at this step. Beyond it VeLO stands still (its schedule has reached `final_rate`), while the
-            released architectures go on as their references do, with a fraction of training above one.
-        weights: a weights file, or an architecture and its theta. "default" are those that come with the package
-            (docs/model_card.md); "light" elementwise ones, for less memory and time; "untrained" is VeLO before any
-            meta-training: Adam's direction in the eigenbasis (SOAP, 2409.11321) under Prodigy's step size (2306.06101)
-            with cosine decay.
-        weight_decay: the fraction of each parameter that one step takes away, times the scale: a number, a traced
-            scalar or a function of the step, counted from 0. As there is no learning rate here, this is AdamW's
-            learning rate times its decay: 1e-4 is usual.
+            it ends at this step. After it VeLO takes no further learned steps (its schedule has reached `final_rate`,
+            zero by default). The released architectures continue as their references do, with a fraction of training
+            above one.
+        weights: a weights file, or an architecture and its theta. "default" is the file that comes with the package
+            (docs/model_card.md); "light" is an elementwise one, for less memory and time; "untrained" is VeLO before
+            any meta-training: Adam's direction in the eigenbasis (SOAP, 2409.11321) under Prodigy's step size
+            (2306.06101) with linear decay.
+        weight_decay: the fraction of each parameter that one step removes, times the scale: a number, a traced
+            scalar or a function of the step, counted from 0. As there is no learning rate here, this corresponds to
+            AdamW's learning rate times its decay: 1e-4 is usual.
         weight_decay_mask: tree of bools like the parameters or a prefix of one, or a function from the parameters to
             it; None decays them all.
         step_scale: multiplies every step; a number, a traced scalar or a function of the step, counted from 0.
             1 is what was meta-trained.
-        horizon: longest run, in updates, that the weights are to be asked for, such as the longest that they were
+        horizon: longest run, in updates, for which the weights are used, such as the longest that they were
             meta-trained on. A longer run averages ceil(num_steps / horizon) gradients and losses into each update,
             and the parameters stay as they are in between. None trusts the weights with any length.
         matrix_axes: which axes of a tensor make up its matrices, for VeLO in the eigenbasis: `velo.MatrixAxes(rows,
             columns)` or None for each tensor, as a tree like the parameters, a prefix of one, or a function from the
-            parameters to it. None follows the rules of `velo.architectures.velo.matrices`; say it for layers stacked in
-            one tensor.
-        initial_distance: VeLO's first estimate of how far the solution lies from the start, in units of a parameter,
-            instead of the architecture's. The estimate is the step size and never falls; it grows by factors, so a
-            value far below costs some steps, one above the truth is never taken back. For fine-tuning take it small.
-        max_distance: where VeLO's estimate stops growing; at least the first one, may be traced. None sets no limit.
-        shardings: how the parameters are divided over devices, for VeLO: a tree of `jax.sharding.NamedSharding` like
-            the parameters, such as `jax.tree.map(lambda leaf: leaf.sharding, params)`. The state is then divided in the
-            same way, `init` places it, and devices exchange sums alone. None leaves it to the compiler, which gathers
-            whole tensors.
+            parameters to it. None follows the rules of `velo.architectures.velo.matrices`; give it for layers
+            stacked in one tensor.
+        initial_distance: VeLO's first estimate of the distance from the start to the solution, in units of a parameter,
+            instead of the architecture's. The estimate is the step size and never falls. It grows by factors, so a
+            value that is far too low costs some steps, while one that is too high is never corrected. For fine-tuning
+            choose a small value.
+        max_distance: upper limit of VeLO's estimate; at least the first one, may be traced. None sets no limit.
+        shardings: how the parameters are sharded over devices, for VeLO: a tree of `jax.sharding.NamedSharding` like
+            the parameters, such as `jax.tree.map(lambda leaf: leaf.sharding, params)`. `init` then shards the state in
+            the same way, and devices exchange only sums. None leaves it to the compiler, which gathers whole tensors.
 
     Under `optax.inject_hyperparams` with `static_args=("num_steps", "weights")`, `weight_decay`, `step_scale` and
     `max_distance` are numbers in the state that may change during a run. `init` takes shapes and dtypes
     (`jax.ShapeDtypeStruct`) too, and then returns those of the state.
 
     Raises:
-        ValueError: an argument is out of range or of the wrong kind, `weights` is no weights file; `init` raises one
-            that names the leaf if a parameter is not of a floating type, `update` if `params` or `value` is missing,
-            or where gradients, parameters and state don't belong together.
+        ValueError: an argument is out of range or of the wrong kind, or `weights` is not a weights file. `init` raises
+            one that names the leaf if a parameter is not of a floating type. `update` raises one if `params` or `value`
+            is missing, or if gradients, parameters and state don't belong together.
         FileNotFoundError: there is no such weights file.
     """
     length = check_count("num_steps", num_steps)
@@ -124,7 +125,7 @@ def optimizer(
     theta = off_explicit_axes(theta)
 
     def bound():
-        """Made where it is used, since constants get the type that the mesh has there."""
+        """Bound where it is used, since constants get the type that the mesh has there."""
         return architecture.bind(jax.tree.map(jnp.asarray, theta), -(-length // every), **options)
 
     def init(params):
@@ -154,7 +155,7 @@ def optimizer(
 
 
 def _checked(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
-    """`tx` behind checks of what it is given."""
+    """`tx` with checks of its arguments."""
 
     def init(params):
         check_parameters(params)
@@ -172,7 +173,7 @@ def _checked(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransfo
 
 
 def _limit_distance(architecture, initial, limit) -> tuple[LearnedOptimizer, Any]:
-    """The architecture with another first estimate, and the checked largest one."""
+    """The architecture with this first estimate, and the checked upper limit."""
     for name, value in (("initial_distance", initial), ("max_distance", limit)):
         if value is None:
             continue
@@ -205,7 +206,7 @@ def _at(count: Int[jax.Array, ""], scale: Scale) -> Any:
 
 
 def scale_step(step, leaf, scale, weight_decay):
-    """scale (step - weight_decay leaf) in float32, as the dtype of `step`; `step` itself where nothing changes."""
+    """scale (step - weight_decay leaf) in float32, cast to the dtype of `step`; `step` itself where nothing changes."""
     if _is(weight_decay, 0.0):
         return step if _is(scale, 1.0) else (scale * step.astype(jnp.float32)).astype(step.dtype)
     total = step.astype(jnp.float32) - weight_decay * leaf.astype(jnp.float32)
@@ -220,7 +221,7 @@ def _mask(mask, params):
     """A bool for each parameter.
 
     Raises:
-        ValueError: the mask is no prefix of the parameters, or its leaves are no bools.
+        ValueError: the mask is not a prefix of the parameters, or its leaves are not bools.
     """
     if mask is None:
         return jax.tree.map(lambda _: True, params)
@@ -288,7 +289,7 @@ def _check_state(state, params, shardings) -> None:
 
 
 def _check_learned_state(learned, state, params, cause: Exception) -> None:
-    """Raises a ValueError if an update failed since its state was made with other weights."""
+    """Raises a ValueError if an update failed because its state was made with other weights."""
     expected = jax.eval_shape(learned.init, params)
     shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state.learned, expected)]
     if shapes[0] != shapes[1]:

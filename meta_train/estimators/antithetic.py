@@ -112,7 +112,7 @@ class Lanes(NamedTuple):
 
 
 def end(problem: Problem, carry: Carry, data: Any) -> Float[Array, "arms pairs"]:
-    """What the ends of the episodes add to their meta-losses."""
+    """What `Problem.end` adds to the meta-loss of each lane's episode."""
     over_pairs = jax.vmap(lambda carry: problem.end(carry, data))
     return jax.vmap(over_pairs, in_axes=(problem.arm_axes,))(carry)
 

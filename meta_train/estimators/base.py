@@ -7,8 +7,8 @@ An estimator is used as one compiled step for each outer step:
     estimate, state = estimator.estimate(problem, theta, state, problem.data(), key)
     theta = jax.tree.map(lambda leaf, grad: leaf - 0.1 * grad, theta, estimate.grad)
 
-A method of one's own subclasses `GradientEstimator` as a frozen dataclass and implements `num_lanes`, `init` and
-`estimate`; `num_segments` and `rebuild` have defaults.
+To add a method, subclass `GradientEstimator` as a frozen dataclass and implement `num_lanes`, `init` and `estimate`;
+`num_segments` and `rebuild` have defaults.
 """
 
 import abc
@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
     """What an estimator returns for one outer step of one worker."""
 
     grad: Theta
-    loss: Float[Array, ""]  # mean over the lanes of what was differentiated
+    loss: Float[Array, ""]  # mean over the lanes of the losses that were differentiated
     num_nonfinite: Int[Array, ""]  # inner losses that were bounded
     num_inner_steps: Int[Array, ""]  # over all lanes, arms included
     coefficients: Float[Array, " pairs"] | None = None  # of the pairs' noise, where their sum is the gradient
@@ -53,7 +53,7 @@ class GradientEstimator(abc.ABC):
     """Estimates the gradient of the expected meta-loss; the fields are sizes and choices, hashed by value."""
 
     persistent: ClassVar[bool] = False
-    """Whether episodes go on from one estimate to the next, so that a family must stay for at least one episode."""
+    """Whether episodes continue from one estimate to the next; a family must then be kept for at least one episode."""
     seeded: ClassVar[bool] = False
     """Whether `rebuild` computes the gradient from an estimate's key and coefficients, a few numbers."""
     backward: ClassVar[bool] = False
@@ -72,7 +72,7 @@ class GradientEstimator(abc.ABC):
             problem: static; what is differentiated.
             theta: meta-parameters, a pytree of float32 arrays.
             data: the problem's arrays.
-            key: of the family's start.
+            key: all randomness of the initial state.
 
         Returns:
             A pytree of arrays with the shapes that `estimate` returns, or () for a method without a state.

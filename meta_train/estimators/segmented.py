@@ -1,4 +1,4 @@
-"""Estimators that advance every lane by one segment an estimate, and continue its episode in the next one."""
+"""Estimators that advance every lane by one segment per estimate, and continue its episode in the next one."""
 
 import abc
 import dataclasses
@@ -48,7 +48,7 @@ def start(problem: Problem, lanes: Lanes, data: Any, key, *, random_offsets: boo
 
 
 def sample_lengths(problem: Problem, data: Any, key, num_lanes: int):
-    """Lengths of the lanes' episodes in segments, each drawn by itself."""
+    """Lengths of the lanes' episodes in segments, drawn independently."""
     return jax.vmap(lambda key: problem.sample_length(data, key))(jax.random.split(key, num_lanes))
 
 
@@ -75,7 +75,7 @@ class SegmentedEstimator(AntitheticEstimator):
         """
 
     def init(self, problem, theta, data, key):
-        """The episodes before their first segment, unperturbed if they start at random offsets."""
+        """The state before the first segment. The parts that random offsets skip are run unperturbed."""
         noise = self.noise(theta, key)
         lanes = self.perturb(theta, jnp.zeros_like(noise))
         carry, fresh = start(problem, lanes, data, key, random_offsets=self.random_offsets)

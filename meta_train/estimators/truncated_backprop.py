@@ -41,7 +41,7 @@ class TruncatedBackprop(GradientEstimator):
         return Lanes(jnp.broadcast_to(flat, (1, self.num_lanes, flat.size)), unravel)
 
     def init(self, problem, theta, data, key):
-        """The episodes before their first segment."""
+        """The state before the first segment."""
         lanes = self._lanes(*ravel_pytree(theta))
         return State(*start(problem, lanes, data, key, random_offsets=self.random_offsets))
 

@@ -1,6 +1,6 @@
 """The learned optimizers: `velo` is this project's architecture, `published` has those of the papers.
 
-Beside the two folders stands what several architectures use: pages, blocks, the LSTM's state.
+The modules beside the two folders are shared by several architectures: pages, blocks, the LSTM's state.
 """
 
 from velo.architectures.published.adafac_mlp import AdafacMLP

@@ -19,7 +19,7 @@ def map_blocks(function: Callable[[Any, Any], tuple[Any, Any]], num_blocks: int,
     Args:
         function: traced once. The pages are the axis before the last of all arrays that it takes and returns.
         num_blocks: number of blocks; divides the number of pages.
-        updated: tree of arrays that `function` returns in a new version.
+        updated: tree of arrays of which `function` returns new versions.
         read: tree of arrays that it reads only.
 
     Returns:

@@ -21,9 +21,9 @@ def transformation(
 ) -> optax.GradientTransformationExtraArgs:
     """An optax transformation of `init(params)` and `update(grads, state, params, loss)`.
 
-    Neither sees a float64: such gradients, parameters and losses come in as float32, and the updates go out in the
-    dtypes of the parameters. So the state keeps its dtypes, and no constant of the code has to name one. (JAX 0.6
-    lowers the integers of such a program as int64 and then refuses it; 0.10 doesn't.)
+    Neither sees float64: gradients, parameters and losses in float64 are cast to float32, and the updates are cast to
+    the dtypes of the parameters. So the state keeps its dtypes, and no constant in the code needs an explicit dtype.
+    (JAX 0.6 lowers the integers of such a program as int64 and then refuses it; 0.10 doesn't.)
     """
 
     def init_single(params):

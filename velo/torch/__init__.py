@@ -1,4 +1,4 @@
-"""`velo.torch.VeLO`: a learned optimizer as a PyTorch one; the update is JAX's, on memory that both share."""
+"""`velo.torch.VeLO`: a learned optimizer for PyTorch; JAX computes the update, on memory that both share."""
 
 from velo.torch.optimizer import VeLO
 

@@ -16,16 +16,16 @@ TRANSPOSED = (torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvT
 def usual_axes(rank: int) -> Axes:
     """(outputs, inputs, *window) of a linear layer or convolution as (*window, inputs, outputs).
 
-    An architecture may read the rows of a matrix in another way than its columns, as the left and the right side in
-    the eigenbasis, and Adafactor's two where they are of equal length; so it has to see what Flax would show it.
+    An architecture may treat the rows of a matrix differently from its columns: as the left and the right side in the
+    eigenbasis, or as Adafactor's two axes where these are of equal length. So it has to see the axes in Flax's order.
     """
     return (*range(2, rank), 1, 0) if rank >= 2 else tuple(range(rank))
 
 
 def unusual_axes(model: Any) -> dict[Any, Axes]:
-    """Those of weights that are not (outputs, inputs, *window), by the parameter.
+    """The axes of weights that are not (outputs, inputs, *window), by the parameter.
 
-    Tables of embeddings are (number, size) in both libraries, transposed convolutions (inputs, outputs, *window), and
+    Embedding tables are (number, size) in both libraries, transposed convolutions (inputs, outputs, *window), and
     the `Conv1D` of `transformers`, a linear layer, (inputs, outputs).
     """
     found: dict[Any, Axes] = {}

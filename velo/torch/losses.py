@@ -12,7 +12,7 @@ MAX_NONFINITE = 10
 
 
 def scalar(loss: Any, device: Any) -> Any:
-    """A tensor or number as a float32 tensor of rank 0 on `device`, apart from its graph.
+    """A tensor or number as a float32 tensor of rank 0 on `device`, detached from its graph.
 
     Raises:
         ValueError: it is neither, or has more than one entry.

@@ -1,4 +1,4 @@
-"""The optimizer as PyTorch's users handle one: groups, closures, state dicts, copies, replicas."""
+"""The optimizer with PyTorch's interface: parameter groups, closures, state dicts, copies, replicas."""
 
 import math
 from typing import Any, SupportsIndex
@@ -26,31 +26,31 @@ NO_LOSS = (
 class VeLO(torch.optim.Optimizer):
     """A learned optimizer over all parameters; `step(loss)` after `loss.backward()`.
 
-    All parameter groups form one network, whose tensors the optimizer looks at together. A group may have its own `lr`
-    and `weight_decay`, which mean what `step_scale` and `weight_decay` mean in `velo.optimizer`: there is no learning
-    rate to tune, 1 is what was meta-trained, and a scheduler that works on `lr` scales the learned steps. A warning
-    tells of an `lr` below 0.1, and of one that falls.
+    All parameter groups form one network, whose tensors the optimizer reads together. A group may have its own `lr` and
+    `weight_decay`, which mean what `step_scale` and `weight_decay` mean in `velo.optimizer`. `lr` is not a learning
+    rate to tune but a factor on the learned steps, which were meta-trained with 1; a scheduler may change it. An `lr`
+    below 0.1, and one that falls, causes a warning.
 
-    Tensors that require a gradient at the first step are the network. They may be frozen and unfrozen later; others
-    can't be added. Where `torch.distributed` is initialised the loss is averaged over ranks, so that replicas stay
-    equal to the bit.
+    The network consists of the tensors that require a gradient at the first step. They may be frozen and unfrozen
+    later; others can't be added. If `torch.distributed` is initialised, the loss is averaged over ranks, so that
+    replicas stay equal to the bit.
 
-    On a CPU memory is shared over DLPack. Vectors are not copied; matrices and kernels are, into the order of axes that
-    JAX's libraries have, a linear layer's weight as (inputs, outputs).
+    On a CPU, memory is shared through DLPack. Vectors are not copied. Matrices and convolution kernels are copied into
+    the axis order of JAX's libraries, a linear layer's weight as (inputs, outputs).
 
     Args:
         params: as for any PyTorch optimizer; parameters that don't require gradients are left alone.
         num_steps: length of the run in calls of `step`, at least 1.
         weights: as in `velo.optimizer`.
         lr: factor on every step.
-        weight_decay: fraction of each parameter that one step takes away, times `lr`.
+        weight_decay: fraction of each parameter that one step removes, times `lr`.
         horizon: as in `velo.optimizer`.
         initial_distance: as in `velo.optimizer`.
         max_distance: as in `velo.optimizer`.
-        model: the module of these parameters. It tells tables of embeddings, transposed convolutions and the `Conv1D`
-            of `transformers` from linear layers and convolutions, which all are taken for without it.
-        process_group: whose ranks hold replicas of this network. None is PyTorch's default group if there is one;
-            False averages nothing, for processes that train networks of their own.
+        model: the module of these parameters, by which embedding tables, transposed convolutions and the `Conv1D` of
+            `transformers` are recognised. Without it, all weights are taken for linear layers and convolutions.
+        process_group: group whose ranks hold replicas of this network. None is PyTorch's default group if there is
+            one; False averages nothing, for processes that train separate networks.
 
     Raises:
         ValueError: an argument is out of range, or a parameter is not of float32, bfloat16 or float16, or sharded.
@@ -80,7 +80,7 @@ class VeLO(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": 0.9})
 
     def _build(self, num_steps: int, weights: Any, options: dict[str, Any]) -> None:
-        """Everything but what `torch.optim.Optimizer` keeps, before the first step."""
+        """Sets all attributes, as they are before the first step, except those of `torch.optim.Optimizer`."""
         self.num_steps = num_steps
         self._weights, self._options = weights, options
         self._tx = transformation.optimizer(num_steps, weights, **options)
@@ -105,14 +105,14 @@ class VeLO(torch.optim.Optimizer):
             _check_parameter(parameter)
 
     def add_loss(self, loss: Any) -> None:
-        """Notes a loss for the next step, which then needs no argument; several add up, as their gradients do.
+        """Records a loss for the next step, which then needs no argument; several losses add up, as their gradients do.
 
-        Pass what `backward` was called on: parts that are divided by the number of accumulation steps make up the mean.
-        For frameworks that call `step` themselves. Added losses come before the one that `step` gets, and
-        `zero_grad` forgets them together with the gradients.
+        Pass the tensor that `backward` was called on: parts that are divided by the number of accumulation steps add up
+        to the mean. This is for frameworks that call `step` themselves. Added losses take precedence over the one
+        passed to `step`, and `zero_grad` discards them together with the gradients.
 
         Raises:
-            ValueError: the loss is no scalar.
+            ValueError: the loss is not a scalar.
         """
         self._added_losses.append(losses.scalar(loss, self.param_groups[0]["params"][0].device))
 
@@ -132,10 +132,10 @@ class VeLO(torch.optim.Optimizer):
         Args:
             closure: the scalar loss that the gradients belong to, or a function that computes them and returns it.
                 None if there was an `add_loss`.
-            loss: the scalar loss, by its name.
+            loss: the scalar loss, as a keyword argument.
 
         Raises:
-            ValueError: the loss is missing or no scalar, no parameter has a gradient, a parameter requires one that
+            ValueError: the loss is missing or not a scalar, no parameter has a gradient, a parameter requires one that
                 didn't at the first step, or all `num_steps` are done.
             FloatingPointError: the loss was NaN or infinite ten times in a row.
         """
@@ -202,7 +202,7 @@ class VeLO(torch.optim.Optimizer):
         return [tensor for group in self.param_groups for tensor in group["params"]]
 
     def _axes(self) -> list[axes.Axes]:
-        """Of the network's tensors."""
+        """The axes of the network's tensors."""
         return [axes.axes_of(tensor, self._unusual_axes) for tensor in self._tensors]
 
     def _init(self) -> Any:
@@ -210,7 +210,7 @@ class VeLO(torch.optim.Optimizer):
         return jax.jit(self._tx.init)([_borrow(*pair) for pair in zip(self._tensors, self._axes(), strict=True)])
 
     def _start(self) -> None:
-        """The first step fixes the network; later ones check that no other parameter wants to be trained."""
+        """Fixes the network at the first step; later checks that no other parameter requires a gradient."""
         trained = [tensor for tensor in self._parameters() if tensor.requires_grad]
         if self._jax_state is None:
             if not trained:
@@ -228,7 +228,7 @@ class VeLO(torch.optim.Optimizer):
                 )
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and numbers alone, so that `torch.load` reads it with `weights_only=True`."""
+        """Only tensors and numbers, so that `torch.load` reads it with `weights_only=True`."""
         places = {tensor: place for place, tensor in enumerate(self._parameters())}
         own = {
             "format": FORMAT_VERSION,
@@ -241,7 +241,7 @@ class VeLO(torch.optim.Optimizer):
         return {**super().state_dict(), "velo": own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from `state_dict()` of the same model, `num_steps` and weights.
+        """Continues from the `state_dict()` of an optimizer with the same model, `num_steps` and weights.
 
         Raises:
             ValueError: it is of another optimizer, length of run, or model.
@@ -286,7 +286,7 @@ class VeLO(torch.optim.Optimizer):
         return {**super().__getstate__(), "velo": (made, own)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Of a copy; `load_state_dict` of the base class calls it too, with the groups alone."""
+        """For a copy; `load_state_dict` of the base class calls it too, with only the groups."""
         super().__setstate__({name: entry for name, entry in state.items() if name != "velo"})
         if "velo" in state:
             (num_steps, weights, options, self._process_group, self._unusual_axes), own = state["velo"]
@@ -309,7 +309,7 @@ def _check_parameter(parameter: Any) -> None:
 
 
 def _borrow(tensor: Any, order: axes.Axes) -> jax.Array:
-    """The tensor's memory as a JAX array with its axes in this order; a copy where it is not contiguous in it."""
+    """The tensor's memory as a JAX array with its axes in this order; a copy if it is not contiguous in that order."""
     if tensor.layout is not torch.strided:
         raise ValueError("sparse gradients can't be read: use dense ones, such as nn.Embedding(sparse=False)")
     try:

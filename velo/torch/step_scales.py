@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 SMALLEST_SCALE = 0.1
-"""Whoever asks for less than a tenth of the learned step rather means a learning rate."""
+"""A factor below this was probably meant as a learning rate."""
 
 
 class StepScaleWarnings:
@@ -17,7 +17,7 @@ class StepScaleWarnings:
         self._last: list[float] = []
 
     def look(self, groups: Sequence[dict[str, Any]]) -> None:
-        """Warns of factors that are all small, at the first step that isn't zero, and of the first that falls."""
+        """Warns if all factors are small, at the first step where one isn't zero, and when a factor first falls."""
         scales = [float(group["lr"]) for group in groups]
         if not self._size_is_checked and any(scales):
             self._size_is_checked = True
@@ -36,7 +36,7 @@ class StepScaleWarnings:
 
 
 def _warn_if_small(groups: Sequence[dict[str, Any]]) -> None:
-    """A warm-up by a scheduler starts small, and keeps the factor that it leads to in the group."""
+    """Reads `initial_lr` and `max_lr` too: a scheduler's warm-up starts small and keeps its final factor there."""
     largest = max(float(group.get(name, 0.0)) for group in groups for name in ("lr", "initial_lr", "max_lr"))
     if largest < SMALLEST_SCALE:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""`velo.fit`: training without a loop of one's own and without hyperparameters."""
+"""`velo.fit`: training without writing a loop and without hyperparameters."""
 
 from velo.training.history import History
 from velo.training.result import Fitted, NonFiniteLossError, Step

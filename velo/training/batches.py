@@ -18,10 +18,10 @@ class Batches:
     """Batches `first`, `first + 1`, ..., `num_steps - 1` of a run, as arrays.
 
     Args:
-        source: an iterable, gone through again whenever it ends, if it can be; or a function of the step's number; with
-            `batch_size` a tree of arrays, one data set.
-        first: how many batches to leave out, those of the steps done before.
-        devices: the leading axis of every array is divided among them; None leaves arrays where they are.
+        source: an iterable, iterated again whenever it ends, if possible; or a function of the step's number; or, with
+            `batch_size`, one data set, a tree of arrays.
+        first: number of batches to skip, those of the steps done before.
+        devices: the leading axis of every array is sharded over them; None leaves arrays where they are.
         batch_size: examples of a batch, drawn by `epochs_of`.
     """
 
@@ -61,7 +61,7 @@ class Batches:
             yield self._place(self._checked(jax.tree.map(_as_array, batch), step))
 
     def _epochs(self, source: Iterable[Any]) -> Iterator[Any]:
-        """The source over and over; a ValueError where it ends for good before the run does."""
+        """Iterates over the source again and again; a ValueError if it yields nothing more before the run ends."""
         count, needed = 0, self._range.stop
         while True:
             before = count
@@ -117,7 +117,7 @@ class Batches:
 
 
 def epochs_of(data: Any, batch_size: int) -> Callable[[int], Any]:
-    """Batches of one data set by step: each epoch in an order of its own, which depends on its number alone.
+    """Batches of one data set by step: each epoch in its own order, which depends only on its number.
 
     The last examples of an order that fill no batch are left out of that epoch.
 
@@ -153,7 +153,7 @@ def epochs_of(data: Any, batch_size: int) -> Callable[[int], Any]:
 
 
 def _check_not_one_data_set(source: Any) -> None:
-    """Raises a ValueError if `source` is rather (inputs, targets) than an iterable of batches."""
+    """Raises a ValueError if `source` looks like one data set, (inputs, targets), not like an iterable of batches."""
     advice = "give batch_size= to have it cut into batches, or [batch] to train on all of it in every step"
     if isinstance(source, Mapping):
         raise ValueError(f"batches is a {type(source).__name__}, one data set and no iterable of batches: {advice}")
@@ -168,7 +168,7 @@ def _check_not_one_data_set(source: Any) -> None:
 
 
 def _is_smaller(shapes: Any, earlier: Any) -> bool:
-    """Whether the arrays differ by fewer examples alone."""
+    """Whether the arrays differ only in having fewer examples."""
     if [(shape[1:], dtype) for shape, dtype in shapes] != [(shape[1:], dtype) for shape, dtype in earlier]:
         return False
     pairs = [(new[:1], old[:1]) for (new, _), (old, _) in zip(shapes, earlier, strict=True)]

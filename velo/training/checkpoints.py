@@ -80,7 +80,7 @@ def _numbered(tree: Any) -> dict[str, Any]:
 
 
 def _with_entries(arrays: dict[str, Any]) -> dict[str, Any]:
-    """Orbax refuses arrays without entries, which some states have."""
+    """The arrays that have entries: Orbax refuses empty ones, which some states have."""
     return {name: array for name, array in arrays.items() if array.size}
 
 

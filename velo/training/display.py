@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 NUM_LINES = 10
-"""Of a run without a terminal, beside that of its first step."""
+"""Lines of a run without a terminal, in addition to that of its first step."""
 
 
 class Display(NamedTuple):
-    """How a run is told."""
+    """How a run reports its progress."""
 
     update: Callable[[int, str], None]
-    """With the steps done and a status."""
+    """Called with the number of steps done and a status."""
     say: Callable[[str], None]
 
 
@@ -90,7 +90,7 @@ def _write(text: str) -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """A list that receives an interrupt, for the loop to look at after each step; a second one interrupts at once."""
+    """A list that receives an interrupt, which the loop reads after each step; a second one interrupts at once."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received  # only the main thread may handle signals

@@ -10,7 +10,7 @@ import numpy as np
 from velo.extras import png, require
 
 MIN_STALLED = 100
-"""Fewer steps don't tell whether a run has stalled."""
+"""Minimum number of steps to judge whether a run has stalled."""
 MAX_POINTS = 500
 """Points of a drawn curve; longer runs are averaged over neighbours."""
 
@@ -47,7 +47,7 @@ class History:
 
     @property
     def has_stalled(self) -> bool:
-        """Whether the loss of the last tenth of at least a hundred steps is, in the mean, no lower than the first's."""
+        """Whether the last tenth of the steps has no lower mean loss than the first tenth; False below 100 steps."""
         tenth = len(self) // 10
         return len(self) >= MIN_STALLED and bool(np.mean(self.losses[-tenth:]) >= np.mean(self.losses[:tenth]))
 
@@ -66,7 +66,7 @@ class History:
             self.metrics.setdefault(name, []).append(value)
 
     def table(self) -> dict[str, np.ndarray]:
-        """Columns of equal length, one row a step: `pandas.DataFrame(history.table())`.
+        """Columns of equal length, one row per step: `pandas.DataFrame(history.table())`.
 
         `step` counts from 1; `step_size` is the root mean square of the update, `distance` VeLO's estimate; an
         evaluation's columns, `evaluation/NAME`, are NaN at steps without one.
@@ -111,7 +111,7 @@ class History:
         return figure
 
     def _repr_png_(self) -> bytes | None:
-        """A notebook shows the picture."""
+        """The picture, for notebooks."""
         return png(self.plot)
 
     def to_json(self) -> dict[str, Any]:
@@ -137,13 +137,13 @@ class History:
         return history
 
     def save(self, path: str | PathLike) -> None:
-        """As JSON."""
+        """Writes the history as JSON."""
         with open(path, "w") as file:
             json.dump(self.to_json(), file)
 
 
 def _thinned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(steps, means) of at most MAX_POINTS stretches."""
+    """(last steps, means) of at most MAX_POINTS intervals."""
     chunks = np.array_split(values, min(MAX_POINTS, max(1, len(values))))
     ends = np.cumsum([len(chunk) for chunk in chunks])
     return ends, np.array([chunk.mean() if len(chunk) else np.nan for chunk in chunks])

@@ -13,7 +13,7 @@ from velo.training.step import TrainState
 class Step(NamedTuple):
     """What a callback sees after a step.
 
-    The arrays of `state` are gone after the next step: copy what has to stay. Reading `loss` waits for the device.
+    The arrays of `state` are donated to the next step: copy those that you keep. Reading `loss` waits for the device.
     """
 
     step: int  # updates done, from 1

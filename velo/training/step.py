@@ -21,7 +21,7 @@ class TrainState(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a step tells of itself beside the new state."""
+    """What a step returns besides the new state."""
 
     loss: Float[jax.Array, ""]
     aux: Any
@@ -111,7 +111,7 @@ def _like(new: Any, old: Any) -> Any:
 def make_step(
     loss: Loss, tx: optax.GradientTransformationExtraArgs, key: jax.Array | None
 ) -> Callable[[TrainState, Any], tuple[TrainState, Outcome]]:
-    """The compiled step; the state that goes in is donated."""
+    """The compiled step; its input state is donated."""
 
     def step(state: TrainState, batch: Any):
         key_step = None if key is None else jax.random.fold_in(key, state.step)
@@ -133,7 +133,7 @@ def _root_mean_square(updates: Any) -> Float[jax.Array, ""]:
 
 
 def _estimate(opt_state: Any) -> Float[jax.Array, ""] | None:
-    """Of the distance; the largest where parts of the parameters have optimizers of their own."""
+    """The distance estimate; the largest one if parts of the parameters have separate optimizers."""
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, Distance))
     estimates = [node.estimate for node in nodes if isinstance(node, Distance)]
     return jnp.max(jnp.stack(estimates)) if estimates else None

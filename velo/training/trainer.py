@@ -19,7 +19,7 @@ from velo.training.step import Loss, Outcome, TrainState, make_step
 from velo.transformation import Weights, optimizer
 
 READ_EVERY = 10
-"""Steps between two looks at the losses, each of which waits for the device."""
+"""Steps between two reads of the losses, each of which waits for the device."""
 MAX_NONFINITE = 10
 """Losses in a row that may be NaN or infinite."""
 STALLED = (
@@ -53,20 +53,21 @@ def fit(
 ) -> Fitted:
     """Trains `params` for `num_steps` steps; nothing has to be tuned.
 
-    An interrupt (Ctrl-C) finishes the step, writes a checkpoint and returns what there is, as does `stop_when`. The run
-    goes on with `resume`, and its parameters are then those of an uninterrupted run to the bit, provided that
-    `batches` gives the same batches again. With a larger `num_steps` it is a longer run from there on.
+    An interrupt (Ctrl-C) finishes the current step, writes a checkpoint and returns the result so far, as does
+    `stop_when`. `resume` continues the run, and its parameters are then those of an uninterrupted run to the bit,
+    provided that `batches` gives the same batches again. With a larger `num_steps`, the run is extended from there.
 
     Args:
         loss_fn: `loss_fn(params, batch)`, the mean loss of a batch. With `model_state` it is called as
             `loss_fn(params, model_state, batch)` and returns (loss, new model state); with `has_aux` it returns
             (loss, aux), with both (loss, (new model state, aux)); with `key` it gets a key of its own as last argument.
         params: initial parameters, any tree of floating-point arrays; they are copied.
-        batches: an iterable of trees of arrays with the examples along the leading axis, gone through again whenever
-            it ends; or a function of the step, counted from 0; or, with `batch_size`, one data set, a tree of arrays
+        batches: an iterable of trees of arrays with the examples along the leading axis, iterated again whenever it
+            ends; or a function of the step, counted from 0; or, with `batch_size`, one data set, a tree of arrays
             such as (inputs, targets). On a resume the batches of earlier steps are skipped.
-        num_steps: length of the run. The optimizer's schedule is made for it; a run that turns out too short is resumed
-            with more steps, which ends somewhat above one that knew (docs/run_length.md).
+        num_steps: length of the run. The optimizer's schedule is made for it. A run that turns out too short can be
+            resumed with more steps; it then ends at a somewhat higher loss than a run planned for that length
+            (docs/run_length.md).
         batch_size: examples of a batch, where `batches` is one data set: each epoch goes through it in another order.
         weights: of the learned optimizer, as in `velo.optimizer`.
         tx: an optax transformation instead of `velo.optimizer(num_steps, weights)`: one with weight decay or frozen
@@ -76,18 +77,18 @@ def fit(
         key: source of randomness in the loss; step k gets `jax.random.fold_in(key, k)`.
         evaluate: `evaluate(params)`, or `evaluate(params, model_state)` if there is one: a number or a dict of them.
         evaluate_every: steps between evaluations, a tenth of the run by default; the last step always has one.
-        callbacks: each is called with a `Step` after each step; what it returns means nothing.
-        stop_when: called with a `Step` after each step; the run stops where it returns something true, as
-            `lambda step: step.loss < 0.1` does.
+        callbacks: each is called with a `Step` after each step; its return value is ignored.
+        stop_when: called with a `Step` after each step; the run stops when it returns a true value, for example
+            `lambda step: step.loss < 0.1`.
         checkpoints: folder for checkpoints; needs the extra `fit`.
         checkpoint_every: steps between checkpoints, a tenth of the run by default; the last step always has one.
-        resume: True goes on from the last checkpoint in `checkpoints`, or starts where there is none yet; an earlier
-            result goes on from there.
-        devices: among which each batch is divided, the parameters being on all of them; None changes no placement.
-        compute_dtype: such as `jnp.bfloat16`: parameters and inputs are cast for the loss, the parameters that are
-            kept and the updates stay as they are.
-        progress: whether the run is told: by a bar where there is a terminal or a notebook and rich is installed,
-            otherwise by a line every tenth of the run. None is True.
+        resume: True continues from the last checkpoint in `checkpoints`, or starts a new run if there is none yet; an
+            earlier result continues that run.
+        devices: each batch is sharded over them, and the parameters are replicated; None changes no placement.
+        compute_dtype: dtype, such as `jnp.bfloat16`, to which parameters and inputs are cast for the loss; the stored
+            parameters and the updates keep theirs.
+        progress: whether to show progress: as a bar in a terminal or a notebook where rich is installed, otherwise as a
+            line every tenth of the run. None is True.
 
     Raises:
         ValueError: an argument is out of range or of the wrong kind, `batches` ended early, or a checkpoint doesn't fit
@@ -137,7 +138,7 @@ def _interval(name: str, value: int | None, length: int) -> int:
 
 
 def _check_functions(loss_fn, evaluate, callbacks, stop_when) -> None:
-    """Raises a ValueError that names the first argument that is no function."""
+    """Raises a ValueError that names the first argument that is not a function."""
     check_callable("loss_fn", loss_fn, "loss_fn(params, batch)")
     if evaluate is not None:
         check_callable("evaluate", evaluate, "evaluate(params)")
@@ -231,7 +232,7 @@ class _Run:
         return len(self.history) == self.history.num_steps
 
     def record(self, step: int, outcome: Outcome, state: TrainState, display: Display) -> bool:
-        """Notes one step; whether the run shall stop."""
+        """Records one step; returns whether the run has to stop."""
         self._pending.append(outcome._replace(aux=_scalars(outcome.aux)))
         last = step == self.history.num_steps
         evaluation = None
@@ -247,7 +248,7 @@ class _Run:
         return self._stop_when is not None and bool(self._stop_when(seen))
 
     def read(self, state: TrainState) -> None:
-        """Fetches the losses of the last steps; raises NonFiniteLossError if they are numbers no more."""
+        """Fetches the losses of the last steps; raises NonFiniteLossError after too many non-finite ones in a row."""
         for loss, metrics, step_size, distance in jax.device_get(self._pending):
             named = {name: float(metric) for name, metric in metrics.items()}
             self.history.append(float(loss), named, float(step_size), None if distance is None else float(distance))

@@ -60,7 +60,7 @@ def check_recordable(instance: Any) -> None:
     """Checks that a file can record the class by its reference and the instance by its fields.
 
     Raises:
-        WeightsError: in one line, it is no frozen dataclass, its reference doesn't lead to it, or its fields are no
+        WeightsError: in one line, it is not a frozen dataclass, its reference doesn't lead to it, or its fields are not
             JSON scalars and tuples of them that build an equal instance.
     """
     cls = type(instance)
@@ -109,7 +109,7 @@ def build(classes: Mapping[str, type[T]], name: str, fields: Mapping[str, Any]) 
 
 
 def _convert(field: str, value: Any, kind: Any) -> Any:
-    """JSON has no tuples, and writes 1.0 and 1 alike."""
+    """The value from JSON in the field's type: JSON has no tuples, and doesn't distinguish 1.0 from 1."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple and isinstance(value, list | tuple):
         items = (arguments[0],) * len(value) if arguments[-1] is ... else arguments

@@ -1,4 +1,4 @@
-"""Where each array of a released format belongs in our theta, and which sizes of the architecture the arrays tell.
+"""Where each array of a released format belongs in our theta, and the architecture's sizes, from the arrays.
 
 Haiku's names are those of `learned_optimization`, celo and celo2; the others are PyLO's modules. A layer is (inputs,
 outputs) in Haiku and (outputs, inputs) in PyTorch. Ours are (outputs, inputs) in per-parameter networks and (inputs,
@@ -20,7 +20,7 @@ NUM_OUTPUTS = 3
 NUM_MLP_INPUTS = 39
 PYLO_HALVES = {"VeLO_RNN": "mix_layer1.weight", "VeLO_MLP": "input_weights_"}
 PYLO_WORKING = ("input_weights", "input_bias", "hidden_weights.", "hidden_bias.", "output_weights", "output_bias")
-"""Arrays that PyLO computes at every step; the bank itself has these names with an underscore behind them."""
+"""Arrays that PyLO computes at every step; the bank itself has these names with a trailing underscore."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,7 +46,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
     Raises:
         FileNotFoundError: there is no such file.
-        WeightsError: it is no regular file, or too large.
+        WeightsError: it is not a regular file, or is too large.
     """
     path = pathlib.Path(path)
     try:
@@ -72,7 +72,7 @@ def decode(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays (read-only views of `data`) and the metadata.
 
     Raises:
-        WeightsError: anything at all is out of place: the arrays have to cover the bytes exactly, in some order.
+        WeightsError: anything deviates from the layout; the arrays have to cover the bytes exactly, in some order.
     """
     if not is_tensor_file(data):
         raise WeightsError("not a safetensors file: no header")

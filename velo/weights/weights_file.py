@@ -47,7 +47,7 @@ class WeightsInfo:
     """What a weights file says about itself; all of it can be read without building the optimizer."""
 
     architecture: str
-    """Class name, one of `velo.ARCHITECTURES`, or `module:attribute` of a class of somebody's own."""
+    """Class name, one of `velo.ARCHITECTURES`, or `module:attribute` of a user's own class."""
     configuration: Mapping[str, Any]
     """Its dataclass fields."""
     record: Mapping[str, Any]
@@ -56,11 +56,11 @@ class WeightsInfo:
     digest: str
     """SHA-256 of names, dtypes, shapes and values of the arrays, whatever the record says."""
     package_version: str
-    """The package and version that wrote the file; of a released file, whose format it has."""
+    """The package and version that wrote the file; for a released file, the origin of its format."""
     format_version: int
     """0 for released files."""
     shapes: Mapping[str, tuple[int, ...]]
-    """Of every array, by its path in theta."""
+    """Shape of every array, by its path in theta."""
 
     @property
     def num_meta_parameters(self) -> int:
@@ -78,15 +78,15 @@ def save_weights(
     """Writes a self-describing file, atomically; it holds no code.
 
     Args:
-        path: where to; the suffix is free, `.velo` by custom. The layout is safetensors, which other tools read too.
+        path: any suffix, by convention `.velo`. The layout is safetensors, which other tools read too.
         optimizer: a frozen dataclass; its fields are written, and the name of its class: the bare name for
             `velo.ARCHITECTURES`, `module:attribute` for a class of one's own.
         theta: its meta-parameters, of the shapes and dtypes of `optimizer.init`.
-        record: how it was meta-trained; anything that JSON can say.
+        record: how it was meta-trained; any JSON values.
         licence: of the weights, an SPDX name.
 
     Raises:
-        WeightsError: the optimizer can't be saved (`check_saveable`), theta does not fit it, or the record is no JSON.
+        WeightsError: the optimizer can't be saved (`check_saveable`), theta does not fit it, or the record is not JSON.
         OSError: the file can't be written; what stood there before is untouched.
     """
     check_saveable(optimizer)
@@ -111,11 +111,11 @@ def save_weights(
 
 
 def check_saveable(optimizer: LearnedOptimizer) -> None:
-    """Checks that `save_weights` will be able to save this optimizer; before a training run, not after it.
+    """Checks that `save_weights` can save this optimizer; call it before a training run, not after it.
 
     Raises:
-        WeightsError: it is no frozen dataclass with JSON scalars and tuples of them as fields, its class can't be
-            imported by its reference, or its theta is no tree of float32 arrays with paths that differ.
+        WeightsError: it is not a frozen dataclass with JSON scalars and tuples of them as fields, its class can't be
+            imported by its reference, or its theta is not a tree of float32 arrays with paths that differ.
     """
     configuration.check_recordable(optimizer)
     leaves = _leaves(_specification(optimizer))
@@ -135,22 +135,22 @@ def load_weights(
 ) -> tuple[LearnedOptimizer, Theta]:
     """The optimizer and its theta.
 
-    Architecture and sizes are inferred from the arrays of released files. What arrays can't tell is an option, above
-    all HyperV2's `legacy_lstm_state` and `legacy_loss_features`: both are True for Google's checkpoints that have no
-    configuration beside them, and False for Celo's copy of VeLO. PyLO's small_fc_lopt comes without its decays
+    Architecture and sizes are inferred from the arrays of released files. What the arrays don't show is an option,
+    above all HyperV2's `legacy_lstm_state` and `legacy_loss_features`: both are True for Google's checkpoints that have
+    no configuration beside them, and False for Celo's copy of VeLO. PyLO's small_fc_lopt comes without its decays
     (`momentum_decays` and so on) and multipliers. PyLO's VeLO is loaded with a warning of where its steps differ.
 
     Args:
         path: a file of `save_weights`, or a released one: flax msgpack of a theta, of params, gen_id and step, or of
             the older tuple of these, from learned_optimization, celo or celo2; PyLO's safetensors.
-        architecture: the class, where it doesn't come with this package. A file names it, and never has it imported.
+        architecture: the class, if it doesn't come with this package. A file only names it and never causes its import.
         companion: the other file of weights that come in two, PyLO's VeLO_RNN and VeLO_MLP.
-        options: fields of the architecture to set otherwise than the file does; its sizes can't be.
+        options: fields of the architecture that override those of the file; its sizes can't be overridden.
 
     Raises:
         FileNotFoundError: there is no such file.
         WeightsError: the file is damaged, of another kind or of another architecture, an option is unknown, or an array
-            is missing, too many, or of the wrong shape or dtype: each is named, with both shapes.
+            is missing, superfluous, or of the wrong shape or dtype: each is named, with both shapes.
     """
     info, arrays = _read(path, companion)
     try:
@@ -233,7 +233,7 @@ def _read_own(arrays: dict[str, np.ndarray], metadata: Mapping[str, str]) -> tup
 
 
 def _inferred(info: WeightsInfo) -> tuple[str, ...]:
-    """Leaves of theta that a released format leaves to options: the learned changes of the decays, none."""
+    """Leaves of theta that a released format may lack: AdafacMLP's learned changes of the decays, then zero."""
     decays = ("momentum_decays", "second_moment_decays", "factored_decays")
     return decays if info.format_version == 0 and info.architecture == "AdafacMLP" else ()
 
@@ -285,7 +285,7 @@ def _specification(optimizer: LearnedOptimizer) -> Theta:
 
 
 def _check_depth(optimizer: LearnedOptimizer, num_arrays: int) -> None:
-    """Our layers have an array each: a depth beyond their number would only cost time, a lot of it."""
+    """Refuses a depth above the number of arrays, since each layer has one: it would only cost a lot of time."""
     for name, value in vars(optimizer).items():
         if name.endswith("_depth") and value > num_arrays:
             raise WeightsError(f"{name} is {value}, but there are only {num_arrays} arrays")

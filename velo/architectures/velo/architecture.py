@@ -42,8 +42,8 @@ from velo.learned_optimizer import LearnedOptimizer, Theta
 from velo.shapes import Float, Int, PRNGKeyArray
 
 OF_PARAMETERS = (1, 2)
-"""Features in the original coordinates, weight and moved: the MLP doesn't read them where a tensor has a basis, which
-saves turning the parameters."""
+"""Indices of the features in the original coordinates, weight and moved. The MLP doesn't read them if a tensor has a
+basis, which saves rotating the parameters."""
 MAX_LOG_STEP = 5.0
 BASES = ("kronecker", "elementwise")
 DECAYS = ("linear", "cosine")
@@ -53,7 +53,7 @@ KRONECKER = passes.Decays(second_moment=0.98, gradient_sum=0.98**0.5, nesterov=T
 
 
 class Statics(NamedTuple):
-    """What the program of an update is compiled for."""
+    """The static arguments of an update's program."""
 
     layout: Layout
     plan: matrices.Plan
@@ -61,7 +61,7 @@ class Statics(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """What the first pass makes of an update's gradients."""
+    """The results of the first pass over an update's gradients."""
 
     tree: passes.Tree  # with the gradients in their bases
     averages: passes.Averages
@@ -85,18 +85,18 @@ class VeLO(LearnedOptimizer):
     mlp_depth: int = 2
     """Hidden layers of the per-parameter MLP."""
     nominal: float = 1.0
-    """Factor on the hand-made direction that the MLP corrects; with 0 the MLP's direction is all there is."""
+    """Factor on the hand-made direction that the MLP corrects; with 0 only the MLP's direction remains."""
     initial_distance: float = 3e-4
     """First estimate of the distance to the solution (Prodigy: 1e-6, which costs short runs a tenth of their steps)."""
     decay: str = "linear"
     """How the nominal step size decays over the run: `linear` or `cosine`."""
     final_rate: float = 0.0
-    """Where the decay ends, as a fraction of its start."""
+    """Final value of the decay, as a fraction of its initial value."""
     basis: str = "kronecker"
     """Coordinates of the state, the features and the MLP: `kronecker`, the eigenbases of each matrix's Kronecker
     factors (`velo.architectures.velo.eigenbasis`), or `elementwise`, the parameters' own, for less memory and time."""
     max_side: int = 128
-    """Longest side of a matrix that is turned whole (`velo.architectures.velo.matrices`)."""
+    """Longest side of a matrix that is rotated whole, not in blocks (`velo.architectures.velo.matrices`)."""
     refresh_every: int = 10
     """Steps between two refreshes of the bases."""
 
@@ -126,7 +126,7 @@ class VeLO(LearnedOptimizer):
 
     @property
     def decays(self) -> passes.Decays:
-        """Decays of the averages beside the momenta."""
+        """Decays of the averages other than the momenta."""
         return KRONECKER if self.has_basis else ELEMENTWISE
 
     @single_precision.initialization
@@ -158,8 +158,8 @@ class VeLO(LearnedOptimizer):
         Args:
             matrix_axes: which axes make a matrix, as in `matrices.flatten_axes`; None follows the rules of
                 `velo.architectures.velo.matrices`.
-            max_distance: where the estimate of the distance stops growing.
-            shardings: of the parameters, as in `shards.divide`; None leaves the division of the work to the compiler.
+            max_distance: upper limit of the distance estimate.
+            shardings: of the parameters, as in `shards.divide`; None leaves the partitioning to the compiler.
         """
         use_kernel = kernel.in_use()
 
@@ -215,12 +215,12 @@ class VeLO(LearnedOptimizer):
     ):
         """(updates, state, the hypernetwork's outputs); `velo.diagnostics` reads the last.
 
-        Passes over the parameters twice: first the averages and their statistics, then, with what the LSTM makes of
-        these, the steps.
+        Makes two passes over the parameters. The first computes the averages and their statistics, which the LSTM
+        reads; the second computes the steps.
 
         Args:
             axes: the `matrices.MatrixAxes` or None of each tensor; None follows the rules for all.
-            layout: of the parameters where they are parts of tensors.
+            layout: of the parameters if they are parts of tensors.
         """
         leaves, treedef = jax.tree.flatten(params)
         layout = layout or Layout(tuple(jnp.shape(leaf) for leaf in leaves))
@@ -236,7 +236,7 @@ class VeLO(LearnedOptimizer):
         lift = jnp.where(own_unit > 0, own_unit, 1.0)
         factor, usual = guard.shorten(state.usual, lift**2 * square)
         factor = factor * lift
-        weight = factor * estimate  # of the gradient, wherever it is read
+        weight = factor * estimate  # weight of the gradient wherever it is read
         if self.has_basis:
             weight = jnp.where(state.step > 0, weight, 0.0)
         scalars = eigenbasis.Scalars(weight, rate, factor, turns.phase(state.step, self.refresh_every))
@@ -276,7 +276,7 @@ class VeLO(LearnedOptimizer):
         return treedef.unflatten(updates), state, controls
 
     def _gather(self, statics: Statics, state: State, tree, scalars: eigenbasis.Scalars) -> Gathered:
-        """The first pass: gradients into their bases, averages, sums."""
+        """The first pass: rotates the gradients into their bases, updates the averages, and computes the sums."""
         layout, plan, use_kernel = statics
         averages, basis, entered = state.averages, state.basis, None
         if plan.groups:
@@ -296,7 +296,7 @@ class VeLO(LearnedOptimizer):
         return Gathered(tree, averages, basis, moments, absolute, turned_absolute, inner_products)
 
     def _inputs(self, statics: Statics, state: State, gathered: Gathered, new_distance, run):
-        """What the hypernetwork reads."""
+        """The inputs of the hypernetwork."""
         layout, plan, _ = statics
         statistics = tensor_inputs.tensor_statistics(
             gathered.moments, state.initial_size, state.distance.estimate, new_distance.per_tensor
@@ -339,8 +339,9 @@ class VeLO(LearnedOptimizer):
         """gamma_k d_k: the distance estimate times a decay over the run.
 
         The elementwise form has Adam's bias correction, as `optax.contrib.prodigy`; the eigenbasis form has none, as
-        the code of Prodigy's authors. The first gradient only sets the bases, as in SOAP. It is diagonal in its own
-        bases, and Adam would divide the rounding of its other entries by itself.
+        the code of Prodigy's authors. In the eigenbasis form the first gradient only sets the bases, as in SOAP, and
+        the rate is 0. That gradient is diagonal in its own bases, and Adam would otherwise turn the rounding errors in
+        its other entries into steps of full size.
         """
         shape = 1.0 - fraction if self.decay == "linear" else 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
         decayed = self.final_rate + (1.0 - self.final_rate) * shape

@@ -3,11 +3,11 @@
 For the gradient G of a matrix (`velo.architectures.velo.matrices` says which tensors are matrices) and C = Q_L^T G Q_R:
 
     A_L <- .9 A_L + .1 C C^T,   A_R <- .9 A_R + .1 C^T C
-    every few steps: U = qr(A) (eigh at the first step), Q <- Q U, A <- U^T A U, and every average turned along
+    every few steps: U = qr(A) (eigh at the first step), Q <- Q U, A <- U^T A U, and every average rotated by U
 
-Adam's direction in these coordinates is SOAP (2409.11321). There the factors live in the original coordinates and
-Q <- qr(A Q), which is the same: A Q = Q (Q^T A Q). Beside it stand Adam's averages in the original coordinates: for
-the distance estimate, and for the direction that the hypernetwork can fall back to.
+Adam's direction in these coordinates is SOAP (2409.11321). SOAP keeps the factors in the original coordinates and
+updates Q <- qr(A Q), which is equivalent: A Q = Q (Q^T A Q). The state also holds Adam's averages in the original
+coordinates: for the distance estimate, and for the direction that the hypernetwork can fall back to.
 """
 
 from typing import NamedTuple
@@ -29,12 +29,12 @@ SECOND_MOMENT_DECAY = 0.999
 """Decay of the second moment in the original coordinates."""
 NUM_FACTOR_STATISTICS = 3
 ROUNDING = 2.0**-21
-"""Entries of a rotated matrix below this share of its norm are rounding."""
+"""Entries of a rotated matrix below this share of its norm are rounding errors."""
 
 
 class Original(NamedTuple):
-    """Averages of the gradients in the original coordinates, weighted as those of `passes.Averages`; of tensors that
-    have a basis alone, in the layout of `layout_of_original`.
+    """Averages of the gradients in the original coordinates, weighted as those of `passes.Averages`; only of tensors
+    that have a basis, in the layout of `layout_of_original`.
     """
 
     momentum: Float[Array, "pages width"]
@@ -45,7 +45,7 @@ class Original(NamedTuple):
 class State(NamedTuple):
     """The bases, their factors, and the averages in the original coordinates."""
 
-    vectors: Stacks  # Q: a coordinate a column
+    vectors: Stacks  # Q: its columns are the basis vectors
     factors: Stacks  # A, in the coordinates of Q
     of_factors: Float[Array, "tensors statistics"]  # `factor_statistics` of the latest refresh
     original: Original
@@ -53,7 +53,7 @@ class State(NamedTuple):
 
 
 class Scalars(NamedTuple):
-    """What all matrices of an update share."""
+    """Scalars that all matrices of an update share."""
 
     weight: Float[Array, ""]  # of the gradients in the averages
     rate: Float[Array, ""]  # of the weighted gradients in the gradient sum
@@ -72,13 +72,13 @@ class Held(NamedTuple):
 
 
 class Entered(NamedTuple):
-    """What `enter` makes of an update's gradients."""
+    """The results of `enter`."""
 
     tree: Tree  # with the gradients of matrices in their bases, in the layout of `Plan.store`
     averages: Averages
     basis: State
     absolute: Float[Array, " tensors"]  # |s|_1 in the original coordinates; zero for tensors without a basis
-    inner_products: Float[Array, " tensors"]  # <g, x_0 - x>, without the gradients' weight; the same
+    inner_products: Float[Array, " tensors"]  # <g, x_0 - x>, without the gradients' weight; likewise
 
 
 def layout_of_original(layout: Layout, plan: Plan) -> Layout:
@@ -87,7 +87,7 @@ def layout_of_original(layout: Layout, plan: Plan) -> Layout:
 
 
 def init(layout: Layout, plan: Plan) -> State:
-    """Bases of unit vectors, and averages of zero."""
+    """Identity matrices as bases, and averages of zero."""
     original = layout_of_original(layout, plan)
     return State(
         vectors=tuple(jnp.tile(jnp.eye(size, dtype=jnp.float32)[None], (count, 1, 1)) for count, size in plan.stacks),
@@ -99,9 +99,9 @@ def init(layout: Layout, plan: Plan) -> State:
 
 
 def denoise(grads: list[Matrices]) -> list[Matrices]:
-    """Zeroes entries that are rounding of the rotation.
+    """Zeroes entries that are rounding errors of the rotation.
 
-    Adam would divide such an entry by its own size, and so move parameters that have no gradient.
+    Adam would turn such an entry into a step of full size, and so move parameters that have no gradient.
     """
 
     def one(x):
@@ -137,8 +137,8 @@ def enter(
     *,
     use_kernel: bool,
 ) -> Entered:
-    """The averages in the original coordinates and the factors after these gradients, the bases refreshed if the phase
-    says so, the averages turned along, and the gradients in these bases.
+    """Updates the averages in the original coordinates and the factors with these gradients, refreshes the bases if the
+    phase says so, and rotates the averages and the gradients into them.
 
     Args:
         sum_decay: decay of the gradient sum.
@@ -215,7 +215,7 @@ def _of_all(plan: Plan, sums: Float[Array, "turned sums"]) -> Float[Array, "tens
 
 
 def _turn(layout: Layout, plan: Plan, held: Held, grads: list[Array], scalars: Scalars) -> tuple[Held, list[Array]]:
-    """The arrays, and all gradients in the layout of `Plan.store`, in refreshed bases."""
+    """The arrays after a refresh of the bases, and all gradients in these bases, in the layout of `Plan.store`."""
     rotated = rotate(plan, held.vectors, plan.gather([clean(grad) for grad in grads]))
     factors = update_factors(plan, held.factors, jax.lax.stop_gradient(rotated), scalars.factor)
     vectors, factors, of_factors, turned = refresh(
@@ -245,10 +245,10 @@ def leave(
     *,
     use_kernel: bool,
 ) -> tuple[list[Array], State]:
-    """(steps in the original coordinates, state): the rotated steps minus `size` times Adam's direction.
+    """(steps in the original coordinates, state): the steps rotated back, minus `size` times Adam's direction.
 
     Args:
-        steps: one leaf a tensor, in the layout of `Plan.store`.
+        steps: one leaf per tensor, in the layout of `Plan.store`.
         size: of the step along Adam's direction in the original coordinates, with its bias correction.
         epsilon: added to the root of the second moment.
     """
@@ -263,7 +263,7 @@ def leave(
         products = (step * direction, jnp.square(step), jnp.square(direction))
         sums = own.sum_by_tensor(jnp.stack([jnp.sum(product, axis=1) for product in products], axis=1))
         mixed = step - size[own.tensor_of_page][:, None] * direction
-        mixed = jnp.where(second_moment > 0, mixed, 0.0)  # without a gradient so far there is no step
+        mixed = jnp.where(second_moment > 0, mixed, 0.0)  # zero where there was no gradient so far
         return [sums, *own.unpack(mixed)]
 
     original = state.original

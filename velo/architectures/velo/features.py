@@ -56,7 +56,7 @@ class LossHistory(NamedTuple):
 
 
 def init_loss_history() -> LossHistory:
-    """Without any loss."""
+    """The history before the first loss."""
     return LossHistory(jnp.zeros(NUM_TIMESCALES), jnp.zeros(NUM_TIMESCALES), jnp.zeros(()))
 
 
@@ -78,7 +78,8 @@ def update_loss_history(
 
 
 def loss_features(history: LossHistory) -> Float[jax.Array, " 9"]:
-    """The fall of the loss from each timescale to the next shorter one, over the sum of all falls and the noise.
+    """The decrease of the loss from each timescale to the next shorter one, over the sum of the absolute decreases and
+    the noise.
 
     Each feature lies in [-1, 1] and is positive while the loss falls. It doesn't change when the loss is scaled or
     shifted.

@@ -1,8 +1,8 @@
-"""A guard against bad batches: a gradient much longer than usual is shortened to a limit.
+"""Gradient clipping against bad batches: a gradient with a norm far above the recent ones is scaled down to a limit.
 
-Without it a single gradient of a thousand times the usual length fills the second moment for thousands of steps, and
+Without it, a single gradient of a thousand times the usual norm dominates the second moment for thousands of steps, and
 disturbs the parameters and the distance estimate. AutoClip (2007.14469) clips at a percentile of all norms so far; an
-average of recent norms follows a training that speeds up or settles.
+average of recent norms adapts when norms rise or fall during training.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ import jax.numpy as jnp
 from velo.shapes import Float
 
 LIMIT = 5.0
-"""The longest a gradient may be, as a multiple of the root mean square of recent norms."""
+"""Largest norm of a gradient, as a multiple of the root mean square of recent norms."""
 DECAY = 0.95
 TINY = 1e-30
 
 
 class Usual(NamedTuple):
-    """Exponential average of squared gradient norms, each taken after the guard."""
+    """Exponential average of squared gradient norms, each taken after clipping."""
 
     mean: Float[jax.Array, ""]
     weight: Float[jax.Array, ""]  # the same average of the constant 1: exact bias correction
 
 
 def init_usual() -> Usual:
-    """Without any gradient."""
+    """The average before the first gradient."""
     return Usual(jnp.zeros(()), jnp.zeros(()))
 
 
@@ -40,7 +40,7 @@ def shorten(usual: Usual, square: Float[jax.Array, ""]) -> tuple[Float[jax.Array
     """(factor on a gradient with this squared norm, in (0, 1]; the average after it).
 
     The factor is 1 for the first gradient, and for one whose norm is zero, overflows or is NaN: `passes.clean` zeroes
-    broken entries.
+    non-finite and huge entries.
     """
     counts = jnp.isfinite(square) & (square > 0)
     limit = LIMIT**2 * usual.mean / jnp.maximum(usual.weight, TINY)

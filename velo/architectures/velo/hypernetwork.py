@@ -1,4 +1,4 @@
-"""The per-tensor LSTM: reads one row of features a tensor, returns mixing controls and a log step size a tensor."""
+"""The per-tensor LSTM: reads one row of features per tensor, and returns its mixing controls and log step size."""
 
 from typing import NamedTuple
 
@@ -21,8 +21,8 @@ class Controls(NamedTuple):
 def dense(layer: Theta, x: Float[jax.Array, "tensors inputs"]) -> Float[jax.Array, "tensors outputs"]:
     """x w / sqrt(inputs) + b.
 
-    The factor is here and not in the weights, so that all of theta is of order one, as evolution strategies with a
-    single sigma need it.
+    The factor is applied here and not in the weights, so that all of theta is of order one: evolution strategies
+    perturb it with a single sigma.
     """
     return x @ layer["w"] * layer["w"].shape[0] ** -0.5 + layer["b"][None]
 

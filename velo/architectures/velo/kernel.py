@@ -1,9 +1,9 @@
 """VeLO's passes over the parameters and its eigenbasis in C++, for CPUs: optional.
 
-`python -m velo kernel build` builds it. Without it, and on accelerators, both run in JAX, which is also what
-derivatives go through. Both agree to rounding, and a state of one serves the other. `VELO_KERNEL` chooses: `auto` (the
-default) takes the kernel where it has been built for this machine, `on` demands it, `off` leaves it alone.
-`velo-meta-train` and `velo-evaluate` take it only if it is `on`, so that all processes of a run compute the same bits.
+`python -m velo kernel build` builds it. Without it, and on accelerators, both run in JAX; derivatives always use JAX.
+The two implementations agree to rounding, and each can continue from the other's state. `VELO_KERNEL` selects one:
+`auto` (the default) uses the kernel if it has been built for this machine, `on` requires it, `off` disables it.
+`velo-meta-train` and `velo-evaluate` use it only with `on`, so that all processes of a run compute the same bits.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psa
 
 
 def in_use() -> bool:
-    """Whether an optimizer that is bound now takes the kernel where its program runs on a CPU.
+    """Whether an optimizer that is bound now uses the kernel where its program runs on a CPU.
 
     Raises:
         ValueError: `VELO_KERNEL` is none of auto, on and off, or is on where the kernel has not been built.
@@ -45,7 +45,7 @@ def in_use() -> bool:
 
 
 def mode() -> str:
-    """What `VELO_KERNEL` says."""
+    """The value of `VELO_KERNEL`; a ValueError if it is none of auto, on and off."""
     chosen = os.environ.get(VARIABLE, "auto")
     if chosen not in MODES:
         raise ValueError(f"{VARIABLE} must be one of {', '.join(MODES)}, got {chosen!r}")
@@ -53,7 +53,7 @@ def mode() -> str:
 
 
 def describe() -> str:
-    """One line for people: is it in use, and why not."""
+    """One line for people: whether the kernel is in use, and why not."""
     path = library_path()
     if not path.exists():
         return f"not built: {path} is missing; `python -m velo kernel build` makes it. JAX computes the updates."
@@ -86,7 +86,7 @@ def build() -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise ValueError(f"the kernel could not be built: {shlex.join(command)}\n{done.stderr.strip()}")
-        library.replace(path)  # at once, for processes that look at the same time
+        library.replace(path)  # atomically, since other processes may look for it
     return path
 
 
@@ -98,11 +98,11 @@ def call(
     in_place: dict[int, int] | None = None,
     **attributes: Any,
 ) -> list[jax.Array]:
-    """`in_jax(*operands)`, float32 arrays, by the handler where the program runs on a CPU.
+    """`in_jax(*operands)`, float32 arrays, computed by the kernel's handler where the program runs on a CPU.
 
     Args:
-        in_jax: also what is differentiated, in either mode.
-        in_place: results by the operands that they take the place of.
+        in_jax: the JAX implementation; derivatives go through it even where the kernel runs.
+        in_place: index of an operand -> index of the result that overwrites it.
         attributes: constants of the handler.
     """
     results = jax.eval_shape(in_jax, *operands)
@@ -138,7 +138,7 @@ def _digest() -> str:
 
 
 def _processor() -> str:
-    """What its instructions are: a library of another node of a cluster may hold some that this one lacks."""
+    """The processor's features: a library built on another node may use instructions that this one lacks."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -148,7 +148,9 @@ def _processor() -> str:
 
 @functools.cache
 def _register() -> dict[str, str]:
-    """Names of the targets: with the digest, since a cached program must not meet handlers of another source."""
+    """Registers the handlers; returns their target names, which hold the digest, since a cached program must not call
+    handlers of another source.
+    """
     library = ctypes.CDLL(str(library_path()))
     targets = {handler: f"{handler}_{_digest()}" for handler in HANDLERS}
     for handler, target in targets.items():

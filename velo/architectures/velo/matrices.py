@@ -1,4 +1,4 @@
-"""Which tensors are matrices, and which of their sides the eigenbasis turns; static.
+"""Which tensors are matrices, and which of their sides are rotated into an eigenbasis; static.
 
 | tensor | read as |
 |---|---|
@@ -8,18 +8,19 @@
 | more axes | all axes but the last by the last, or two other groups of neighbours that are closer to a square |
 | with `MatrixAxes` | as they say; axes in neither group count matrices, such as those of stacked layers |
 
-| side | turned |
+| side | rotated |
 |---|---|
 | over `MAX_ASPECT` times the other side | no: the small side alone |
 | at most `max_side` | whole |
 | longer, with a divisor in [max_side / 4, max_side] | in blocks of the largest such divisor |
 | longer otherwise | no |
 
-Another split than the last one counts if its matrix is at least twice as close to a square. A convolution's
-(3, 3, 16, 32) is 144 x 32, attention's (64, 4, 16) and (4, 16, 64) are 64 x 64, its (64, 3, 4, 16) is 64 x 192.
+A split other than before the last axis is chosen only if its matrix is at least twice as close to a square. A
+convolution's (3, 3, 16, 32) is 144 x 32, attention's (64, 4, 16) and (4, 16, 64) are 64 x 64, its (64, 3, 4, 16) is
+64 x 192.
 
-A tensor none of whose sides is turned is left alone. Of a tensor that is divided over devices both the whole and a part
-have to follow the second table.
+In the code, `turned` marks rotated sides, and tensors with at least one; other tensors are left alone. If a tensor is
+sharded over devices, the second table has to hold for the whole tensor and for a part.
 """
 
 import dataclasses
@@ -38,7 +39,7 @@ MARGIN = 2.0
 """How much closer to a square another split has to be than the last axis alone."""
 MAX_ASPECT = 8
 ALONE_ASPECT = 64
-"""Above what convolutions have: one of 7 x 7 with as many inputs as outputs is 49 times as tall as wide."""
+"""Above the aspects of convolutions: one of 7 x 7 with as many inputs as outputs is 49 times as tall as wide."""
 
 
 class MatrixAxes(NamedTuple):
@@ -54,7 +55,7 @@ class MatrixAxes(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How one tensor is read as `count` matrices of `rows` x `columns`; a matrix in blocks counts once a block."""
+    """How one tensor is read as `count` matrices of `rows` x `columns`; a matrix in blocks counts as one per block."""
 
     shape: tuple[int, ...]
     permutation: tuple[int, ...]
@@ -63,7 +64,7 @@ class View:
     rows: int
     columns: int
     turned: tuple[bool, bool]
-    """Whether the (left, right) side is turned."""
+    """Whether the (left, right) side is rotated into an eigenbasis."""
 
     @property
     def count(self) -> int:
@@ -84,7 +85,7 @@ class View:
         return permuted.transpose(np.argsort(self.permutation))
 
     def axes(self) -> list[list[tuple[int, int]]]:
-        """(size, distance of neighbours in the tensor) of the axes that count matrices, of rows and of columns."""
+        """(size, stride in the tensor) of the axes that count matrices, of those of rows and of those of columns."""
         axes = [(self.shape[axis], math.prod(self.shape[axis + 1 :])) for axis in self.permutation]
         axes, groups = [axis for axis in axes if axis[0] > 1], []
         for length in (self.batch, self.blocks[0] * self.rows, self.blocks[1] * self.columns):
@@ -101,8 +102,8 @@ def view(
     """The tensor's view, or None if none of its sides is turned.
 
     Args:
-        part: shape of the part of it that is read, if not all is. Which sides are turned, and in which blocks, is then
-            decided of the part too: a block never leaves it.
+        part: shape of the part that a device holds, if not the whole tensor. Turned sides and their blocks must then
+            fit the part too: a block never extends beyond it.
 
     Raises:
         ValueError: `axes` names an axis that the tensor doesn't have, or one twice.
@@ -194,7 +195,7 @@ class Plan:
         return np.flatnonzero(self.turned).tolist()
 
     def of_turned(self) -> "Plan":
-        """The plan of these tensors alone."""
+        """The plan of only the tensors that have a view."""
         return Plan(tuple(self.views[index] for index in self.turned_tensors))
 
     @functools.cached_property

@@ -30,8 +30,8 @@ def mix_bank(bank: Theta, controls: Float[jax.Array, "tensors bank"]) -> Theta:
 def normalize_inputs(
     layers: Theta, mean_squares: Float[jax.Array, "tensors inputs"], is_read: Bool[np.ndarray, "tensors inputs"]
 ) -> Theta:
-    """Weights for features that aren't normalised: the first layer divides by their root mean square."""
-    # A feature that is zero everywhere has the derivative zero, not that of a root at zero.
+    """Weights for features that aren't normalised: the first layer's are divided by the features' root mean squares."""
+    # The derivative for a feature that is zero everywhere is zero, not that of a root at zero.
     is_positive = mean_squares > 0
     scales = jnp.where(is_positive, jax.lax.rsqrt(jnp.where(is_positive, mean_squares, 1.0) + 1e-30), 1e15)
     first = {"w": layers[0]["w"] * jnp.where(is_read, scales, 0.0)[:, None], "b": layers[0]["b"]}

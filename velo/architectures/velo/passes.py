@@ -29,26 +29,26 @@ MAX_LOG_MAGNITUDE = 3.0
 
 @dataclasses.dataclass(frozen=True)
 class Decays:
-    """Decays of the averages beside the momenta, and what the nominal direction makes of the shortest momentum m."""
+    """Decays of the averages other than the momenta, and how the nominal direction uses the shortest momentum m."""
 
     second_moment: float
     gradient_sum: float
     """beta_3 of Prodigy, the square root of `second_moment`."""
     nesterov: bool = False
-    """Whether the direction is that of .9 m + .1 g (NAdam, Dozat 2016) and not of m."""
+    """Whether the numerator of the direction is .9 m + .1 g (NAdam, Dozat 2016) and not m."""
 
     @property
     def gradient_share(self) -> float:
-        """Share of the gradient in the direction beside m."""
+        """Share of the gradient g in that numerator; the rest is m."""
         return 1.0 - MOMENTUM_DECAYS[0] if self.nesterov else 0.0
 
     @property
     def max_direction(self) -> float:
-        """Upper bound of |direction's numerator| / root when both average the same gradients, and a tenth more.
+        """1.1 times the upper bound of |numerator of the direction| / root when both average the same gradients.
 
-        By Cauchy and Schwarz: the root of the sum of (weight in the numerator)^2 / weight in the second moment over all
-        gradients. Larger values occur after a turn of the basis only: it brings momentum into a coordinate that had no
-        gradient, where the root is nearly zero.
+        The bound is that of Cauchy and Schwarz: the root of the sum of (weight in the numerator)^2 / weight in the
+        second moment over all gradients. Larger values occur only after a rotation of the basis, which brings momentum
+        into a coordinate that had no gradient, where the root is nearly zero.
         """
         momentum, second, share = MOMENTUM_DECAYS[0], self.second_moment, self.gradient_share
         latest = (1.0 - share) * (1.0 - momentum) + share
@@ -58,7 +58,7 @@ class Decays:
 
 
 class Averages(NamedTuple):
-    """One number a parameter, packed in pages (`velo.architectures.pages`), in float32."""
+    """One number per parameter, packed in pages (`velo.architectures.pages`), in float32."""
 
     momenta: tuple[Float[jax.Array, "pages width"], ...]  # of gradients times the distance estimate, as in Prodigy
     second_moment: Float[jax.Array, "pages width"]
@@ -212,14 +212,14 @@ def _accumulate_pages(layout, decays, averages, tree, estimate, rate):
 
 def _steps_of_pages(layout, decays, averages, tree, networks, scales, estimate, nominal):
     def function(grad, read):
-        """The steps take the place of the gradients."""
+        """The steps overwrite the gradients."""
         averages, weights, tensor = read
         tensor = tensor[:, 0]
         columns = _features(averages, grad, weights, estimate)
         direction, magnitude = parameter_mlp.apply_mlp(
             jax.tree.map(lambda leaf: leaf[tensor], networks), columns.rows()
         )
-        outputs = jnp.where(columns.root > 0, direction, 0.0), magnitude  # without a gradient so far there is no step
+        outputs = jnp.where(columns.root > 0, direction, 0.0), magnitude  # zero where there was no gradient so far
         limit = decays.max_direction * columns.root
         momentum = columns.momenta[0]
         if decays.nesterov:
@@ -227,8 +227,8 @@ def _steps_of_pages(layout, decays, averages, tree, networks, scales, estimate, 
         momentum = jnp.clip(momentum, -limit, limit)
         root = columns.root + scales.epsilon
         scaled = _scaled_direction(momentum, root, outputs, scales.correction[tensor][:, None], nominal)
-        # XLA never repeats a division. If this ended in a product, XLA would compute all of it again for each tensor
-        # that is cut out of the pages.
+        # XLA never duplicates a division. If this ended in a product, XLA would compute all of it again for each tensor
+        # that is sliced out of the pages.
         return -scales.size[tensor][:, None] * scaled / root, ()
 
     read = (averages, (layout.pack(tree.params), tree.initial), jnp.asarray(layout.tensor_of_page)[:, None])

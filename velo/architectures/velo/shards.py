@@ -1,7 +1,7 @@
-"""Parameters that are divided over a mesh: every device packs the parts that lie on it, and sums alone are exchanged.
+"""Parameters sharded over a mesh: every device packs the parts that it holds, and devices exchange only sums.
 
-An update runs in `jax.shard_map`. A device's pages hold its own parts, so the state is divided as the parameters are,
-and no array is gathered: devices exchange a few dozen sums a tensor. Left to itself the compiler would gather whole
+An update runs in `jax.shard_map`. A device's pages hold its own parts, so the state is sharded as the parameters are,
+and no array is gathered: devices exchange a few dozen sums per tensor. The compiler by itself would gather whole
 tensors to pack them.
 """
 
@@ -36,7 +36,7 @@ class PartLayout(Layout):
     axes: tuple[str, ...] = ()
     """Axes of the mesh that divide a tensor."""
     copies: tuple[int, ...] = ()
-    """On how many devices along these axes each part lies."""
+    """Number of devices along these axes that hold each part."""
 
     def subset(self, tensors: Sequence[int]) -> "PartLayout":
         of, copies = (tuple(field[index] for index in tensors) for field in (self.of, self.copies))
@@ -69,18 +69,21 @@ class Division:
 
     @property
     def signature(self) -> str:
-        """Of the placing, the same in every version of JAX: states of one signature have their parts in one order."""
+        """Identifies the sharding, in the same way in every version of JAX.
+
+        States of one signature have their parts in the same order.
+        """
         sizes = [dict(sharding.mesh.shape) for sharding in self.shardings[:1]]
         return repr((sizes, [_entries(sharding) for sharding in self.shardings]))
 
     @property
     def everywhere(self) -> Any:
-        """Of what is the same on all devices."""
+        """Partition spec of values that are the same on all devices."""
         return PartitionSpec()
 
     @property
     def by_device(self) -> Any:
-        """Of arrays whose first axis counts what a device holds."""
+        """Partition spec of arrays whose first axis is split by device."""
         return PartitionSpec(self.axes)
 
     @functools.cached_property
@@ -106,10 +109,10 @@ def divide(shardings: Any, params: Any) -> tuple[Division, Any]:
     """(the division of these parameters, its partition specs as a tree like them).
 
     Args:
-        shardings: a tree of `NamedSharding` like the parameters; what it has for masked ones isn't read.
+        shardings: a tree of `NamedSharding` like the parameters; its entries for masked parameters aren't read.
 
     Raises:
-        ValueError: the trees differ, a leaf is no `NamedSharding`, they are of several meshes, or an axis of a
+        ValueError: the trees differ, a leaf isn't a `NamedSharding`, they are of several meshes, or an axis of a
             parameter can't be divided evenly.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=_is_masked)

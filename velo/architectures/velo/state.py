@@ -18,9 +18,9 @@ class State(NamedTuple):
     """Everything that VeLO carries from step to step. Pages hold one number a parameter."""
 
     step: Int[jax.Array, ""]
-    unit: Float[jax.Array, ""]  # of the gradients; zero before the first that isn't
+    unit: Float[jax.Array, ""]  # of the gradients (`unit.measure`); zero until the first non-zero gradient
     averages: passes.Averages  # in the coordinates of the basis
-    initial_params: Float[jax.Array, "pages width"]  # in their own
+    initial_params: Float[jax.Array, "pages width"]  # in the original coordinates
     initial_size: Float[jax.Array, " tensors"]  # root mean square
     usual: guard.Usual
     distance: distance.Distance
@@ -57,7 +57,7 @@ def start(
 
 
 def specs(division: shards.Division, *, has_basis: bool) -> Any:
-    """How the state is divided: what counts pages or bases by device, the rest everywhere."""
+    """Partition specs of the state: arrays of pages and of bases are split by device, all others replicated."""
     everywhere, by_device = division.everywhere, division.by_device
     return State(
         step=everywhere,

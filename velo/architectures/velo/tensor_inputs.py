@@ -1,4 +1,4 @@
-"""The inputs of VeLO's hypernetwork: one row a tensor, in units of their usual spread."""
+"""The inputs of VeLO's hypernetwork: one row per tensor, in units of their usual spread."""
 
 import math
 from typing import NamedTuple
@@ -60,7 +60,7 @@ def counts(layout: Layout) -> np.ndarray:
 
 
 def means(layout: Layout, sums: Float[jax.Array, "tensors sums"]) -> Moments:
-    """From the sums of `passes.accumulate`, but for its last two."""
+    """The means, from the sums of `passes.accumulate` without its last two."""
     found = sums / counts(layout)[:, None]
     return Moments(found[:, : passes.NUM_PARAMETER_FEATURES], found[:, -2], found[:, -1])
 
@@ -99,7 +99,7 @@ def run_features(fraction, loss_history, num_steps) -> Float[jax.Array, " featur
 
 
 def hypernetwork_inputs(layout: Layout, run, statistics, expected) -> Float[jax.Array, "tensors inputs"]:
-    """One row a tensor: the run's features, then the tensor's own; scaled as `INPUTS` (`expected`) says."""
+    """One row per tensor: the run's features, then the tensor's own, scaled by `expected` in the form of `INPUTS`."""
     num_tensors = len(layout.whole_shapes)
     fixed = np.concatenate(
         [

@@ -13,7 +13,7 @@ from velo.architectures.velo.matrices import Group, Plan
 from velo.shapes import Array, Bool, Float, Int
 
 KEEP, FIRST, REFRESH = 0.0, 1.0, 2.0
-"""Phases: what becomes of the bases at a step."""
+"""Phases: what happens to the bases at a step."""
 TINY = 1e-30
 
 Matrices = Float[Array, "_ _ _"]
@@ -23,14 +23,14 @@ Stacks = tuple[Float[Array, "_ _ _"], ...]
 
 
 class Turned(NamedTuple):
-    """The arrays in the coordinates of the basis, which turn with it."""
+    """The arrays in the coordinates of the basis, which a refresh rotates."""
 
     pages: tuple[Float[Array, "pages width"], ...]
     grads: list[Matrices]
 
 
 def rotate(plan: Plan, bases: Stacks, matrices: list[Matrices]) -> list[Matrices]:
-    """Q_L^T X Q_R for every matrix X, of bases Q or turns U."""
+    """Q_L^T X Q_R for every matrix X, where Q are bases or turns U."""
     return [_multiply(group, bases, x, transposed=True) for group, x in zip(plan.groups, matrices, strict=True)]
 
 
@@ -53,14 +53,14 @@ def _bases(stacks: Stacks, side) -> Array | None:
 
 
 def phase(step: Int[Array, ""], every: int) -> Float[Array, ""]:
-    """What becomes of the bases at this step: `KEEP`, `FIRST` at step 0, or `REFRESH` every `every` steps."""
+    """What happens to the bases at this step: `KEEP`, `FIRST` at step 0, or `REFRESH` every `every` steps."""
     return jnp.where(step == 0, FIRST, jnp.where(step % every == 0, REFRESH, KEEP))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def refresh(layout: Layout, plan: Plan, phase, vectors: Stacks, factors: Stacks, of_factors, turned: Turned):
-    """(vectors, factors, of_factors, turned): if the phase says so, the bases closer to the eigenvectors of their
-    factors, statistics of the factors before, and `turned` turned along.
+    """(vectors, factors, of_factors, turned). If the phase says so, the bases are brought closer to the eigenvectors of
+    their factors, `of_factors` are statistics of the factors before that, and `turned` is rotated into the new bases.
     """
 
     def function(operands):
@@ -78,7 +78,7 @@ def refresh(layout: Layout, plan: Plan, phase, vectors: Stacks, factors: Stacks,
 
 @refresh.defjvp
 def _refresh_jvp(layout, plan, primals, tangents):
-    """The bases count as constants; the derivative of `turned` is that of turning it."""
+    """The bases count as constants; the derivative of `turned` is that of its rotation."""
     _, vectors, _, _, turned_before = primals
     *_, moved = tangents
     new_vectors, factors, of_factors, turned = refresh(layout, plan, *primals)
@@ -97,8 +97,8 @@ def _turn_all(layout: Layout, plan: Plan, turns: Stacks, turned: Turned) -> Turn
 
 
 def _turn(phase: Float[Array, ""], factor: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
-    """At the first step the eigenvectors of the factor, later one step of the power method, which keeps the order of
-    coordinates.
+    """The turn U: at the first step the eigenvectors of the factor, later one step of the power method, which keeps the
+    order of coordinates.
     """
 
     def first(operands):
@@ -125,8 +125,8 @@ def _qr(matrices: Float[Array, "bases side side"]) -> Float[Array, "bases side s
     return q * jnp.where(diagonal < 0, -1.0, 1.0)[..., None, :]
 
 
-# LAPACK gets one matrix a call: a batch is divided among the threads of the pool that the call itself runs in, and two
-# such calls can wait for each other for ever (jaxlib 0.10).
+# LAPACK gets one matrix per call: a batch is divided among the threads of the pool that the call itself runs in, and
+# two such calls can deadlock (jaxlib 0.10).
 
 
 @jax.custom_batching.sequential_vmap
@@ -188,7 +188,7 @@ def factor_statistics(plan: Plan, factors: Stacks, is_turned: Bool[Array, ""]) -
 
     Columns: the logarithms of the left and of the right factor's effective rank (squared trace over the sum of squared
     eigenvalues, as a share of the side); the share of the factors' squares off the diagonal, which the refresh reduces,
-    or zero where the basis has never been `is_turned`.
+    or zero unless `is_turned`, since the first refresh finds factors that are not in an eigenbasis yet.
     """
     shares = []
     for factor in factors:

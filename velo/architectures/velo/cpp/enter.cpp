@@ -1,4 +1,4 @@
-// VeLO's gradients into the eigenbasis (`enter` of velo/architectures/velo/eigenbasis.py) for CPUs.
+// Rotates VeLO's gradients into the eigenbasis (`enter` of velo/architectures/velo/eigenbasis.py), for CPUs.
 
 #include <algorithm>
 #include <cmath>
@@ -20,9 +20,9 @@ using namespace velo;
 enum Original { kMomentum, kSecondMoment, kGradientSum, kOriginals };
 constexpr int kTurnedPages = 4;
 constexpr int kStatistics = 3;
-enum Phase { kKeep, kFirst, kRefresh };  // what becomes of the bases
+enum Phase { kKeep, kFirst, kRefresh };  // what happens to the bases
 
-// What a matrix needs at the same time.
+// Scratch matrices that one matrix needs at the same time.
 enum Buffer { kGrad, kHalf, kRotated, kTransposed, kProduct, kLeftBasis, kRightBasis, kLeftTurn, kRightTurn, kSpare };
 
 struct Constants {
@@ -38,7 +38,7 @@ Scalars read_scalars(const float* of_lane) {
   return {of_lane[0], of_lane[1], of_lane[2], static_cast<Phase>(static_cast<int>(of_lane[3]))};
 }
 
-// left^T x right, in buffer kRotated; a basis without data is left out.
+// left^T x right, in buffer kRotated; a basis without data is skipped.
 Right rotate(Right left, Right right, Right x, int64_t rows, int64_t columns, Scratch& scratch) {
   const int64_t stride = stride_of(columns);
   if (left.data) {
@@ -94,7 +94,7 @@ struct Matrix {
   float* rotated;
 };
 
-// The gradient of one matrix in its basis, which is refreshed if it is time. Adds to the tensor's statistics.
+// Rotates the gradient of one matrix into its basis, which is refreshed if the phase says so; adds to the statistics.
 void enter_matrix(const Constants& constants, const Scalars& scalars, const Place& place, const float* tensor,
                   const Matrix& matrix, float* of_factors) {
   thread_local Scratch scratch;
@@ -126,7 +126,7 @@ void enter_matrix(const Constants& constants, const Scalars& scalars, const Plac
   }
 }
 
-// Zeroes entries that are rounding of the rotation.
+// Zeroes entries that are rounding errors of the rotation.
 void denoise(float* x, int64_t count, float rounding) {
   Vector squares{};
   int64_t at = 0;
@@ -183,7 +183,7 @@ Stack read_stack(Buffer&& array, float* data, int64_t lanes) {
   return {data, array.dimensions().back(), static_cast<int64_t>(array.element_count()) / lanes};
 }
 
-// Where each tensor lies in the pages of those that have a view; -1 for the others.
+// Offset of each tensor in the pages of the tensors that have a view; -1 for the others.
 std::vector<int64_t> offsets_of_turned(const Tree& tree, const std::vector<View>& views, int64_t width) {
   std::vector<int64_t> offsets(tree.tensors.size(), -1);
   for (const View& view : views) offsets[view.tensor] = 0;
@@ -196,10 +196,10 @@ std::vector<int64_t> offsets_of_turned(const Tree& tree, const std::vector<View>
   return offsets;
 }
 
-// Operands: scalars [4] (weight, rate, factor, phase), initial parameters, then those that the results take the place
-// of, gradients and parameters. Results: the three averages in the original coordinates (of tensors with a view), four
-// pages that turn, statistics of the factors [tensors, 3], vectors and factors of each stack; then sums [tensors, 2]
-// (zero for tensors without a view), and the rotated gradient of each tensor with a view.
+// Operands: scalars [4] (weight, rate, factor, phase), initial parameters, then those that results overwrite, gradients
+// and parameters. Results: the three averages in the original coordinates (of tensors with a view), four arrays of
+// pages that a refresh rotates, statistics of the factors [tensors, 3], vectors and factors of each stack; then sums
+// [tensors, 2] (zero for tensors without a view), and the rotated gradient of each tensor with a view.
 ffi::Error enter(ffi::ThreadPool pool, Array of_lanes, Array initial, ffi::RemainingArgs operands,
                  ffi::RemainingRets results, ffi::Span<const int64_t> table, int64_t num_stacks,
                  ffi::Span<const float> decays, ffi::Span<const float> rests, float max_gradient, float rounding) {

@@ -1,4 +1,4 @@
-// VeLO's steps out of the eigenbasis (`leave` of velo/architectures/velo/eigenbasis.py) for CPUs.
+// Rotates VeLO's steps out of the eigenbasis (`leave` of velo/architectures/velo/eigenbasis.py), for CPUs.
 
 #include <algorithm>
 #include <cmath>
@@ -15,7 +15,7 @@ namespace {
 
 using namespace velo;
 
-// What a matrix needs at the same time.
+// Scratch matrices that one matrix needs at the same time.
 enum Buffer { kStep, kHalf, kRotated, kBasis, kTransposed };
 
 // left x right^T.
@@ -48,7 +48,7 @@ void mix(const float* momenta, const float* second_moments, float* steps, int64_
       totals[0] += step * direction;
       totals[1] += step * step;
       totals[2] += direction * direction;
-      return second_moment > 0.0f ? step - size * direction : Vector{};  // without a gradient so far there is no step
+      return second_moment > 0.0f ? step - size * direction : Vector{};  // zero where there was no gradient so far
     };
     const int64_t end = std::min(count, run + kRun);
     int64_t at = run;

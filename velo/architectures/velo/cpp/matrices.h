@@ -1,4 +1,4 @@
-// How tensors are read as matrices (velo/architectures/velo/matrices.py), and scratch for those.
+// How tensors are read as matrices (velo/architectures/velo/matrices.py), and scratch memory for them.
 
 #ifndef VELO_MATRICES_H_
 #define VELO_MATRICES_H_
@@ -24,7 +24,7 @@ struct View {
   int64_t tensor, batch, above, rows, beside, columns;
   Side sides[2];
   std::vector<int64_t> batch_offsets, row_offsets, column_offsets;  // an entry of the tensor lies at their sum
-  bool contiguous;                                                  // its rows
+  bool contiguous;                                                  // whether its rows are contiguous
 
   int64_t count() const { return batch * above * beside; }
   int64_t size() const { return rows * columns; }
@@ -32,7 +32,7 @@ struct View {
   int64_t num_turned() const { return (sides[0].stack >= 0) + (sides[1].stack >= 0); }
 };
 
-// Offsets of all entries along some axes, from a list of (size, stride) behind its length.
+// Offsets of all entries along some axes, from a list of (size, stride) that its length precedes.
 inline std::vector<int64_t> read_offsets(const int64_t*& from) {
   std::vector<int64_t> offsets{0};
   for (int64_t axes = *from++; axes > 0; --axes, from += 2) {
@@ -73,7 +73,7 @@ struct Place {
   int64_t of_column(int64_t j) const { return view.column_offsets[column + j]; }
 };
 
-// The entries of a matrix, those beyond `limit` and broken ones as zero.
+// Copies the entries of a matrix; zeroes non-finite ones and those beyond `limit`.
 inline void gather(const Place& place, const float* tensor, float limit, float* to, int64_t stride) {
   const View& view = place.view;
   for (int64_t i = 0; i < view.rows; ++i, to += stride) {
@@ -112,13 +112,13 @@ inline std::vector<Work> list_matrices(const std::vector<View>& views) {
   return works;
 }
 
-// Floats between rows of scratch: rows at multiples of 256 bytes would crowd the same places of a cache.
+// Floats between rows of scratch: strides that are multiples of 256 bytes would overload the same sets of a cache.
 inline int64_t stride_of(int64_t columns) { return padded(columns) % 64 ? padded(columns) : padded(columns) + kAlign; }
 
 // Memory of a thread for matrices that are needed at the same time.
 class Scratch {
  public:
-  // Room for a matrix, with what it held before.
+  // Memory for a matrix, not cleared.
   float* matrix(size_t number, int64_t rows, int64_t columns) {
     if (buffers_.size() <= number) buffers_.resize(number + 1);
     const size_t size = padded(rows) * stride_of(columns);
@@ -126,7 +126,7 @@ class Scratch {
     return buffers_[number].data();
   }
 
-  // A matrix without gaps between its rows as an operand of products, copied where its rows have other strides.
+  // A matrix without gaps between its rows as an operand of products; copied if scratch rows have another stride.
   Right load(size_t number, const float* from, int64_t rows, int64_t columns) {
     if (stride_of(columns) == columns) return {from, columns};
     float* to = matrix(number, rows, columns);

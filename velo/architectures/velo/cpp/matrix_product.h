@@ -1,6 +1,6 @@
 // Products of small matrices in single precision, on one core.
 //
-// Matrices lie in rows whose length is a multiple of kLanes floats; what stands behind the last column is never used.
+// Matrices lie in rows whose length is a multiple of kLanes floats; entries behind the last column are never used.
 // A tile of the result stays in registers while the inner dimension runs through.
 
 #ifndef VELO_MATRIX_PRODUCT_H_
@@ -35,7 +35,7 @@ constexpr int tile_rows(int vectors) { return std::min(12, (kRegisters - 2 - vec
 
 inline int64_t padded(int64_t count) { return (count + kAlign - 1) / kAlign * kAlign; }
 
-// The left operand: entry (i, k) lies at i * row + k * inner, of which one is 1.
+// The left operand: entry (i, k) lies at i * row + k * inner, where row or inner is 1.
 struct Left {
   const float* data;
   int64_t row, inner;
@@ -143,7 +143,7 @@ inline void transpose(Right from, float* to, int64_t to_stride, int64_t rows, in
       transpose_block(from.data + i * from.stride + j, from.stride, to + j * to_stride + i, to_stride);
 }
 
-// c = a b where that is symmetric: blocks below the diagonal are mirrored.
+// c = a b where the product is symmetric: blocks below the diagonal are mirrored.
 inline void multiply_symmetric(Left a, Right b, float* c, int64_t c_stride, int64_t side, int64_t inner) {
   for (int64_t i = 0; i < side; i += kAlign) {
     const Left part{a.data + i * a.row, a.row, a.inner};

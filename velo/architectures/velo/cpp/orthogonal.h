@@ -1,4 +1,4 @@
-// Orthogonal factors of small symmetric matrices: QR by Householder's reflections, eigenvectors by QL of the
+// Orthogonal factors of small symmetric matrices: QR by Householder reflections, eigenvectors by QL of the
 // tridiagonal form.
 //
 // Matrices lie in scratch as `matrix_product.h` says.
@@ -18,7 +18,7 @@
 namespace velo {
 
 constexpr int kReflected = 4;  // vectors of a row that are reflected at a time
-// Of a column below the diagonal, where the largest entry is 1: it is rounding, and 2 over a smaller one overflows.
+// A column below the diagonal with a smaller square is rounding (the largest entry is 1); 2 / square might overflow.
 constexpr float kTinySquare = 1e-30f;
 
 // m_i -= v_i w for the rows i, then next_w += next_v_i m_i: two reflections in one pass.
@@ -74,12 +74,12 @@ inline void set_identity(float* m, int64_t stride, int64_t side) {
 }
 
 // q = H_0 H_1 ... of the reflections H = 1 - factor v v^T, of which each row of `reflections` holds one v. `none` is
-// zero, and w and next_w are spare rows.
+// a zero row, and w and next_w are scratch rows.
 inline void multiply_reflections(const float* reflections, const float* factors, const float* none, float* w,
                                  float* next_w, float* q, int64_t stride, int64_t side) {
   set_identity(q, stride, side);
   std::fill_n(w, stride, 0.0f);
-  std::fill_n(next_w, stride, 0.0f);  // columns that a later pass reaches are scaled with each one before it
+  std::fill_n(next_w, stride, 0.0f);  // each pass also scales columns that only later passes write
   const float* before = none;
   for (int64_t k = side - 1; k >= 0; --k) {
     const float* v = reflections + k * stride;
@@ -91,14 +91,14 @@ inline void multiply_reflections(const float* reflections, const float* factors,
   reflect(q, stride, 0, side, 0, before, w, none, next_w);
 }
 
-// m = q r of a square matrix, with a non-negative diagonal of r, which takes the place of m.
+// m = q r of a square matrix, with a non-negative diagonal of r; r overwrites m.
 inline void factor_qr(float* m, float* q, int64_t stride, int64_t side, std::vector<float>& scratch) {
   scratch.assign(side * stride + side + 3 * stride, 0.0f);
   float *reflections = scratch.data(), *factors = reflections + side * stride;
   float *column = factors + side, *w = column + stride, *next_w = w + stride;
   const auto factor = [&](int64_t k) -> float* { return reflections + k * stride; };
   for (int64_t k = 0; k < side; ++k) {
-    // Column k behind the reflection before, which the other columns see with the next pass.
+    // Column k after the previous reflection, which the next pass applies to the other columns.
     const float pending = w[k];
     const float* before = k ? factor(k - 1) : column;
     float* v = factor(k);
@@ -138,8 +138,8 @@ inline void rotate_pair(float* x, float* y, float c, float s, int64_t count) {
   }
 }
 
-// a = z^T t z of a symmetric a, for a tridiagonal t with `diagonal` and, behind it, `beside`; a is overwritten. By
-// Householder's reflections from both sides.
+// a = z^T t z of a symmetric a, for a tridiagonal t with `diagonal` and the off-diagonal `beside`; a is overwritten. By
+// Householder reflections from both sides.
 inline void factor_tridiagonal(float* a, float* z, int64_t stride, int64_t side, double* diagonal, double* beside,
                                std::vector<float>& scratch) {
   scratch.assign(side * stride + side + 3 * stride, 0.0f);
@@ -213,8 +213,8 @@ inline void factor_ql(double* diagonal, double* beside, float* z, int64_t stride
     }
 }
 
-// The eigenvectors of a symmetric m in the columns of u, by falling eigenvalue; u^T m takes the place of m. The largest
-// entry of each eigenvector is positive. What stands behind the last column of m must be zero.
+// The eigenvectors of a symmetric m in the columns of u, by falling eigenvalue; u^T m overwrites m. The largest entry
+// of each eigenvector is positive. Entries behind the last column of m must be zero.
 inline void factor_eigen(float* m, float* u, int64_t stride, int64_t side, std::vector<float>& scratch) {
   std::vector<float> a(m, m + side * stride), z(padded(side) * stride);
   a.resize(padded(side) * stride);

@@ -11,7 +11,7 @@
 
 namespace velo {
 
-constexpr int kVectors = 4;  // of a step of the loops: each weight that is loaded serves both
+constexpr int kVectors = 4;  // in a step of the loops: each weight that is loaded serves all
 constexpr int kStep = kLanes * kVectors;
 
 // A layer of the MLP: its biases [outputs] and weights [outputs, inputs], for each lane and tensor.

@@ -44,7 +44,7 @@ inline Root root_of_moment(Vector second_moment) {
   return {found.root, second_moment > kTinyMoment ? found.inverse : Vector{}};
 }
 
-// The averages after this gradient, and what they add to the sums.
+// Updates the averages with this gradient, and adds to the sums.
 inline void accumulate_vector(const Constants& constants, const Averages& averages, int64_t at, Vector grad,
                               Vector weight, float estimate, float rate, Vector* sums) {
   grad = clean(grad, constants.max_gradient);
@@ -164,14 +164,14 @@ inline void step_vectors(const Rates& rates, const std::vector<Layer>& layers, c
   }
   apply_layer<false>(layers.back(), packed, from, to);
   for (int v = 0; v < kVectors; ++v) {
-    const Vector direction = roots[v] > 0.0f ? to[0].of[v] : Vector{};  // without a gradient so far there is no step
+    const Vector direction = roots[v] > 0.0f ? to[0].of[v] : Vector{};  // zero where there was no gradient so far
     const Vector magnitude = limit_to(to[1].of[v], fill(rates.max_magnitude));
     const Vector nominal = divide(rates.nominal * momenta[v], roots[v] + rates.epsilon) * exponential(magnitude);
     store(steps + v * kLanes, -rates.size * (nominal + rates.correction * direction));
   }
 }
 
-// Operands: scalars [2] (estimate, the epsilon beside the root), [tensors, 2] (size, correction), momenta, second
+// Operands: scalars [2] (estimate, epsilon added to the root), [tensors, 2] (size, correction), momenta, second
 // moment, initial parameters, biases and weights of each layer for each tensor, gradients, parameters. Results: steps.
 ffi::Error steps(ffi::ThreadPool pool, Array scalars, Array of_tensors, Array momentum0, Array momentum1,
                  Array momentum2, Array second, Array initial, ffi::RemainingArgs rest, ffi::RemainingRets results,
@@ -236,7 +236,7 @@ ffi::Error steps(ffi::ThreadPool pool, Array scalars, Array of_tensors, Array mo
   return ffi::Error::Success();
 }
 
-// What both handlers begin with: scalars, six arrays that differ, and the tensors.
+// Operands that both handlers begin with: scalars, six further arrays, and the tensors.
 auto bind_operands() {
   return ffi::Ffi::Bind()
       .Ctx<ffi::ThreadPool>()

@@ -15,7 +15,7 @@ namespace velo {
 
 constexpr float kTiny = 1e-30f;
 
-// Of a factor, as `eigenbasis.factor_statistics` defines them.
+// Statistics of a factor, as `turns.factor_statistics` defines them.
 struct FactorStatistics {
   float rank, off_diagonal;
 };
@@ -25,7 +25,7 @@ inline float log_ratio(float numerator, float denominator) {
   return std::min(2.0f, std::max(-2.0f, ratio));
 }
 
-// Of a factor in scratch whose largest entry is about 1, or which is zero.
+// The statistics of a factor in scratch, whose largest entry is about 1, or which is zero.
 inline FactorStatistics measure(const float* factor, int64_t stride, int64_t side, bool is_turned) {
   float trace = 0.0f, diagonal = 0.0f, squares = 0.0f;
   for (int64_t i = 0; i < side; ++i) {
@@ -41,8 +41,8 @@ inline void multiply_row(float by, const float* from, float* __restrict to, int6
   for (int64_t j = 0; j < count; ++j) to[j] = by * from[j];
 }
 
-// One refresh of vectors Q and factor A, without gaps, by the turn U, which is returned in scratch `number`: Q <- Q U,
-// orthonormal to rounding, A <- U^T A U. At first U holds A's eigenvectors, later the orthogonal factor of A.
+// One refresh of the contiguous vectors Q and factor A by the turn U, which is returned in scratch `number`: Q <- Q U,
+// orthonormal to rounding, and A <- U^T A U. At first U holds A's eigenvectors, later the orthogonal factor of A's QR.
 inline Right refresh_basis(float* vectors, float* factor, int64_t side, bool is_first, size_t number, size_t spare,
                            Scratch& scratch, FactorStatistics& statistics) {
   const int64_t stride = stride_of(side);
@@ -64,7 +64,7 @@ inline Right refresh_basis(float* vectors, float* factor, int64_t side, bool is_
     factor_eigen(rest, turn, stride, side, scratch.work);
   else
     factor_qr(rest, turn, stride, side, scratch.work);
-  for (int64_t i = 0; i < side; i += kAlign) {  // `rest` is U^T A, upper triangular but at first
+  for (int64_t i = 0; i < side; i += kAlign) {  // `rest` is U^T A, upper triangular except at first
     const int64_t from = is_first ? 0 : i;
     multiply(plain(rest + i * stride + from, stride), {turn + from * stride, stride}, product + i * stride, stride,
              std::min(kAlign, side - i), side - from, side);
@@ -73,7 +73,7 @@ inline Right refresh_basis(float* vectors, float* factor, int64_t side, bool is_
   multiply(plain(vectors, side), {turn, stride}, product, stride, side, side, side);
   multiply_symmetric(transposed(product, stride), {product, stride}, gram, stride, side, side);
   multiply(plain(product, stride), {gram, stride}, rest, stride, side, side, side);
-  for (int64_t i = 0; i < side; ++i) {  // a step of Newton and Schulz
+  for (int64_t i = 0; i < side; ++i) {  // a Newton-Schulz step
     float* __restrict to = vectors + i * side;
     const float *own = product + i * stride, *correction = rest + i * stride;
     for (int64_t j = 0; j < side; ++j) to[j] = 1.5f * own[j] - 0.5f * correction[j];

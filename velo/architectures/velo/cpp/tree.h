@@ -1,10 +1,10 @@
 // Where the tensors of an update lie in its pages, and how they are cut into work for threads.
 //
-// The tensors are read and the steps written where they lie; the state lies in pages, of which each tensor's are
-// contiguous and zero behind its last parameter. Leading axes of the operands are lanes of a `vmap`.
+// Tensors are read, and steps written, without packing them into pages. The state lies in pages. Each tensor's pages
+// are contiguous, and zero behind its last parameter. Leading axes of the operands are lanes of a `vmap`.
 //
-// The same bits come out for any number of threads: work is cut into pieces of fixed sizes, and their sums are added
-// in order.
+// The result is the same to the bit for any number of threads: work is cut into pieces of fixed sizes, and their sums
+// are added in order.
 
 #ifndef VELO_TREE_H_
 #define VELO_TREE_H_
@@ -78,8 +78,8 @@ inline std::vector<double> sum_pieces(const Tree& tree, const std::vector<double
   return of_tensors;
 }
 
-// work(number) for all numbers. The calling thread takes part and waits only for what others have begun, so that a pool
-// whose threads are all taken can't block it.
+// Calls work(number) for all numbers. The calling thread takes part and waits only for work that others have begun, so
+// that a fully occupied pool can't block it.
 inline void in_parallel(ffi::ThreadPool& pool, int64_t count, const std::function<void(int64_t)>& work) {
   const int64_t helpers = std::min(pool.num_threads(), count) - 1;
   if (helpers < 1) {

@@ -1,4 +1,4 @@
-// Vectors of floats that compilers turn into the machine's own, and functions of them.
+// Vectors of floats that compilers map to the machine's registers, and functions of them.
 
 #ifndef VELO_VECTORS_H_
 #define VELO_VECTORS_H_
@@ -37,7 +37,7 @@ inline Vector relu(Vector x) {  // NaN stays
 inline Vector divide(Vector x, Vector y) {
 #ifdef __AVX512F__
   const Vector guess = (Vector)_mm512_rcp14_ps((__m512)y);
-  return x * (guess * (2.0f - y * guess));  // a step of Newton
+  return x * (guess * (2.0f - y * guess));  // a Newton step
 #else
   return x / y;
 #endif
@@ -51,7 +51,7 @@ struct Root {
 inline Root root_of(Vector x) {
 #ifdef __AVX512F__
   const Vector guess = (Vector)_mm512_rsqrt14_ps((__m512)x);
-  const Vector inverse = guess * (1.5f - 0.5f * x * guess * guess);  // a step of Newton
+  const Vector inverse = guess * (1.5f - 0.5f * x * guess * guess);  // a Newton step
   return {x >= std::numeric_limits<float>::min() ? x * inverse : Vector{}, inverse};
 #else
   Vector root;
