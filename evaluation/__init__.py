@@ -25,13 +25,13 @@ MODULES = {
     "RandomSearch": "evaluation.tuning",
     "run": "evaluation.entry_point",
 }
-"""Where each name is. Modules are imported when a name is asked for: commands set the environment before JAX loads."""
+"""Public name -> module, imported on first use: commands set the environment before JAX loads."""
 
 __all__ = ["Clock", "Contender", "Evaluation", "LogGrid", "OneShot", "OptunaSearch", "RandomSearch", "baselines", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for."""
+    """Imports the module of a public name on first use."""
     if name == "baselines":
         return importlib.import_module("evaluation.baselines")
     if name in MODULES:

@@ -1,8 +1,8 @@
 """The clock: how long a step of each contender takes, side by side on one core.
 
-The seconds that curves carry are of whatever else the machine did at that time. The clock measures again, on a machine
-that does nothing else: the process keeps to one core, contenders take turns, the order is turned round every time, and
-the least of several repetitions counts, since all that disturbs makes a step longer.
+The seconds stored with the curves depend on what else the machine did at that time. The clock measures again, on a
+machine that does nothing else: the process keeps to one core, contenders take turns, each repetition reverses their
+order, and the least of several repetitions counts, since any disturbance makes a step longer.
 """
 
 import contextlib
@@ -45,8 +45,8 @@ class Clock:
     ) -> list[Pace]:
         """The pace of every contender on a task, at the setting that its entry reports.
 
-        A repetition is one segment between two checkpoints, as training runs it, always from the same state: that
-        after the first segment, which also warms up.
+        A repetition is one segment between two checkpoints, as training runs it. It always starts from the state after
+        the first segment, which serves as warm-up.
         """
         num_steps = training.segment_lengths(task.num_steps, procedure.num_checkpoints)[0]
         calls = [
@@ -66,7 +66,7 @@ class Clock:
 
 
 def _segment(task: FixedTask, contender: Contender, lane: Lane, num_steps: int):
-    """A function that trains the same `num_steps` steps at every call, compiled and warm."""
+    """A compiled function that trains the same `num_steps` steps at every call; it has been warmed up."""
     program = Program(task.family, contender.optimizer, task.num_steps, records_step_sizes=False)
     train, _ = task.family.load()
     theta, hyperparameters, seeds = training.arguments(contender, [lane])
@@ -94,7 +94,7 @@ def one_core() -> Iterator[int | None]:
         yield None
         return
     allowed = os.sched_getaffinity(0)
-    core = max(allowed)  # a system's own work tends to be on the first ones
+    core = max(allowed)  # the operating system's own work tends to run on the first cores
     try:
         _keep_to({core})
         yield core
@@ -103,17 +103,17 @@ def one_core() -> Iterator[int | None]:
 
 
 def _keep_to(cores: set[int]) -> None:
-    """All threads that there are; those that start later follow the one that starts them."""
+    """Restricts all existing threads to these cores; a later thread inherits the cores of the thread that starts it."""
     for path in THREADS_FOLDER.iterdir():
-        with contextlib.suppress(ProcessLookupError):  # one that has just ended
+        with contextlib.suppress(ProcessLookupError):  # the thread has just ended
             os.sched_setaffinity(int(path.name), cores)
 
 
 def read(out: Path) -> list[Pace]:
-    """The paces in a folder; none where the clock never ran.
+    """The paces in a folder; none if the clock never ran.
 
     Raises:
-        ValueError: in one line, if the file holds something else.
+        ValueError: in one line, if the file isn't a valid record of a clock.
     """
     path = Path(out) / FILE_NAME
     if not path.is_file():
@@ -129,7 +129,7 @@ def read(out: Path) -> list[Pace]:
 
 
 def _pace(**fields: Any) -> Pace:
-    """A pace whose times are positive, finite numbers; a ValueError or TypeError on anything else."""
+    """A pace whose times are positive, finite numbers; raises ValueError or TypeError on anything else."""
     pace = Pace(**fields)
     if not all(isinstance(text, str) for text in (pace.task, pace.optimizer, pace.key)):
         raise TypeError("task, optimizer and key must be text")
@@ -151,7 +151,7 @@ def write(out: Path, paces: Sequence[Pace]) -> None:
 
 
 def clocked(results: Results, paces: Sequence[Pace]) -> Results:
-    """The results with the clock's times on tasks of which all contenders were measured; others as they are."""
+    """The results with the clock's times on the tasks where it measured all contenders; other tasks are unchanged."""
     by_place = {(pace.task, pace.optimizer, pace.key): pace for pace in paces}
 
     def pace(entry: Entry) -> Pace | None:
@@ -168,10 +168,10 @@ def clocked(results: Results, paces: Sequence[Pace]) -> Results:
 def measure(
     clock: Clock, evaluation: Evaluation, results: Results, out: Path, on_task: Callable[[str], None]
 ) -> list[Pace]:
-    """The paces of all finished tasks, kept in `out` task by task; a task that is there already is not measured again.
+    """The paces of all finished tasks, saved in `out` after each; tasks already saved there are not measured again.
 
     Args:
-        on_task: told the name of a task before it is measured.
+        on_task: called with the name of a task before it is measured.
     """
     paces = read(out)
     for task in evaluation.tasks:
@@ -186,5 +186,5 @@ def measure(
 
 
 def _is_clocked(results: Results, task: str) -> bool:
-    """Whether the clock's times are known of a task."""
+    """Whether a task has the clock's times."""
     return all(entry.pace for entry in results.entries if entry.task == task)

@@ -1,6 +1,6 @@
-"""Compiles programs ahead of time, keeps a bounded number of them, and measures compiling and running apart.
+"""Compiles programs ahead of time, keeps a bounded number of them, and times compiling and running separately.
 
-The cache belongs to the object that made it. Dropping a program frees it with its memory maps; JAX's own caches and
+The cache belongs to the object that made it. Dropping a program frees it and its memory maps; JAX's own caches and
 other programs of the process are left alone.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 import jax
 
 MAX_PROGRAMS = 48
-"""Each program takes hundreds of the 65,530 memory maps that Linux grants a process by default; a sweep of 150 pairs
-of tasks and optimizers ran out of them when all programs were kept."""
+"""Maximum number of programs kept. Each takes hundreds of the 65,530 memory maps that Linux grants a process by
+default; a sweep of 150 pairs of tasks and optimizers ran out of them when all programs were kept."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class CompiledProgram:
 
 
 class CompiledPrograms:
-    """At most `max_programs` programs; the one that was used least recently is dropped first."""
+    """A cache of at most `max_programs` programs; it drops the least recently used one first."""
 
     def __init__(self, max_programs: int = MAX_PROGRAMS):
         if max_programs < 1:
@@ -54,7 +54,7 @@ class CompiledPrograms:
         return len(self._programs)
 
     def get(self, function: Callable, static: tuple, *arguments: Any) -> CompiledProgram:
-        """The program of `function(*static, *arguments)`, compiled if it isn't kept.
+        """The program of `function(*static, *arguments)`, compiled if it isn't in the cache.
 
         Args:
             function: at module level, so that it is the same object at every call.
@@ -78,8 +78,8 @@ class CompiledPrograms:
 def _compile(function: Callable, static: tuple, treedef: Any, types: tuple) -> CompiledProgram:
     """Compiles from types alone, before the run starts, so that compilation isn't counted as a part of the run."""
 
-    # A function of its own for every program: JAX's caches refer to functions weakly, so that all it keeps for this one
-    # is freed with it. A single jitted function would keep every program that was ever made from it.
+    # Each program gets its own function. JAX's caches hold functions by weak reference, so they free a program together
+    # with its function. A single jitted function would keep every program that was ever made from it.
     def program(*arguments):
         return function(*static, *arguments)
 
@@ -93,7 +93,7 @@ def _compile(function: Callable, static: tuple, treedef: Any, types: tuple) -> C
 
 
 class Stopwatch:
-    """Calls the programs of one run, and adds up the seconds that running and compiling them took."""
+    """Calls the programs of one run, and adds up the seconds of running and compiling them."""
 
     def __init__(self, programs: CompiledPrograms):
         self.seconds = 0.0
@@ -102,7 +102,7 @@ class Stopwatch:
         self._called: dict[CompiledProgram, None] = {}
 
     def call(self, function: Callable, static: tuple, *arguments: Any) -> Any:
-        """The result of `function(*static, *arguments)`; returns when it is computed."""
+        """The result of `function(*static, *arguments)`; blocks until it is computed."""
         program = self._programs.get(function, static, *arguments)
         self._called[program] = None
         begin, cpu_begin = time.perf_counter(), time.process_time()
@@ -113,10 +113,10 @@ class Stopwatch:
 
     @property
     def compile_seconds(self) -> float:
-        """Seconds of compiling all programs that were called, whenever they were compiled."""
+        """Seconds of compiling all programs that were called, including those compiled in an earlier run."""
         return sum(program.compile_seconds for program in self._called)
 
     def memory_bytes(self) -> int | None:
-        """Memory of the largest program that was called; None if the backend doesn't tell."""
+        """Bytes of the largest program that was called; None if the backend reports none."""
         found = [program.memory_bytes() for program in self._called]
         return max((number for number in found if number is not None), default=None)

@@ -1,4 +1,4 @@
-"""Where curves are stored: a folder of Parquet files, one a curve; `pandas.read_parquet(folder)` reads them all.
+"""Stores curves in a folder of Parquet files, one per curve; `pandas.read_parquet(folder)` reads them all.
 
 A file has a row for every training step, with the columns
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 KEY = re.compile(r"[0-9A-Za-z]{1,64}")
 MAX_NAME = 100
-"""Letters of a file's name before its key."""
+"""Maximum number of characters of a file's name before its key."""
 COSTS = tuple(field.name for field in dataclasses.fields(Cost))
 MAX_FILE_BYTES = 2**30
 MAX_STEPS = 10**8
@@ -81,7 +81,7 @@ class CurveStore:
             raise OSError(f"can't write curves to {self.folder}: {error.strerror or error}") from None
 
     def path(self, key: str, curve: Curve) -> Path:
-        """Where a curve is written. The file's name is for people; the key at its end finds it again."""
+        """The file to which a curve is written. Its name is for human readers; the key at its end identifies it."""
         names = f"{curve.task[:MAX_NAME]}-{curve.optimizer[:MAX_NAME]}"
         readable = re.sub(r"[^A-Za-z0-9_]+", "_", names.lstrip("_.")).strip("_")[:MAX_NAME]
         return self.folder / f"{readable or 'curve'}-{key}.parquet"
@@ -90,7 +90,7 @@ class CurveStore:
         """The file of the curve with this key.
 
         Raises:
-            ValueError: in one line, the key could lead out of the folder.
+            ValueError: in one line, if the key isn't 1 to 64 letters and digits; another could lead out of the folder.
         """
         if not KEY.fullmatch(key):
             raise ValueError(f"{key[:80]!r} is no key of a curve: a key has up to 64 letters and digits")
@@ -99,12 +99,12 @@ class CurveStore:
     def get(self, key: str) -> Curve | None:
         """The curve with this key, or None if it isn't stored.
 
-        A file that can't be read, because it is cut off for example, is renamed to `.damaged-NAME`, logged, and counts
-        as missing.
+        A file that can't be read, for example a truncated one, is renamed to `.damaged-NAME`, logged, and counts as
+        missing.
 
         Raises:
             OSError: the file can't be opened.
-            ValueError: the key is none.
+            ValueError: the key isn't 1 to 64 letters and digits.
         """
         path = self.find(key)
         if path is None:
@@ -112,8 +112,8 @@ class CurveStore:
         try:
             return _read(path, key)
         except Exception as error:
-            # Arrow and JSON raise many types for a file that they can't read; all mean that the curve is missing. An
-            # error of the operating system, which has a number, says nothing about the file.
+            # Arrow and JSON raise many types for a file that they can't read; all of them mean a damaged curve. An
+            # error of the operating system, which has an errno, says nothing about the file's content.
             if isinstance(error, OSError) and error.errno:
                 raise
             aside = path.with_name(f".damaged-{path.name}")
@@ -139,7 +139,7 @@ class CurveStore:
 
 
 def _to_table(curve: Curve, key: str) -> pa.Table:
-    """A row a training step; what doesn't change over the run is repeated in every row."""
+    """One row per training step; values that are constant over the run are repeated in every row."""
     num_steps = curve.num_steps
     valid_loss = np.zeros(num_steps, np.float32)
     valid_loss[curve.valid_steps - 1] = curve.valid_loss
@@ -163,14 +163,14 @@ def _to_table(curve: Curve, key: str) -> pa.Table:
     }
     columns = {name: pa.array([value] * num_steps, SCHEMA.field(name).type) for name, value in constants.items()}
     columns["step"] = pa.array(np.arange(1, num_steps + 1))
-    columns["train_loss"] = pa.array(curve.train_loss)  # NaN stays NaN: only "not taken" is null
+    columns["train_loss"] = pa.array(curve.train_loss)  # NaN stays NaN: null means "not taken"
     columns["valid_loss"] = pa.array(valid_loss, mask=missing)
     columns["step_sizes"] = pa.array(sizes, SCHEMA.field("step_sizes").type)
     return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
 def _read(path: Path, key: str) -> Curve:
-    """The curve in a file, of which nothing is believed before its size is checked."""
+    """Reads the curve in a file. Checks its size first, since the file may be damaged or hostile."""
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ValueError(f"a curve has at most {MAX_FILE_BYTES} bytes")
     with parquet.ParquetFile(path) as file:
@@ -180,7 +180,7 @@ def _read(path: Path, key: str) -> Curve:
 
 
 def _from_table(table: pa.Table, key: str) -> Curve:
-    """The inverse of `_to_table`; a ValueError if the rows aren't those of one whole curve with this key."""
+    """The inverse of `_to_table`; raises ValueError if the rows aren't those of one whole curve with this key."""
     if not table.num_rows or table["key"][0].as_py() != key or table["num_steps"][0].as_py() != table.num_rows:
         raise ValueError("its rows are not those of this curve")
     first = table.slice(0, 1).to_pylist()[0]
@@ -208,7 +208,7 @@ def _from_table(table: pa.Table, key: str) -> Curve:
 
 
 def _step_sizes(column: pa.ListArray, tensors: tuple[str, ...]) -> StepSizes | None:
-    """The rows that hold step sizes; None if the file names no tensors."""
+    """The step sizes in the rows that have them; None if the file names no tensors."""
     if not tensors:
         return None
     taken = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))

@@ -1,4 +1,4 @@
-"""The curves of an evaluation: one run, one contender on one task, all of them."""
+"""The curves of an evaluation: of one run, of one contender on one task, of all contenders on all tasks."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ class StepSizes:
     """Relative step sizes of a learned optimizer over a run: RMS of the update / RMS of the parameters, per tensor."""
 
     tensors: tuple[str, ...]
-    """Their names."""
+    """Names of the tensors."""
     steps: np.ndarray
     """[points] int, the number of steps taken before each point."""
     values: np.ndarray
@@ -24,16 +24,16 @@ class Cost:
     seconds: float
     """Wall-clock time without compilation, divided by the number of lanes that ran together."""
     cpu_seconds: float
-    """The same in processor time, over all threads; on an accelerator, of the host."""
+    """The same in processor time, summed over all threads; with an accelerator, the host's processor time."""
     compile_seconds: float
     """Wall-clock time of compiling the programs of the run, not divided among the runs that shared them."""
     state_bytes: int
     """Size of the optimizer's state."""
     memory_bytes: int | None
-    """Arguments, results and temporaries of the training program by XLA's account, divided by the lanes; None where
-    the backend keeps none."""
+    """Arguments, results and temporaries of the training program by XLA's analysis, divided by the number of lanes;
+    None if the backend reports none."""
     num_lanes: int
-    """Runs that shared the program."""
+    """Number of lanes of the program."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Curve:
     task: str
     optimizer: str
     hyperparameters: tuple[tuple[str, float], ...]
-    """Sorted by name; empty where nothing is tuned."""
+    """Sorted by name; empty if nothing is tuned."""
     seed: int
     train_loss: np.ndarray
     """[num_steps] float32: the mean loss on the batch of each step, before the step, at the parameters that the
@@ -56,7 +56,7 @@ class Curve:
     step_sizes: StepSizes | None = None
     """Recorded for learned optimizers only."""
     key: str = ""
-    """The key under which it is stored (`evaluation.curve_key`)."""
+    """The key under which the curve is stored (`evaluation.curve_key`)."""
 
     def __post_init__(self):
         if tuple(sorted(self.hyperparameters)) != self.hyperparameters:
@@ -84,9 +84,9 @@ class Pace:
     optimizer: str
     """The contender's name."""
     key: str
-    """Of its first reported curve: the code, theta and hyperparameters that were measured."""
+    """Key of the contender's first reported curve: it identifies the code, theta and hyperparameters measured."""
     seconds_per_step: float
-    """The least of the repetitions."""
+    """The least over the repetitions."""
     core_share: float
     """Processor time over wall-clock time of that repetition: below 1 where other processes took part of the core."""
 
@@ -100,21 +100,21 @@ class Entry:
     """The contender's name."""
     is_learned: bool
     tuning: str
-    """How hyperparameters were chosen, in words; empty where there are none."""
+    """How hyperparameters were chosen, in words; empty if there are none."""
     trials: tuple[tuple[Curve, ...], ...]
-    """[settings][tuning seeds], in the order in which they were tried."""
+    """[settings][tuning seeds], in the order in which the settings were tried."""
     chosen: int
     """Index of the setting that is reported."""
     reported: tuple[Curve, ...]
     """[reporting seeds], in the order of the seeds."""
     stretched: tuple[tuple[Curve, ...], ...] = ()
-    """[best settings][reporting seeds] of several times longer runs; of the reference only."""
+    """[best settings][reporting seeds], runs that are several times longer; empty for all but the reference."""
     pace: Pace | None = None
-    """By the clock (`evaluation.clock`); None where only the runs' own times are known."""
+    """Measured by the clock (`evaluation.clock`); None if only the runs' own times are known."""
 
     @property
     def is_tuned(self) -> bool:
-        """Whether there was a choice of settings."""
+        """Whether more than one setting was tried."""
         return len(self.trials) > 1
 
     @property
@@ -130,7 +130,7 @@ class Entry:
 
     @property
     def at_edge(self) -> bool:
-        """Whether the chosen learning rate is the least or the greatest that was tried; a better one may lie
+        """Whether the chosen learning rate is the least or the greatest that was tried, so that a better one may lie
         outside.
         """
         rates = self.rates
@@ -138,12 +138,12 @@ class Entry:
 
     @property
     def train_loss(self) -> np.ndarray:
-        """[reporting seeds, steps]."""
+        """[reporting seeds, steps] training losses at the chosen setting."""
         return np.stack([curve.train_loss for curve in self.reported])
 
     @property
     def tuning_loss(self) -> np.ndarray:
-        """[settings, tuning seeds, steps]."""
+        """[settings, tuning seeds, steps] training losses of all settings that were tried."""
         return np.stack([[curve.train_loss for curve in trial] for trial in self.trials])
 
     @property
@@ -153,17 +153,17 @@ class Entry:
 
     @property
     def longest_steps(self) -> int:
-        """Steps of its longest reported runs."""
+        """Number of steps of the longest reported runs."""
         return max(setting[0].num_steps for setting in (self.reported, *self.stretched))
 
     @property
     def valid_loss(self) -> np.ndarray:
-        """[reporting seeds], after the last step."""
+        """[reporting seeds] validation losses after the last step."""
         return np.array([curve.valid_loss[-1] for curve in self.reported], np.float64)
 
     @property
     def seconds_per_step(self) -> float:
-        """Wall-clock time of a step, without compilation: by the clock, or of the reported runs."""
+        """Wall-clock time of a step, without compilation: the clock's, or the mean of the reported runs."""
         if self.pace is not None:
             return self.pace.seconds_per_step
         return sum(curve.cost.seconds for curve in self.reported) / sum(curve.num_steps for curve in self.reported)
@@ -180,16 +180,16 @@ class Results:
     entries: tuple[Entry, ...]
 
     def entry(self, task: str, optimizer: str) -> Entry:
-        """One optimizer on one task."""
+        """The entry of one optimizer on one task."""
         return next(entry for entry in self.entries if (entry.task, entry.optimizer) == (task, optimizer))
 
     @property
     def paces(self) -> list[Pace]:
-        """What the clock measured on these tasks."""
+        """The clock's measurements on these tasks."""
         return [entry.pace for entry in self.entries if entry.pace is not None and entry.task in self.tasks]
 
     @property
     def learned(self) -> list[str]:
-        """The learned optimizers, in their order."""
+        """Names of the learned optimizers, in the order of the report."""
         names = {entry.optimizer for entry in self.entries if entry.is_learned}
         return [name for name in self.optimizers if name in names]

@@ -32,9 +32,9 @@ def run(
 ) -> Path:
     """Runs every contender on every task; prints the tables; returns the path of the report's page.
 
-    Writes `out/curves/*.parquet`, `out/evaluation.json` and the report (`evaluation.report.writer`). Curves that are in
-    `out/curves` already are not trained again, so an interrupted evaluation goes on where it was, and evaluations
-    into one folder share what they have in common.
+    Writes `out/curves/*.parquet`, `out/evaluation.json` and the report (`evaluation.report.writer`). Curves that are
+    already in `out/curves` are not trained again. So an interrupted evaluation resumes where it stopped, and
+    evaluations in one folder share the curves that they have in common.
 
     Args:
         notes: paragraphs for the report on what the contenders can and can't do.
@@ -43,9 +43,9 @@ def run(
         console: where progress and tables are printed; the terminal by default.
 
     Raises:
-        UntrainableError: in one line, on an optimizer that needs what the training loop doesn't give.
+        UntrainableError: in one line, if an optimizer needs something that the training loop doesn't provide.
         ValueError: in one line, if the evaluation asks for Ray or Optuna and it isn't installed.
-        OSError: in one line, on a folder that can't be written.
+        OSError: in one line, if the folder can't be written.
     """
     console = console or Console()
     out = Path(out)
@@ -55,7 +55,7 @@ def run(
     entries: list[Entry] = []
 
     def saved() -> SavedEvaluation:
-        """Of the entries so far, on disk when it returns."""
+        """Saves the entries so far to disk and returns them as a `SavedEvaluation`."""
         found = _so_far(evaluation, entries, notes, meta_training)
         saved_evaluation.save(out, evaluation, found)
         return found
@@ -83,7 +83,7 @@ def _so_far(
     notes: Sequence[str],
     meta_training: Sequence[tuple[int, float]],
 ) -> SavedEvaluation:
-    """The finished part of the evaluation; results leave out tasks on which a contender is missing."""
+    """The finished part of the evaluation; its `tasks` leave out those on which a contender is missing."""
     num_contenders = len(evaluation.contenders)
     names = [entry.task for entry in entries]
     tasks = tuple(task.name for task in evaluation.tasks if names.count(task.name) == num_contenders)
@@ -97,7 +97,7 @@ def _so_far(
 
 
 def swept(sweep: Sweep, evaluation: Evaluation, console: Console) -> Iterator[Entry]:
-    """The entry of every pair, with a progress bar that counts training steps."""
+    """Yields the entry of every (task, contender) pair; shows a progress bar that counts training steps."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     )  # fmt: skip

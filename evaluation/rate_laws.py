@@ -1,8 +1,8 @@
 """How the best learning rate depends on the batch size: fits of laws to measurements, and how well each fits.
 
 McCandlish et al. (1812.06162) relate the steps S and the examples E = B S that reach a loss at the best rate of each
-batch size B by (S / S_min - 1) (E / E_min - 1) = 1, which is a line: 1/S = 1/S_min - B_noise / E with
-B_noise = E_min / S_min. Surge (2405.14578) says what the best rate itself does.
+batch size B by (S / S_min - 1) (E / E_min - 1) = 1. This is a line: 1/S = 1/S_min - B_noise / E with
+B_noise = E_min / S_min. Surge (2405.14578) gives the best rate itself as a function of the batch size.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from velo.shapes import Float
 
 
 class StepsLaw(NamedTuple):
-    """The line of 1/S over 1/E."""
+    """The line of 1/S against 1/E."""
 
     noise_batch: float  # B_noise, in examples
     min_steps: float  # S_min
@@ -52,12 +52,12 @@ def saturation(batch_sizes: Float[np.ndarray, " sizes"], noise_batch: float) -> 
 
 
 def power(batch_sizes: Float[np.ndarray, " sizes"], exponent: float) -> Float[np.ndarray, " sizes"]:
-    """B ** exponent: the rules that Surge is compared with have .5 and 1."""
+    """B ** exponent: Surge's law is compared with the exponents .5 and 1."""
     return np.asarray(batch_sizes, float) ** exponent
 
 
 def scale(rates: Float[np.ndarray, " sizes"], shape: Float[np.ndarray, " sizes"]) -> float:
-    """The factor on a law that fits best in logarithms: the geometric mean of rates / shape."""
+    """The factor by which a law fits best in logarithms: the geometric mean of rates / shape."""
     return float(np.exp(np.mean(np.log(rates / shape))))
 
 
@@ -67,10 +67,10 @@ def log_error(rates: Float[np.ndarray, " sizes"], shape: Float[np.ndarray, " siz
 
 
 def refined_argmax(rates: Float[np.ndarray, " rates"], gains: Float[np.ndarray, " rates"]) -> float:
-    """The rate of the greatest gain between those that were tried, which are in order.
+    """The rate of the greatest gain, interpolated between the rates that were tried, which are sorted.
 
-    The vertex of the parabola in log(rate) through the best and its neighbours; the best itself at an end or where a
-    neighbour diverged. Non-finite gains never win.
+    It is the vertex of the parabola in log(rate) through the best rate and its neighbours. It is the best rate itself
+    if that is the first or the last, or if a neighbour diverged. Non-finite gains never win.
     """
     gains = np.where(np.isfinite(gains), gains, -np.inf)
     best = int(np.argmax(gains))

@@ -1,8 +1,8 @@
-"""Divides an evaluation among Ray workers, which store the curves where the caller then finds them.
+"""Divides an evaluation among Ray workers, which store the curves in the caller's folder.
 
-The workers have to see the caller's folder: one machine, or a shared file system. Every curve is stored once under its
-key, so it doesn't matter which worker computes it, and a lost worker costs its unfinished curve only. What no worker
-could finish is left to the caller, who trains whatever is not stored.
+All workers need access to that folder: they run on one machine or share a file system. Every curve is stored once under
+its key, so it doesn't matter which worker computes it, and a lost worker costs only its unfinished curve. The caller
+trains the curves that no worker could finish.
 """
 
 import os
@@ -18,18 +18,18 @@ from tasks import ray_start
 from tasks.fixed import FixedTask
 
 MAX_RETRIES = 5
-"""Of a pair whose worker was killed. It goes on where it was: the curves that are finished are stored."""
+"""Retries of a (task, contender) pair whose worker was killed. A retry resumes, since finished curves are stored."""
 
 
 def fill(evaluation: Evaluation, folder: Path, console: Console) -> None:
-    """Trains every contender on every task, `evaluation.num_workers` pairs at a time; the curves go to `folder`.
+    """Trains every contender on every task, `evaluation.num_workers` pairs at a time; stores the curves in `folder`.
 
     It uses the cluster that the environment variable RAY_ADDRESS names, or starts one on this machine. Workers receive
-    values; they import classes and functions of the user's own modules.
+    pickled values; they import classes and functions of the user's own modules.
 
     Raises:
         ValueError: in one line, if Ray isn't installed.
-        OSError: in one line, if no folder with a short path can be found for it.
+        OSError: in one line, if no folder has a path short enough for Ray.
     """
     try:
         import ray
@@ -39,7 +39,7 @@ def fill(evaluation: Evaluation, folder: Path, console: Console) -> None:
     started = not ray.is_initialized()
     if started:
         address = os.environ.get("RAY_ADDRESS", "local")
-        # Workers import the user's own modules from where the caller found them.
+        # Workers need the caller's import path to find the user's own modules.
         path = os.pathsep.join(str(Path(entry or ".").resolve()) for entry in sys.path)
         ray_start.start(address, num_cpus=evaluation.num_workers, runtime_env={"env_vars": {"PYTHONPATH": path}})
     try:
@@ -55,7 +55,7 @@ def fill(evaluation: Evaluation, folder: Path, console: Console) -> None:
             try:
                 ray.get(done)
             except RayTaskError:
-                raise  # a mistake of the optimizer or the task, here as anywhere
+                raise  # an error in the optimizer or the task, which would fail on any worker
             except RayError as error:
                 outcome = f"lost its worker {MAX_RETRIES + 1} times ({type(error).__name__}), runs here at the end"
             console.print(f"{name} {outcome}, {len(waiting)} to go", style="dim", markup=False)
@@ -65,5 +65,5 @@ def fill(evaluation: Evaluation, folder: Path, console: Console) -> None:
 
 
 def _fill_one(procedure: Procedure, reference: str, folder: Path, task: FixedTask, contender: Contender) -> None:
-    """In a worker: all curves of a contender on a task."""
+    """Runs in a worker: computes all curves of a contender on a task."""
     Sweep(procedure, reference, CurveStore(folder)).entry(task, contender)

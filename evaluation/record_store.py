@@ -1,10 +1,10 @@
-"""Measurements that are no curves, kept on disk: a function is called once for its arguments, then its arrays are read.
+"""Stores measurements other than curves on disk: a function is computed once per set of arguments, then read back.
 
     store = RecordStore(folder)
-    arrays = store.get(measure, family=family, batch_sizes=(1, 2, 4))  # computed now, read from now on
+    arrays = store.get(measure, family=family, batch_sizes=(1, 2, 4))  # computed by the first call, then read
 
-The function is at module level, takes keyword arguments, and returns a dictionary of arrays. It is a pure function of
-its arguments, which are numbers, strings, tuples and frozen dataclasses, so that their `repr` says all of them.
+The function must be at module level, take keyword arguments, return a dictionary of arrays, and be pure. Its arguments
+are numbers, strings, tuples and frozen dataclasses, so that their `repr` determines them completely.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 Arrays = Mapping[str, np.ndarray]
 FORMAT = 1
 SOURCES = ("tasks", prng.__name__, "evaluation.baselines", "evaluation.training")
-"""Packages and modules whose code may take part in a measurement, beside those of its function and of the
-settings that it takes."""
+"""Packages and modules whose code may affect a measurement, in addition to those of its function and of its
+arguments."""
 
 
 def key(function: Callable[..., Arrays], arguments: Mapping[str, Any]) -> str:
-    """20 hexadecimal digits: the function, its arguments, their data, code, versions and backend."""
+    """20 hexadecimal digits: a digest of the function, its arguments, their data, the code, versions and backend."""
     parts = [part for value in arguments.values() for part in curve_key.parts(value)]
     modules = {type(part).__module__ for part in parts}
     content = {
@@ -50,7 +50,7 @@ def key(function: Callable[..., Arrays], arguments: Mapping[str, Any]) -> str:
 
 
 class RecordStore:
-    """A folder of `.npz` files, one for each measurement; files whose names start with a dot are no records."""
+    """A folder of `.npz` files, one per measurement; files whose names start with a dot are not records."""
 
     def __init__(self, folder: Path):
         """Makes the folder.
@@ -65,14 +65,14 @@ class RecordStore:
             raise OSError(f"can't write records to {self.folder}: {error.strerror or error}") from None
 
     def path(self, function: Callable[..., Arrays], **arguments: Any) -> Path:
-        """Where this measurement is, or will be."""
+        """The file of this measurement, which need not exist yet."""
         name = re.sub(r"[^A-Za-z0-9]+", "_", f"{function.__module__.rpartition('.')[2]}-{function.__name__}")
         return self.folder / f"{name}-{key(function, arguments)}.npz"
 
     def get(self, function: Callable[..., Arrays], **arguments: Any) -> dict[str, np.ndarray]:
-        """`function(**arguments)`, from the folder where it is there, computed and stored otherwise.
+        """`function(**arguments)`: read from the folder, or computed and stored if it isn't there.
 
-        A file that can't be read, because it is cut off for example, is logged and computed again.
+        A file that can't be read, for example a truncated one, is logged and its measurement computed again.
         """
         path = self.path(function, **arguments)
         try:

@@ -1,8 +1,7 @@
-"""A sweep that resumes: curves that are stored are read, the others are trained and stored one by one.
+"""A resumable sweep: it reads the curves that are stored, and trains and stores the others.
 
-Every curve has a key that says everything that determines it (`evaluation.curve_key`). An interrupted sweep that starts
-again asks for the same keys, finds the finished curves in the store, and trains those that are missing. No other state
-is kept.
+A curve's key is a digest of everything that determines the curve (`evaluation.curve_key`). A restarted sweep asks for
+the same keys, finds the finished curves in the store, and trains those that are missing. No other state is kept.
 """
 
 import dataclasses
@@ -25,7 +24,7 @@ OnSteps = Callable[[int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Gets the curves that a procedure asks for: reads those in the store, trains and stores the others."""
+    """Gets the curves that a procedure asks for: reads those in the store, trains and stores the rest."""
 
     procedure: Procedure
     reference: str
@@ -34,7 +33,7 @@ class Sweep:
     trainer: Trainer = dataclasses.field(default_factory=Trainer)
 
     def num_steps(self, task: FixedTask, contender: Contender) -> int:
-        """Training steps of all runs of a contender on a task, at most."""
+        """Upper bound on the training steps of all runs of a contender on a task."""
         procedure, optimizer = self.procedure, contender.optimizer
         num_trials = contender.tuner.max_trials(optimizer) if isinstance(optimizer, Baseline) else 1
         num_runs = num_trials * procedure.num_tuning_seeds + procedure.num_seeds
@@ -46,8 +45,8 @@ class Sweep:
         """All curves of a contender on a task.
 
         It tries settings on the tuning seeds, then runs the best setting on the reporting seeds. The best settings of
-        the reference also run for `stretch` times as long. An optimizer without anything to tune has a single setting.
-        It runs on the tuning seeds too, so that it can be compared with every trial of a tuned one.
+        the reference also run for `stretch` times as long. An optimizer without anything to tune has a single setting,
+        which runs on the tuning seeds too, so that it can be compared with every trial of a tuned optimizer.
         """
         procedure, optimizer = self.procedure, contender.optimizer
         settings, trials = [], []
@@ -76,7 +75,7 @@ class Sweep:
         )
 
     def _is_stretched(self, contender: Contender) -> bool:
-        """Whether longer runs are asked for."""
+        """Whether this contender also runs for longer."""
         return self.procedure.stretch > 1 and contender.name == self.reference
 
     def _propose(self, contender: Contender, tried: list[tuning.Tried]) -> list[tuning.Setting]:
@@ -94,7 +93,7 @@ class Sweep:
         on_steps: OnSteps,
         stretch: int = 1,
     ) -> list[tuple[Curve, ...]]:
-        """[settings][seeds]"""
+        """The curves of all settings under all seeds: [settings][seeds]."""
         lanes = [Lane(setting, seed) for setting in settings for seed in seeds]
         curves = self.curves(task, contender, lanes, on_steps, stretch)
         return [tuple(curves[begin : begin + len(seeds)]) for begin in range(0, len(curves), len(seeds))]
@@ -102,10 +101,10 @@ class Sweep:
     def curves(
         self, task: FixedTask, contender: Contender, lanes: Sequence[Lane], on_steps: OnSteps, stretch: int = 1
     ) -> list[Curve]:
-        """A curve for every lane, in their order: from the store where it is there, trained otherwise.
+        """A curve for every lane, in the order of the lanes: read from the store, or trained if it isn't there.
 
-        New curves are stored before the next group of lanes starts. A run that is `stretch` times longer has its
-        checkpoints as far apart, so that it shares its compiled segments with the shorter run.
+        New curves are stored before the next group of lanes starts. A run that is `stretch` times longer has `stretch`
+        times as many checkpoints. They are as far apart as in the shorter run, so both share compiled segments.
         """
         procedure = self.procedure
         task = dataclasses.replace(task, num_steps=task.num_steps * stretch)

@@ -1,7 +1,7 @@
-"""An evaluation on disk, beside its curves: saved, loaded for another report, merged with another for a comparison.
+"""Saves an evaluation beside its curves, loads it for another report, and merges two evaluations for a comparison.
 
 `evaluation.json` has the names of tasks and contenders, the procedure, and the keys of all curves. Classes are written
-as `module:attribute`. Loading imports none of them: a report needs the curves alone.
+as `module:attribute`. Loading imports none of them, since a report needs only the curves.
 """
 
 import dataclasses
@@ -21,18 +21,18 @@ FILE_NAME = "evaluation.json"
 CURVES_FOLDER = "curves"
 FORMAT = 1
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
-"""What a file raises that isn't what it says it is."""
+"""Exceptions that a malformed file can raise while it is read."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SavedEvaluation:
-    """What a report shows of an evaluation that ran, in whole or in part."""
+    """What a report shows of a finished or partly finished evaluation."""
 
     suite: str
     """What the report calls the tasks."""
     procedure: Procedure
     results: Results
-    """Of the tasks on which every contender is finished."""
+    """Results on the tasks on which every contender is finished."""
     notes: tuple[str, ...] = ()
     """Paragraphs on what the contenders can and can't do."""
     meta_training: tuple[tuple[int, float], ...] = ()
@@ -45,8 +45,8 @@ def save(out: Path, evaluation: Evaluation, saved: SavedEvaluation) -> None:
     """Writes `out/evaluation.json` atomically.
 
     Args:
-        evaluation: what was asked for.
-        saved: the part of it that is finished.
+        evaluation: the evaluation that was requested.
+        saved: its finished part.
 
     Raises:
         OSError: in one line, if the file can't be written.
@@ -66,7 +66,7 @@ def save(out: Path, evaluation: Evaluation, saved: SavedEvaluation) -> None:
 
 
 def is_unfinished(out: Path, evaluation: Evaluation) -> bool:
-    """Whether a folder holds this evaluation and it was interrupted."""
+    """Whether a folder holds this evaluation in an unfinished state."""
     try:
         content = json.loads((Path(out) / FILE_NAME).read_text(encoding="utf-8"))
         num_entries = len(content["tasks"]) * len(content["optimizers"])
@@ -76,10 +76,10 @@ def is_unfinished(out: Path, evaluation: Evaluation) -> bool:
 
 
 def load(out: Path) -> SavedEvaluation:
-    """The evaluation in a folder.
+    """Loads the evaluation in a folder.
 
     Raises:
-        ValueError: in one line, if there is none, or a curve that it names is missing.
+        ValueError: in one line, if there is no valid one, no task is finished, or a curve that it names is missing.
     """
     path = Path(out) / FILE_NAME
     if not path.is_file():
@@ -98,7 +98,7 @@ def load(out: Path) -> SavedEvaluation:
 
 
 def _from_json(content: Mapping[str, Any], store: CurveStore) -> SavedEvaluation:
-    """What `save` wrote; raises one of `MALFORMED` on anything else."""
+    """The inverse of `save`; raises one of `MALFORMED` on content that `save` didn't write."""
     settings = content["settings"]
     for field in dataclasses.fields(Procedure):
         _check(settings[field.name], int)
@@ -129,13 +129,14 @@ def _from_json(content: Mapping[str, Any], store: CurveStore) -> SavedEvaluation
 
 
 def merge(first: Path, second: Path) -> SavedEvaluation:
-    """The contenders of two evaluations on the tasks that both have; the reference is the first's.
+    """The contenders of two evaluations on the tasks that both have; the reference is that of the first.
 
-    A contender whose curves are the same in both appears once. Others that share a name get their folder's name
-    appended.
+    A contender whose curves are the same in both appears once. Different contenders with the same name get their
+    folder's name appended.
 
     Raises:
-        ValueError: in one line, if a folder holds no evaluation, or they share no task, seeds or numbers of steps.
+        ValueError: in one line, if a folder holds no evaluation, if the two have no finished task in common, or if they
+            differ in the number of seeds or steps of a task.
     """
     both = [load(path) for path in (first, second)]
     one, two = (saved.results for saved in both)
@@ -166,7 +167,7 @@ def merge(first: Path, second: Path) -> SavedEvaluation:
             if results is one and name == one.reference:
                 reference = new_name
             names.append(new_name)
-            # Without the clock's times: it measured each folder at a time of its own.
+            # Drop the clock's times: they were measured at a different time in each folder, so they don't compare.
             entries += [dataclasses.replace(results.entry(task, name), optimizer=new_name, pace=None) for task in tasks]
     merged = Results(tasks, tuple(names), reference, tuple(entries))
     notes = tuple(f"{label}: {note}" for saved, label in zip(both, labels, strict=True) for note in saved.notes)
@@ -174,7 +175,7 @@ def merge(first: Path, second: Path) -> SavedEvaluation:
 
 
 def _description(evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation that was asked for, as JSON values; equal for equal evaluations."""
+    """The requested evaluation as JSON values; equal for equal evaluations."""
     return {
         "suite": evaluation.title,
         **dataclasses.asdict(evaluation.procedure),
@@ -190,14 +191,12 @@ def _description(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _source(value: Any) -> str:
-    """`module:attribute` of the class; for a baseline its name, which is that of its function if it is the user's
-    own.
-    """
+    """`module:attribute` of the class; for a baseline its name, `module:function` if it is a user's own function."""
     return value.name if isinstance(value, Baseline) else f"{type(value).__module__}:{type(value).__qualname__}"
 
 
 def _entry_to_json(entry: Entry) -> dict[str, Any]:
-    """An entry with the keys of its curves in place of them."""
+    """An entry as JSON values, with keys in place of the curves."""
     return {
         "task": entry.task,
         "optimizer": entry.optimizer,
@@ -216,7 +215,7 @@ def _keys(curves: Sequence[Curve]) -> list[str]:
 
 
 def _entry_from_json(content: Mapping[str, Any], store: CurveStore) -> Entry:
-    """The inverse of `_entry_to_json`; a ValueError if a curve is missing."""
+    """The inverse of `_entry_to_json`; raises ValueError if a curve is missing."""
 
     def curves(keys: Sequence[str]) -> tuple[Curve, ...]:
         _check(keys, list)
@@ -241,7 +240,7 @@ def _entry_from_json(content: Mapping[str, Any], store: CurveStore) -> Entry:
 
 
 def _check_shape(entry: Entry, procedure: Procedure) -> None:
-    """A ValueError unless the curves of an entry can be stacked."""
+    """Raises ValueError unless the curves of an entry can be stacked."""
     lengths = {curve.num_steps for curves in (*entry.trials, entry.reported) for curve in curves}
     numbers = {len(trial) for trial in entry.trials}
     if len(lengths) > 1 or numbers != {procedure.num_tuning_seeds} or len(entry.reported) != procedure.num_seeds:
@@ -256,7 +255,7 @@ def _check(value: Any, kind: type) -> None:
 
 
 def _curve(key: str, store: CurveStore) -> Curve:
-    """The curve with this key; an error if it is missing."""
+    """The curve with this key; raises ValueError if it is missing."""
     curve = store.get(key)
     if curve is None:
         raise ValueError(f"the curve {key} is missing from {store.folder}")

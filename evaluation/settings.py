@@ -6,8 +6,8 @@
     adam = Contender("adam", baselines.get("adam"))
     run(Evaluation(contenders=(mine, adam), tasks=DEMO, num_seeds=2), "runs/mine")
 
-Names that users type become such values in `configs.evaluation_names`, once. This package takes and passes values; they
-can be pickled, classes and functions by reference.
+`configs.evaluation_names` resolves the names that users type to such values, once. This package takes and passes only
+values. They can be pickled, classes and functions by reference.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ from velo.learned_optimizer import LearnedOptimizer, Theta
 Optimizer = Baseline | LearnedOptimizer
 """The static half of an optimizer, hashed by value."""
 MAX_SEEDS = 10_000
-"""Reporting seeds are below this number and tuning seeds start at it, so that no run is both."""
+"""Reporting seeds are below this number and tuning seeds start at it, so that the two never overlap."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Contender:
-    """An optimizer under the name that the report gives it."""
+    """An optimizer and its name in the report."""
 
     name: str
     optimizer: Optimizer
@@ -46,12 +46,12 @@ class Contender:
 
     @property
     def is_learned(self) -> bool:
-        """Whether its optimizer is learned."""
+        """Whether the optimizer is learned."""
         return isinstance(self.optimizer, LearnedOptimizer)
 
     @property
     def label(self) -> str:
-        """The name in stored curves; it doesn't depend on how a baseline is tuned."""
+        """The optimizer's name in stored curves; it doesn't depend on how a baseline is tuned."""
         return self.optimizer.name if isinstance(self.optimizer, Baseline) else self.name
 
 
@@ -66,7 +66,7 @@ class _CatalogueBaseline:
 
 
 def _picklable(optimizer: Optimizer) -> Any:
-    """`optimizer`, or what is unpickled as an equal one of the catalogue."""
+    """`optimizer`, or for a baseline of the catalogue a stand-in that unpickles to an equal one."""
     if isinstance(optimizer, Baseline) and optimizer.name in baselines.names():
         return _CatalogueBaseline(optimizer.name) if baselines.get(optimizer.name) == optimizer else optimizer
     return optimizer
@@ -77,21 +77,21 @@ class Procedure:
     """How contenders are compared on a task: how often and how long they run, and what is measured."""
 
     num_seeds: int = 3
-    """Runs that are reported, each with its own task draw, initial parameters and data order."""
+    """Number of reported runs, each with its own task draw, initial parameters and data order."""
     num_tuning_seeds: int = 1
-    """Further runs, apart from the reported ones, on which a baseline's hyperparameters are chosen."""
+    """Number of runs, separate from the reported ones, on which a baseline's hyperparameters are chosen."""
     stretch: int = 4
-    """How many times longer the reference also runs, so that speed-ups up to this number are measured."""
+    """The reference also runs this many times longer, so that speed-ups up to this number can be measured."""
     num_stretched: int = 1
-    """Settings of the reference, the best on the tuning seeds, that run longer."""
+    """Number of the reference's settings that run longer: the best on the tuning seeds."""
     num_checkpoints: int = 10
-    """Evenly spaced points of a run at which the validation loss is taken, the last step included."""
+    """Evenly spaced points of a run at which the validation loss is measured, the last step included."""
     num_valid_batches: int = 16
-    """Batches of the validation split behind each validation loss."""
+    """Batches of the validation split that each validation loss averages."""
     num_lanes: int = 0
-    """Runs trained together in one program: changes the speed alone. 0: one on a CPU, sixteen on an accelerator."""
+    """Runs trained together in one program: affects only the speed. 0: one on a CPU, sixteen on an accelerator."""
     num_workers: int = 0
-    """Ray workers among which tasks and contenders are divided; they write into the same folder. 0: no Ray."""
+    """Ray workers that share the tasks and contenders; they write into the same folder. 0: no Ray."""
 
     def __post_init__(self):
         for name, low, high in (
@@ -114,7 +114,7 @@ class Procedure:
 
     @property
     def tuning_seeds(self) -> list[int]:
-        """The seeds on which hyperparameters are chosen, none of them a reporting seed."""
+        """The seeds on which hyperparameters are chosen; none of them is a reporting seed."""
         return list(range(MAX_SEEDS, MAX_SEEDS + self.num_tuning_seeds))
 
 
@@ -123,13 +123,14 @@ class Evaluation(Procedure):
     """One comparison: which contenders, on which tasks, by which procedure.
 
     Raises:
-        ValueError: in one line, on no contenders or tasks, on two of one name, or without the reference.
+        ValueError: in one line, if there are no contenders or no tasks, if two of them have the same name, or if no
+            contender is the reference.
     """
 
     contenders: tuple[Contender, ...]
-    """In the order of the report."""
+    """Contenders, in the order of the report."""
     tasks: tuple[FixedTask, ...]
-    """With their numbers of steps."""
+    """Tasks with their numbers of steps."""
     reference: str = "adam"
     """Name of the contender that every other is compared with."""
     suite: str = ""
@@ -158,10 +159,10 @@ class Evaluation(Procedure):
 
     @property
     def procedure(self) -> Procedure:
-        """The procedure alone: all that a worker needs beside a contender and a task."""
+        """The procedure alone: all that a worker needs besides a contender and a task."""
         return Procedure(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Procedure)})
 
     @property
     def pairs(self) -> list[tuple[FixedTask, Contender]]:
-        """Every contender on every task, task by task."""
+        """All (task, contender) pairs, task by task."""
         return [(task, contender) for task in self.tasks for contender in self.contenders]

@@ -1,4 +1,4 @@
-"""Whether the training loop gives an optimizer what it needs: asked before hours of work, without running anything."""
+"""Checks that an optimizer works with the training loop, before hours of training and without running anything."""
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +16,15 @@ MAX_REASON = 300
 
 
 class UntrainableError(ValueError):
-    """An optimizer that the loop can't run; the message is one line, its cause the error that was raised."""
+    """The training loop can't run an optimizer. The message is one line; the original error is its cause."""
 
 
 def check(task: FixedTask, contender: Contender) -> None:
     """Traces two steps of a user's own optimizer; those that come with the package are known to work.
 
     Raises:
-        UntrainableError: it raises, for example since it asks `update` for an argument that the loop doesn't have.
+        UntrainableError: the optimizer raises, for example because `update` requires an argument that the loop doesn't
+            pass.
     """
     if _is_bundled(contender):
         return
@@ -40,7 +41,7 @@ def check(task: FixedTask, contender: Contender) -> None:
     try:
         jax.eval_shape(steps, jax.tree.map(jnp.asarray, contender.theta), train, jax.random.key(0))
     except Exception as error:
-        # Whatever a user's code raises: all of it means that this optimizer can't be evaluated.
+        # Catch everything: whatever a user's code raises, this optimizer can't be evaluated.
         reason = " ".join(str(error).split())[:MAX_REASON]
         raise UntrainableError(
             f"optimizer {contender.name!r} can't be trained on {task.name}: {type(error).__name__}: {reason} "

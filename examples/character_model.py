@@ -29,7 +29,7 @@ def dense(layer, x):
 
 
 def gru(params, hidden, letters):
-    """One letter further: (hidden, logits of the next)."""
+    """Reads one letter of each text: returns (hidden state, logits of the next letter)."""
     x = params["embed"]["w"][letters]
     update, reset = jnp.split(jax.nn.sigmoid(dense(params["gates"], jnp.concatenate([x, hidden], axis=-1))), 2, axis=-1)
     candidate = jnp.tanh(dense(params["candidate"], jnp.concatenate([x, reset * hidden], axis=-1)))
@@ -38,7 +38,7 @@ def gru(params, hidden, letters):
 
 
 def loss_fn(params, letters):
-    """Nats a letter; `letters` has shape (batch, length)."""
+    """Mean cross-entropy in nats per letter; `letters` has shape (batch, length)."""
     hidden = jnp.zeros((len(letters), params["output"]["w"].shape[0]))
     _, logits = jax.lax.scan(lambda hidden, x: gru(params, hidden, x), hidden, letters[:, :-1].T)
     return optax.softmax_cross_entropy_with_integer_labels(logits, letters[:, 1:].T).mean()

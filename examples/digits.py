@@ -1,4 +1,4 @@
-"""What the examples share: the digits, the weights that the command line names, and how a run is told."""
+"""What the examples share: the digits, the weights that the command line names, and the report of a run."""
 
 import sys
 
@@ -27,7 +27,7 @@ def batches(num_steps, seed=0):
 
 
 def weights():
-    """The weights file that the command line names; without one, those of the package."""
+    """The weights file that the command line names; by default the package's weights."""
     return sys.argv[1] if len(sys.argv) > 1 else "default"
 
 

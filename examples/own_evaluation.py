@@ -1,7 +1,7 @@
 """One's own optimizer beside tuned baselines, with a report. Usage: python own_evaluation.py [FOLDER]
 
-What needs no tuning, or has been tuned elsewhere, is a `velo.LearnedOptimizer`: here Lion with cosine decay at a fixed
-rate. What is to be tuned is a `Baseline` with a search space: here signed momentum, tried at eight settings.
+An optimizer that needs no tuning, or was tuned elsewhere, is a `velo.LearnedOptimizer`: here Lion with cosine decay at
+a fixed rate. An optimizer to tune is a `Baseline` with a search space: here signed momentum, tried at eight settings.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from tasks.fixed import DEMO
 
 @dataclasses.dataclass(frozen=True)
 class Lion(velo.LearnedOptimizer):
-    """Its one meta-parameter is the rate; `num_steps` gives the schedule its length."""
+    """Lion with cosine decay. Its one meta-parameter is the rate; `num_steps` is the length of the schedule."""
 
     def init(self, key):
         return {"learning_rate": jnp.float32(1e-3)}
@@ -29,7 +29,7 @@ class Lion(velo.LearnedOptimizer):
 
 
 def signed_momentum(hyperparameters, num_steps):
-    """What a `Baseline` asks for: an optax transformation for these hyperparameters and this many steps."""
+    """The factory that a `Baseline` needs: an optax transformation for these hyperparameters and this many steps."""
     return optax.chain(
         optax.trace(hyperparameters["momentum"]),
         optax.scale_by_sign(),

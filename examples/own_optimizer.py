@@ -43,7 +43,7 @@ WORDS = (
 def main(folder="runs/own_optimizer", *words):
     if meta_train_command.main([*WORDS.split(), "--out", str(folder), *words]):
         raise SystemExit(2)
-    # The file names the class and never has it imported; so it is passed.
+    # The weights file only names the class, and loading never imports it, so pass the class here.
     optimizer, theta = velo.load_weights(Path(folder) / "weights.velo", architecture=Schedule)
     print("learned rates along the run:", np.exp(theta["log_rates"]).round(5))
     return optimizer, theta  # weights for velo.optimizer, velo.fit and evaluation

@@ -22,7 +22,7 @@ from tasks.mixture import TaskMixture
 
 
 class SinesDraw(NamedTuple):
-    """What differs between two tasks of one program."""
+    """What differs between tasks that share one compiled program."""
 
     frequency: jax.Array
     phase: jax.Array
@@ -46,7 +46,7 @@ class Sines(TaskFamily):
 
     @property
     def reference_loss(self) -> float:
-        return 0.5  # of predicting zero
+        return 0.5  # the loss of predicting zero
 
     def draw(self, key):
         frequency, phase = jax.random.uniform(key, (2,))

@@ -73,7 +73,7 @@ class Watch:
 
     @contextlib.contextmanager
     def bounded(self, data: bytes) -> Iterator[None]:
-        """Around the reading of one file."""
+        """A context for reading one file; fails if the reading breaks a bound."""
         tracemalloc.reset_peak()
         before, begin = tracemalloc.get_traced_memory()[0], time.process_time()
         self._on = True
@@ -88,7 +88,7 @@ class Watch:
 
     @contextlib.contextmanager
     def all_of_them(self) -> Iterator[None]:
-        """Around all files."""
+        """A context around the reading of all files."""
         tracemalloc.start(1)
         try:
             yield

@@ -1,4 +1,4 @@
-"""Charts of named series with a legend of their own: pictures that are read without the text around them."""
+"""Charts of named series, each with its own legend, so that a chart can be read without the text around it."""
 
 import dataclasses
 import itertools
@@ -14,31 +14,31 @@ from evaluation.report.drawing import BASELINE_COLORS, STYLE, Drawing, panel
 
 INCHES = (4.6, 3.4)
 LEGEND_ROWS = 4
-"""Longer legends stand below the axes."""
+"""A legend with more entries is placed below the axes."""
 LONG_LABEL = 12
-"""Letters of a label from which a legend has two columns in the place of four."""
+"""Label length in characters from which such a legend has two columns instead of four."""
 ROW_INCHES = 0.18
 LEGEND_STYLE: Any = {"frameon": False, "fontsize": 8, "title_fontsize": 8}
 COLUMNS = ("series", "x", "y", "low", "high")
 FEW_TICKS = 30
-"""Logarithmic axes that span less than this factor have labels between the powers of ten."""
+"""A logarithmic axis that spans less than this factor has labels between the powers of ten."""
 MAX_LINEAR = 5
-"""And evenly spaced ones if they span less than this."""
+"""A logarithmic axis that spans at most this factor has evenly spaced labels."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Series:
-    """One line or cloud of points; points that aren't finite are left out."""
+    """One line or one set of points; points that aren't finite are left out."""
 
     label: str
-    """In the legend; a series without one isn't in it."""
+    """Label in the legend; a series with an empty label is left out of the legend."""
     x: np.ndarray
     y: np.ndarray
     low: np.ndarray | None = None
-    """Lower end of a band around `y`; None for none."""
+    """Lower end of a band around `y`; None for no band."""
     high: np.ndarray | None = None
     color: str = ""
-    """The next of the report's colours if empty."""
+    """Colour of the series; the next of the report's colours if empty."""
     style: str = "solid"
     """solid, dashed, dotted, or points."""
     width: float = 1.5
@@ -66,10 +66,10 @@ def chart(
     """All series in one pair of axes.
 
     Args:
-        name: of its files.
-        legend: what the labels are, above them.
+        name: name of the chart's files.
+        legend: title of the legend.
         log: the axes with a logarithmic scale: "", "x", "y" or "xy".
-        y_limits: of the vertical axis; those of the data by default.
+        y_limits: limits of the vertical axis; by default those of the data.
     """
     if log not in ("", "x", "y", "xy"):
         raise ValueError(f"chart: log must be '', 'x', 'y' or 'xy', got {log!r}")
@@ -117,7 +117,7 @@ def _draw(axes: Axes, series: Series, color: str) -> list[tuple]:
 
 
 def _label_logarithmic(axis: Any) -> None:
-    """Labels between the powers of ten where the axis spans few of them."""
+    """Adds labels between the powers of ten if the axis spans only a few of them."""
     low, high = axis.get_view_interval()
     if low > 0 and high / low < FEW_TICKS:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high / low > MAX_LINEAR else MaxNLocator(5))

@@ -1,4 +1,4 @@
-"""What a report shows, computed once; page, Markdown and terminal only lay it out."""
+"""What a report shows, computed once; the HTML page, Markdown and terminal only lay it out."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from evaluation.settings import Procedure
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Content:
-    """Tables and figures of an evaluation; each is computed when it is first asked for, and kept."""
+    """Tables and figures of an evaluation; each is computed on first use and cached."""
 
     saved: SavedEvaluation
 
@@ -27,7 +27,7 @@ class Content:
 
     @property
     def suite(self) -> str:
-        """What the tasks are called."""
+        """What the report calls the tasks."""
         return self.saved.suite
 
     @property
@@ -98,13 +98,13 @@ class Content:
 
     @property
     def drawings(self) -> list[Drawing]:
-        """All figures of the page, in its order."""
+        """All figures of the page, in the order of the page."""
         meta = [self.meta_loss] if self.meta_loss else []
         return [*meta, *self.overview, *self.curves, *self.sensitivity, *self.step_sizes, self.time_profile]
 
     @functools.cached_property
     def files(self) -> list[Drawing]:
-        """All figures that are written as files: those of the page and the learning curves of all tasks in one."""
+        """All figures that are written as files: those of the page, and one with the learning curves of all tasks."""
         return [learning_curves.all_training_curves(self.results), *self.drawings]
 
     @property
@@ -127,7 +127,7 @@ class Content:
         return [time for time in self.times if time.task == task]
 
     def speed(self, optimizer: str) -> dict[str, float]:
-        """An optimizer's times over all tasks: medians of ratios to the reference, sums of seconds."""
+        """An optimizer's times over all tasks: medians of the ratios to the reference, and sums of the seconds."""
         mine = [time for time in self.times if time.optimizer == optimizer]
         reference = [time for time in self.times if time.optimizer == self.results.reference]
         pace = [a.milliseconds_per_step / b.milliseconds_per_step for a, b in zip(mine, reference, strict=True)]

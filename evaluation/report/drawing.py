@@ -27,9 +27,9 @@ REFERENCE_COLOR = "#1a1a1a"
 DASHES = ("6 2", "2 2", "6 2 2 2", "8 3", "3 1")
 PANEL_INCHES = (4.0, 2.75)  # a panel is 300-400 px wide on a page, so 9 pt are about 11 px
 MAX_POINTS = 150
-"""Greatest number of points of a line."""
+"""Maximum number of points of a line."""
 MAX_LABEL = 32
-"""Letters of a name in a figure."""
+"""Maximum number of characters of a name in a figure."""
 MAX_FILE_NAME = 150
 PNG_DOTS_PER_INCH = 200
 STYLE: Any = {
@@ -49,7 +49,7 @@ STYLE: Any = {
 
 @dataclasses.dataclass(frozen=True)
 class Stroke:
-    """The line of an optimizer, the same in every figure and in the legend."""
+    """The line style of an optimizer, the same in every figure and in the legend."""
 
     color: str
     dashes: str
@@ -68,7 +68,10 @@ class Stroke:
 
 
 def strokes(results: Results) -> dict[str, Stroke]:
-    """For each optimizer: learned ones warm and thick, the reference black, other baselines cool and dashed."""
+    """The line style of each optimizer.
+
+    Learned optimizers have warm colours and thick lines, the reference is black, other baselines are cool and dashed.
+    """
     result = {}
     num_baselines = 0
     for name in results.optimizers:
@@ -89,7 +92,7 @@ class Drawing:
     """A figure and the numbers that it shows."""
 
     name: str
-    """Name of its files, without a suffix."""
+    """Name of the figure's files, without a suffix."""
     title: str
     figure: Figure
     columns: tuple[str, ...]
@@ -97,7 +100,7 @@ class Drawing:
 
     @property
     def file_name(self) -> str:
-        """`name` as the name of a file, without a suffix; with a digest where letters had to go."""
+        """`name` as a file name without a suffix; with a digest appended if characters had to be replaced or cut."""
         kept = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)[:MAX_FILE_NAME]
         return kept if kept == self.name else f"{kept}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 
@@ -110,7 +113,7 @@ class Drawing:
     def svg(self) -> str:
         """The figure as an `<svg>` element that scales with its container and has a label for screen readers."""
         buffer = io.StringIO()
-        with _drawing({"svg.hashsalt": self.name}):  # ids differ between the figures of a page
+        with _drawing({"svg.hashsalt": self.name}):  # ids must differ between the figures of a page
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         text = buffer.getvalue()
         text = text[text.index("<svg") :]
@@ -121,7 +124,7 @@ class Drawing:
         return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1).replace("xlink:href", "href")
 
     def save(self, folder: Path) -> None:
-        """Writes NAME.png and NAME.csv into an existing folder, each whole or not at all."""
+        """Writes NAME.png and NAME.csv into an existing folder, each atomically."""
         picture = io.BytesIO()
         with _drawing({"font.sans-serif": ["DejaVu Sans"]}):
             self.figure.savefig(
@@ -133,14 +136,14 @@ class Drawing:
 
 @contextlib.contextmanager
 def _drawing(style: dict) -> Iterator[None]:
-    """Around `savefig`, in the report's style. Letters that the fonts lack become boxes, without a word."""
+    """Sets the report's style for `savefig`. Characters that the fonts lack become boxes, without a warning."""
     with matplotlib.rc_context({**STYLE, **style}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         yield
 
 
 def label(name: str) -> str:
-    """A name as the text of a figure: short enough for it, no formula, and not left out of a legend."""
+    """A name as text in a figure: shortened, not parsed as a formula, and never hidden from a legend."""
     text = name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…"
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
@@ -156,7 +159,7 @@ def table_csv(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
 
 
 def data_address(text: str, kind: str = "text/csv") -> str:
-    """The text as a `data:` URL, which a browser saves without asking a server."""
+    """The text as a `data:` URL, which a browser can save without a server."""
     return f"data:{kind};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
 
 
@@ -173,26 +176,26 @@ def panel(x_label: str, y_label: str, inches: tuple[float, float] = PANEL_INCHES
 
 
 def style_axes(axes: Axes) -> None:
-    """The report's style: a light grid, no frame."""
+    """Applies the report's style: a light grid, no frame."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e8eaed", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
 def subsample(num_points: int) -> np.ndarray:
-    """At most `MAX_POINTS` evenly spaced indices, the first and the last among them."""
+    """At most `MAX_POINTS` evenly spaced indices, including the first and the last."""
     return np.unique(np.round(np.linspace(0, num_points - 1, MAX_POINTS)).astype(int))
 
 
 def set_loss_limits(axes: Axes, lowest: list[float], highest: list[float]) -> None:
-    """Limits from the best loss to a little above where training starts; logarithmic if all of it is positive."""
+    """Sets limits from the best loss to a little above the starting loss; logarithmic if all losses are positive."""
     low, high = (min(lowest), max(highest)) if lowest else (0.0, 1.0)
     if not np.isfinite(high) or high <= low:
         high = low + max(abs(low), 1e-12)
     if low > 0:
         axes.set_yscale("log")
         axes.set_ylim(low * (low / high) ** 0.06, high * (high / low) ** 0.08)
-        if high / low < 30:  # powers of ten alone would label one tick or none
+        if high / low < 30:  # powers of ten alone would give one label or none
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high / low > 5 else MaxNLocator(5))
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
         axes.yaxis.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""The report's figures apart from the learning curves: scores over all tasks, learning rates, step sizes."""
+"""The report's figures except the learning curves: scores over all tasks, learning rates, step sizes."""
 
 from collections.abc import Sequence
 
@@ -15,9 +15,9 @@ from velo.shapes import Float
 
 NUM_TAUS = 121
 MAX_SLOWDOWN = 8.0
-"""Factor by which an optimizer may be slower than the reference before the figure of speed-ups cuts it off."""
+"""The figure of speed-ups clips speed-ups below the inverse of this factor."""
 MAX_TENSORS = 40
-"""Greatest number of lines in a figure of step sizes."""
+"""Maximum number of lines in a figure of step sizes."""
 
 
 def forest(results: Results, summaries: Sequence[Summary]) -> Drawing:
@@ -48,7 +48,7 @@ def forest(results: Results, summaries: Sequence[Summary]) -> Drawing:
 
 
 def profile(results: Results, *, in_seconds: bool = False) -> Drawing:
-    """Performance profiles: share of tasks within a factor tau of the fastest to the reference's final loss."""
+    """Performance profiles of the times to the reference's final loss: share of tasks within tau of the fastest."""
     taus = np.linspace(1.0, scores.MAX_TAU, NUM_TAUS)
     times = score_tables.times_to_target(results, in_seconds=in_seconds)
     shares = scores.performance_profile(times, taus)
@@ -69,10 +69,10 @@ def profile(results: Results, *, in_seconds: bool = False) -> Drawing:
 
 
 def sorted_speed_ups(results: Results, rows: Sequence[Row], *, stretch: int) -> Drawing:
-    """Each optimizer's speed-ups over the reference, sorted: the picture of VeLO's article (2211.09760).
+    """Each optimizer's speed-ups over the reference, sorted, as in VeLO's article (2211.09760).
 
-    Every optimizer has its own order of the tasks, the greatest speed-up first. Speed-ups above `stretch` lie on the
-    upper edge, runs that diverged on the lower one.
+    Every optimizer has its own order of the tasks, the greatest speed-up first. Speed-ups are clipped to the axis:
+    infinite ones lie on the upper edge, runs that diverged on the lower one.
     """
     low, high = 1.0 / MAX_SLOWDOWN, 1.15 * max(stretch, 2)
     drawn = []
@@ -99,8 +99,8 @@ def sorted_speed_ups(results: Results, rows: Sequence[Row], *, stretch: int) -> 
 def tuning_cost(results: Results) -> Drawing:
     """Final loss against the number of trials, on the tuning seeds: the median best of n trials (`scores.best_of`).
 
-    A level line for an optimizer that has nothing to tune. Geometric means over tasks, in units of the loss of the
-    reference's best trial.
+    An optimizer that has nothing to tune is a horizontal line. Losses are geometric means over tasks, in units of the
+    loss of the reference's best trial.
     """
     rows = []
     with matplotlib.rc_context(STYLE):
@@ -127,7 +127,7 @@ def tuning_cost(results: Results) -> Drawing:
 
 
 def _best_of(results: Results, name: str) -> np.ndarray | None:
-    """[trials] of the figure above for one optimizer; None where a ratio means nothing."""
+    """[trials] values of `tuning_cost` for one optimizer; None if the ratio to the reference's best is undefined."""
     logarithms = []
     for task in results.tasks:
         trials, reference = (
@@ -143,7 +143,7 @@ def _best_of(results: Results, name: str) -> np.ndarray | None:
 
 
 def meta_loss(points: Sequence[tuple[int, float]]) -> Drawing:
-    """Meta-loss against outer steps, faint, with its running mean."""
+    """Meta-loss against outer steps as a faint line, and its running mean."""
     with matplotlib.rc_context(STYLE):
         figure, axes = panel("outer step", "meta-loss")
         steps, losses = np.array([step for step, _ in points]), np.array([loss for _, loss in points], np.float64)
@@ -155,7 +155,10 @@ def meta_loss(points: Sequence[tuple[int, float]]) -> Drawing:
 
 
 def sensitivity(results: Results, task: str) -> Drawing:
-    """Final training loss on the tuning seeds against the learning rate; a level line for an optimizer without one."""
+    """Final training loss on the tuning seeds against the learning rate.
+
+    An optimizer without a learning rate, or without tuning, is a horizontal line.
+    """
     rows = []
     with matplotlib.rc_context(STYLE):
         figure, axes = panel("learning rate", "final training loss")

@@ -1,4 +1,4 @@
-"""Heat maps: a matrix as coloured cells with their numbers, its rows and columns named."""
+"""Heat maps: a matrix as coloured cells with their numbers, with named rows and columns."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from velo.shapes import Float
 INCHES = (5.6, 5.0)
 COLUMNS = ("row", "column", "value")
 DARK = 0.6
-"""Share of the colour's range from which a cell's number is white."""
+"""Share of `limit` above which a cell's number is white, since its colour is dark."""
 
 
 def heat_map(
@@ -29,12 +29,12 @@ def heat_map(
     """Cells from red (negative) over white (zero) to blue (positive).
 
     Args:
-        name: of its files.
-        values: cells that aren't finite have the colour of their sign, or none.
+        name: name of the figure's files.
+        values: an infinite cell has the colour of its sign, a nan cell has none.
         limit: the magnitude from which colours no longer change, positive.
 
     Raises:
-        ValueError: the limit isn't positive, or the names don't fit the matrix.
+        ValueError: the limit isn't positive, or the numbers of names don't fit the matrix.
     """
     if limit <= 0:
         raise ValueError(f"heat_map: limit must be positive, got {limit}")
@@ -59,10 +59,10 @@ def heat_map(
 
 
 def _words(value: float) -> str:
-    """A cell's number, two digits or three."""
+    """A cell's number with at most one decimal, and none from 10 on; empty for nan."""
     if np.isnan(value):
         return ""
     if not np.isfinite(value):
         return "∞" if value > 0 else "-∞"
-    rounded = round(value, 0 if abs(value) >= 10 else 1) + 0.0  # which makes a negative zero positive
+    rounded = round(value, 0 if abs(value) >= 10 else 1) + 0.0  # + 0.0 makes a negative zero positive
     return f"{rounded:.0f}" if rounded == round(rounded) else f"{rounded:.1f}"

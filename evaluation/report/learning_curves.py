@@ -1,4 +1,4 @@
-"""The report's learning curves: training loss against steps, a figure for each task and one of all tasks."""
+"""The report's learning curves: training loss against steps, in a figure per task and one of all tasks."""
 
 import itertools
 import math
@@ -25,11 +25,11 @@ from evaluation.report.drawing import (
 
 CURVE_COLUMNS = ("optimizer", "step", "mean", "least", "greatest")
 MAX_COLUMNS = 5
-"""Greatest number of panels side by side."""
+"""Maximum number of panels side by side."""
 
 
 def training_curves(results: Results, task: str) -> Drawing:
-    """Training loss in units of the reference's final loss: the mean over seeds, in a band from least to greatest."""
+    """Training loss in units of the reference's final loss: the mean over seeds, with a band from least to greatest."""
     with matplotlib.rc_context(STYLE):
         figure, axes = panel("training step", _loss_unit(results, task))
         rows = draw_curves(axes, results, task)

@@ -1,4 +1,4 @@
-"""The report as Markdown, for a repository or the draft of a paper; its figures are the PNG files beside it."""
+"""The report as Markdown, for a repository or a draft of a paper; its figures are the PNG files beside it."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from evaluation.report.names import code, escape_markdown
 
 
 def render(content: Content, figures_folder: str) -> str:
-    """The report as text. It is the same for the same curves, except the part under "Time"."""
+    """The report as text. Equal curves give equal text, except in the section "Time"."""
     return (
         "\n".join(
             [*_head(content), *_summary(content), *_matches(content), *_tasks(content), *_end(content, figures_folder)]
@@ -78,7 +78,7 @@ def _summary(content: Content) -> list[str]:
 
 
 def _matches(content: Content) -> list[str]:
-    """The table of learned optimizers over all others: what to choose weights by. None without a learned one."""
+    """The table of loss ratios of each learned optimizer to every other, for choosing weights; empty without any."""
     found = score_tables.matches(content.results)
     if not found:
         return []
@@ -95,7 +95,7 @@ def _matches(content: Content) -> list[str]:
 
 
 def _match(cell: score_tables.Match | None) -> str:
-    """A ratio with its interval, where there is one; empty for an optimizer over itself."""
+    """A ratio with its interval if there is one; empty for an optimizer against itself."""
     if cell is None:
         return ""
     interval = wording.interval(cell.interval)
@@ -138,7 +138,7 @@ def _tasks(content: Content) -> list[str]:
 
 
 def _end(content: Content, figures_folder: str) -> list[str]:
-    """Times, failures and figures."""
+    """The sections on times, failures and figures."""
     results = content.results
     lines = [
         "## Time",

@@ -1,4 +1,4 @@
-"""Names that a report can show anywhere: printable, short, and different from each other."""
+"""Names that a report can show anywhere: printable, short, and distinct."""
 
 import dataclasses
 import re
@@ -10,11 +10,11 @@ from evaluation.saved_evaluation import SavedEvaluation
 
 MAX_LETTERS = 80
 CONTROLS = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories that are left out: control and format characters, such as those that turn the text's direction."""
+"""Unicode categories that are removed: control and format characters, such as those that reverse text direction."""
 
 
 def clean(text: str) -> str:
-    """The text in one line, without control and format characters."""
+    """The text as one line, without control and format characters."""
     words = " ".join(text.split()).split(" ")
     return " ".join("".join(letter for letter in word if _is_shown(letter)) for word in words)
 
@@ -30,7 +30,7 @@ def printable(name: str) -> str:
 
 
 def distinct(names: Iterable[str]) -> dict[str, str]:
-    """Each name with what a report calls it; those that would look alike get a number."""
+    """Name -> the name that a report shows; names that would look alike get a number."""
     shown: dict[str, str] = {}
     for name in names:
         base = candidate = printable(name)
@@ -43,7 +43,7 @@ def distinct(names: Iterable[str]) -> dict[str, str]:
 
 
 def shown(saved: SavedEvaluation) -> SavedEvaluation:
-    """The evaluation with every text as a report may show it: names, notes, hyperparameters, tensors."""
+    """The evaluation with all its texts made safe to show: names, notes, hyperparameters, tensors."""
     results = saved.results
     tasks, optimizers = distinct(results.tasks), distinct(results.optimizers)
     entries = [
@@ -74,10 +74,10 @@ def _curve(curve: Curve) -> Curve:
 
 
 def escape_markdown(text: str) -> str:
-    """The text with the characters that would start a link, an element, code or a table's cell made harmless."""
+    """The text with those characters escaped that would start a link, an HTML element, code or a table cell."""
     return re.sub(r"([\\`*\[\]<>&|])", r"\\\1", text)
 
 
 def code(name: str) -> str:
-    """The name as code in Markdown, in a table too."""
+    """The name as inline code in Markdown, also valid inside a table."""
     return "`" + name.replace("`", "'").replace("|", r"\|") + "`"

@@ -1,4 +1,4 @@
-"""The report as an HTML page: one file with all figures and data in it, which needs no network."""
+"""The report as an HTML page: one self-contained file with all figures and data, which needs no network."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ TEMPLATE = "page.html.j2"
 
 
 def render(content: Content) -> str:
-    """The page as text. It is the same for the same curves, except its section on time."""
+    """The page as text. Equal curves give equal text, except in the section on time."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("evaluation.report", ""),
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -47,7 +47,7 @@ def render(content: Content) -> str:
 
 
 def _cells(rows: list[Row]) -> list[dict[str, Any]]:
-    """The rows of a task, with its least losses marked."""
+    """The rows of a task, with its lowest losses marked."""
     best_train, best_valid = min(row.train_loss for row in rows), min(row.valid_loss for row in rows)
     return [
         {

@@ -11,7 +11,7 @@ from evaluation.curves import Cost, Entry, Results
 from evaluation.scores import Interval, Record
 
 FAST = 4.0
-"""A speed-up that counts as a large one: the share of tasks above it is what VeLO's article reports (2211.09760)."""
+"""Threshold for a large speed-up: VeLO's article (2211.09760) reports the share of tasks above it."""
 NO_INTERVAL = Interval(np.nan, np.nan)
 
 
@@ -25,7 +25,7 @@ class Row:
     hyperparameters: tuple[tuple[str, float], ...]
     tuning: str
     num_trials: int
-    """Settings tried to choose the hyperparameters; 0 where nothing was chosen."""
+    """Settings tried to choose the hyperparameters; 0 if nothing was tuned."""
     at_edge: bool
     train_loss: float
     train_interval: Interval
@@ -50,7 +50,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Time:
-    """The times of one optimizer on one task: they differ from run to run and from machine to machine."""
+    """The times of one optimizer on one task; they differ from run to run and from machine to machine."""
 
     task: str
     optimizer: str
@@ -59,11 +59,11 @@ class Time:
     steps_speed_up: float
     """`Row.envelope_speed_up`."""
     envelope_speed_up: float
-    """The same in seconds, see `scores.in_seconds`; a lower bound where the reference never gets as low: as if it did
-    with the last step of its longest runs."""
+    """The same in seconds, see `scores.in_seconds`. If the reference never gets as low, this is a lower bound,
+    as if the reference got there with the last step of its longest runs."""
     speed_up: float
     ratio: float
-    """Ratio of final losses when the faster of optimizer and reference is done, see `scores.equal_time_losses`."""
+    """Ratio of final losses after the time that the faster of the two takes, see `scores.equal_time_losses`."""
     compile_seconds: float
     tuning_seconds: float
 
@@ -89,15 +89,15 @@ class Summary:
     """See `scores.probability_of_improvement`, over the reference."""
     improvement_interval: Interval
     record: Record
-    """Wins, ties and losses over tasks against the reference: mean final losses."""
+    """Wins, ties and losses against the reference over tasks, by mean final loss."""
     p_value: float
     """See `scores.paired_p_value`, with Holm's correction for the number of optimizers."""
     envelope_speed_up: float
-    """Median over tasks; 0 counts for a run that diverged and inf for a loss that the reference never reached."""
+    """Median over tasks; a run that diverged counts as 0, a loss that the reference never reached as inf."""
     share_faster: float
     """Share of tasks on which the speed-up is above 1, see `scores.share_faster`."""
     share_fast: float
-    """The same above `FAST`; nan where the reference's runs were too short to tell."""
+    """Share of tasks with a speed-up above `FAST`; nan if the reference's runs were too short to tell."""
     profile_score: float
     """See `scores.profile_score`, in steps."""
     worth_trials: float
@@ -106,11 +106,11 @@ class Summary:
     num_diverged: int
     num_diverged_trials: int
     state_ratio: float
-    """Size of the optimizer's state over the reference's: mean over tasks."""
+    """Size of the optimizer's state / the reference's, mean over tasks."""
 
 
 class Match(NamedTuple):
-    """A learned optimizer against another: `scores.geometric_mean_ratio`, with `scores.nested_interval`."""
+    """A learned optimizer against another one: `scores.geometric_mean_ratio`, with `scores.nested_interval`."""
 
     ratio: float
     interval: Interval
@@ -133,7 +133,7 @@ def _row(entry: Entry, reference: Entry) -> Row:
     is_reference = entry is reference
     interval = (lambda *_: NO_INTERVAL) if is_reference else scores.bootstrap_interval
     chosen_losses = entry.tuning_loss[entry.chosen]
-    # A run that diverged to a finite loss is worth nothing, even if half of the reference's trials diverged further.
+    # A run that diverged to a finite loss is worth 0 trials, even if half of the reference's trials ended higher.
     tuning_loss = np.inf if scores.diverged(chosen_losses).any() else float(scores.final_loss(chosen_losses).mean())
     return Row(
         task=entry.task,
@@ -273,7 +273,7 @@ def _summary(
 
 
 def matches(results: Results) -> list[tuple[str, list[Match | None]]]:
-    """(learned optimizer, its matches with each optimizer in their order); None for itself."""
+    """(learned optimizer, its match against each optimizer in the order of the report); None against itself."""
     final = {
         name: np.stack([scores.final_loss(results.entry(task, name).train_loss) for task in results.tasks])
         for name in results.optimizers
@@ -285,13 +285,13 @@ def matches(results: Results) -> list[tuple[str, list[Match | None]]]:
 
 
 def _match(final: np.ndarray, other: np.ndarray) -> Match:
-    """Of [tasks, seeds] final losses."""
+    """The match between two optimizers, from their [tasks, seeds] final losses."""
     interval = scores.nested_interval(scores.geometric_mean_ratio, final, other)
     return Match(scores.geometric_mean_ratio(final, other), interval)
 
 
 def mean_ratio(final: np.ndarray, reference: np.ndarray) -> float:
-    """Interquartile mean of [tasks, seeds] final losses over the reference's; nan where a ratio means nothing."""
+    """Interquartile mean of [tasks, seeds] final losses / the reference's; nan if a ratio is undefined."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where((final > 0) & (reference > 0), final / reference, np.nan)
     return scores.interquartile_mean(ratios)
@@ -303,7 +303,7 @@ def _mean_losses(rows: list[Row], optimizer: str) -> np.ndarray:
 
 
 def _median(values: Sequence[float] | np.ndarray) -> float:
-    """The lower median: a value that was measured, even if the values around it are infinite."""
+    """The lower median: always one of the values, so that it is never interpolated with an infinite one."""
     return float(np.quantile(np.asarray(values, np.float64), 0.5, method="lower"))
 
 
@@ -313,10 +313,10 @@ def _costs(entries: list[Entry], references: list[Entry]) -> list[tuple[Cost, Co
 
 
 def _num_diverged_trials(entry: Entry) -> int:
-    """Tuning runs that diverged; 0 where nothing was tuned."""
+    """Number of tuning runs that diverged; 0 if nothing was tuned."""
     return int(scores.diverged(entry.tuning_loss).sum()) if entry.is_tuned else 0
 
 
 def _finite(losses: np.ndarray) -> np.ndarray:
-    """`losses` with inf in place of what isn't finite."""
+    """`losses` with inf in place of non-finite entries."""
     return np.where(np.isfinite(losses), losses, np.inf)

@@ -24,7 +24,7 @@ def number(value: float) -> str:
 
 
 def interval(value: Interval) -> str:
-    """`low to high`; empty where there is none."""
+    """`low to high`; empty if there is no interval."""
     if math.isnan(value.low) or math.isnan(value.high):
         return ""
     return f"{number(value.low)} to {number(value.high)}"
@@ -41,7 +41,7 @@ def speed_up(value: float) -> str:
 
 
 def speed_up_interval(value: Interval) -> str:
-    """Empty where there is none; a low end of 0 says that some resamples never reach the loss."""
+    """Empty if there is no interval; a low end of 0 means that some resamples never reach the loss."""
     if math.isnan(value.low) or value.low == value.high == 0:
         return ""
     return f"{'never' if value.low == 0 else number(value.low)} to {number(value.high)}"
@@ -82,7 +82,7 @@ def percent(value: float) -> str:
 
 
 def percent_interval(value: Interval) -> str:
-    """`40 to 60 %`; empty where there is none."""
+    """`40 to 60 %`; empty if there is no interval."""
     if math.isnan(value.low) or math.isnan(value.high):
         return ""
     return f"{100 * value.low:.0f} to {100 * value.high:.0f} %"
@@ -100,7 +100,7 @@ def rate(value: float) -> str:
 
 
 def hyperparameters(row: Row) -> str:
-    """The chosen hyperparameters: the learning rate alone where nothing else was tuned, `(edge)` if it is the last."""
+    """The chosen hyperparameters, or the learning rate alone if only it was tuned; `(edge)` if at the edge."""
     if not row.hyperparameters:
         return "none"
     values = dict(row.hyperparameters)
@@ -111,7 +111,7 @@ def hyperparameters(row: Row) -> str:
 
 
 def _short(name: str) -> str:
-    """The name of a hyperparameter before its value; none for the learning rate."""
+    """The name of a hyperparameter, to precede its value; empty for the learning rate."""
     return "" if name == "learning_rate" else f"{name} "
 
 
@@ -121,7 +121,7 @@ def count(number: int, noun: str) -> str:
 
 
 def in_short(found: Summary, reference: str) -> str:
-    """An optimizer's geometric mean ratio with its interval, and on how many tasks it is faster, as a line."""
+    """One line: an optimizer's geometric mean ratio with its interval, and the share of tasks on which it is faster."""
     text = f"{found.optimizer}: geometric mean of final loss / {reference}'s {ratio(found.geometric_ratio)}"
     if around := interval(found.geometric_interval):
         text += f", 95 % over tasks and seeds {around}"
@@ -150,7 +150,7 @@ def finding(found: Summary, rows: list[Row], reference: str, stretch: int) -> st
 
 
 def failures(results: Results, rows: list[Row]) -> list[str]:
-    """A line for each reported run that diverged, and for each best learning rate at the edge of the tried ones."""
+    """A line for each reported run that diverged, and for each chosen learning rate at the edge of those tried."""
     lines = []
     for row in rows:
         entry = results.entry(row.task, row.optimizer)
@@ -180,7 +180,7 @@ def clock(results: Results) -> str:
     if not num_clocked:
         return "By the clock of the machine that ran this, whatever else it was doing."
     where = "" if num_clocked == len(results.tasks) else f"On {num_clocked} of {count(len(results.tasks), 'task')}: "
-    least = min(1.0, *(pace.core_share for pace in paces))  # two clocks: it may be a little above 1
+    least = min(1.0, *(pace.core_share for pace in paces))  # the share may exceed 1 a little, as two clocks differ
     text = (
         f"{where}measured on one core, the optimizers in turns, the least of several repetitions; "
         f"the process had {percent(least)} of the core or more."
@@ -189,7 +189,10 @@ def clock(results: Results) -> str:
 
 
 def duels(results: Results) -> list[tuple[str, list[Record | None]]]:
-    """(learned optimizer, its record against each optimizer in their order), over tasks and seeds; None for itself."""
+    """(learned optimizer, its record against each optimizer in the order of the report); None against itself.
+
+    Records count wins, ties and losses over tasks and seeds.
+    """
     return [
         (name, [None if other == name else _duel(results, name, other) for other in results.optimizers])
         for name in results.learned
@@ -197,7 +200,7 @@ def duels(results: Results) -> list[tuple[str, list[Record | None]]]:
 
 
 def _duel(results: Results, optimizer: str, other: str) -> Record:
-    """Over all tasks and seeds."""
+    """The record of one optimizer against another over all tasks and seeds."""
     mine, theirs = (
         np.concatenate([scores.final_loss(results.entry(task, name).train_loss) for task in results.tasks])
         for name in (optimizer, other)

@@ -18,13 +18,13 @@ FIGURES_FOLDER = "figures"
 
 
 def write(out: Path, saved: SavedEvaluation, console: Console | None = None) -> Path:
-    """Prints the tables; returns the page's path.
+    """Writes the report; prints the tables; returns the page's path.
 
-    Writes `report.html` (whole in itself), `report.md` with `figures/*.png`, a CSV file beside each figure, and
+    The files are `report.html` (self-contained), `report.md` with `figures/*.png`, a CSV file beside each figure, and
     `results.csv`, `summary.csv` and `times.csv`.
 
     Raises:
-        OSError: in one line, on a folder that can't be written.
+        OSError: in one line, if the folder can't be written.
     """
     console = console or Console()
     content = Content(names.shown(saved))
@@ -56,7 +56,7 @@ def write(out: Path, saved: SavedEvaluation, console: Console | None = None) -> 
 
 
 def _task_table(content: Content) -> Table:
-    """A section for each task and a line for each optimizer, learned ones in bold; fits 80 columns."""
+    """A table with a section for each task and a row for each optimizer, learned ones in bold; fits 80 columns."""
     rows, reference, procedure = content.rows, content.results.reference, content.procedure
     seeds = wording.count(procedure.num_seeds, "seed")
     result = Table(title=escape(f"{content.suite}: final losses, mean of {seeds}"), box=box.SIMPLE_HEAD, pad_edge=False)
@@ -93,7 +93,7 @@ def _task_table(content: Content) -> Table:
 
 
 def _summary_table(content: Content) -> Table:
-    """A line for each optimizer, over all tasks; fits 80 columns."""
+    """A table with a row for each optimizer, over all tasks; fits 80 columns."""
     reference, procedure = content.results.reference, content.procedure
     result = Table(title=escape(f"{content.suite}: against tuned {reference}"), box=box.SIMPLE_HEAD, pad_edge=False)
     result.add_column("optimizer", overflow="fold", min_width=19)

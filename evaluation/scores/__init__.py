@@ -1,13 +1,13 @@
 """Scores of a comparison: pure functions on arrays of losses, where lower is better.
 
-A non-finite loss counts as +inf. A run that diverged has the final loss inf, but keeps what it reached before. Axes
-called `seeds` are paired: index i is the same seed, and so the same problem, for every optimizer. No score depends on
-the order of seeds or tasks.
+A non-finite loss counts as +inf. A run that ends non-finite has the final loss inf, but keeps the losses that it
+reached before. Axes called `seeds` are paired: index i is the same seed, and so the same problem, for every optimizer.
+No score depends on the order of seeds or tasks.
 
 - `speed_ups`: speed-ups, times to a target, performance profiles
-- `loss_ratios`: ratios of final losses, probability of improvement, what tuning is worth
+- `loss_ratios`: ratios of final losses, probability of improvement, the value of tuning
 - `significance`: bootstrap intervals, wins and losses, paired tests
-- `smoothed_losses`: what the others build on: smoothing, final loss, divergence
+- `smoothed_losses`: the basis of the others: smoothing, final loss, divergence
 """
 
 from evaluation.scores.loss_ratios import (

@@ -1,4 +1,4 @@
-"""Final losses of many runs compared in one number, with those of the baseline or of its tuning trials."""
+"""Scores that compare the final losses of many runs with those of the baseline, or of its tuning trials."""
 
 import math
 
@@ -19,22 +19,22 @@ def loss_ratio(final: Float[np.ndarray, " seeds"], baseline: Float[np.ndarray, "
 
 
 def geometric_mean_ratio(final: Float[np.ndarray, "tasks seeds"], baseline: Float[np.ndarray, "tasks seeds"]) -> float:
-    """`loss_ratio` over tasks and seeds: every task counts alike, and one that diverged makes it inf."""
+    """`loss_ratio` over tasks and seeds: all tasks have equal weight, and a single diverged run makes it inf."""
     return loss_ratio(np.ravel(final), np.ravel(baseline))
 
 
 def interquartile_mean(values: Float[np.ndarray, "tasks seeds"]) -> float:
     """Mean of the middle half of all runs (2108.13264); nan if a value is nan.
 
-    It drops the best and the worst quarter, so that a few diverged runs don't decide. It is inf once diverged runs
-    reach the middle half. Where a quarter is no whole number of runs, the run at its edge counts in part.
+    It drops the best and the worst quarter, so that a few diverged runs don't decide the score. It is inf once diverged
+    runs reach the middle half. If a quarter isn't a whole number of runs, the run at its edge counts fractionally.
     """
     ordered = np.sort(np.asarray(values, np.float64), axis=None)
     if np.isnan(ordered).any():
         return np.nan
     places = np.arange(len(ordered) + 1) / len(ordered)
     shares = np.clip(places[1:], 0.25, 0.75) - np.clip(places[:-1], 0.25, 0.75)
-    inside = shares > 1e-12  # a share of 0 times an infinite loss would be nan
+    inside = shares > 1e-12  # a weight of 0 times an infinite loss would be nan
     return float(np.sum(shares[inside] * ordered[inside]) / 0.5)
 
 
@@ -43,7 +43,7 @@ def probability_of_improvement(
 ) -> float:
     """Probability that the optimizer's final loss is below the baseline's, on a random task (2108.13264).
 
-    Within a task, every run of one is compared with every run of the other (Mann and Whitney's statistic). Equal
+    Within a task, every run of the optimizer is compared with every run of the baseline (Mann-Whitney statistic). Equal
     losses, two infinite ones included, count one half.
     """
     final = np.where(np.isfinite(final), final, np.inf)[:, :, None]
@@ -54,12 +54,12 @@ def probability_of_improvement(
 def best_of(trials: Float[np.ndarray, " trials"]) -> Float[np.ndarray, " trials"]:
     """Median, over random subsets of n trials, of the least final loss in the subset; for n = 1, 2, ..., all.
 
-    Subsets are drawn without replacement. The median handles trials that diverged (infinite losses), where a mean
-    would be infinite: half of all subsets do at least as well as it says.
+    Subsets are drawn without replacement. The median copes with trials that diverged (infinite losses), where a mean
+    would be infinite. Half of all subsets do at least as well as this median.
     """
     ordered = np.sort(np.where(np.isfinite(trials), trials, np.inf))
     total = len(ordered)
-    # The least of n is among the m best unless all n come from the other total - m.
+    # The least of n trials is among the m best unless all n come from the other total - m.
     places = [
         next(m for m in range(1, total + 1) if 2 * math.comb(total - m, n) <= math.comb(total, n))
         for n in range(1, total + 1)

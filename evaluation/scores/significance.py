@@ -14,7 +14,7 @@ TIE = 0.01
 
 
 class Interval(NamedTuple):
-    """Interval of a score at the confidence `LEVEL`; (nan, nan) if it has none."""
+    """Confidence interval of a score, by default at `LEVEL`; (nan, nan) if there is none."""
 
     low: float
     high: float
@@ -25,7 +25,7 @@ def bootstrap_interval(
 ) -> Interval:
     """Bootstrap percentile interval of `statistic(*samples)` over seeds, the first axis of every sample.
 
-    Seeds are redrawn together for all samples, since they are paired. They are sorted by their values first and the
+    Seeds are resampled jointly for all samples, since they are paired. They are first sorted by their values and the
     generator has a fixed seed, so that the interval doesn't depend on the order of the seeds. Resamples whose statistic
     is nan are left out. Three seeds give few different resamples: read such an interval as a range.
 
@@ -40,7 +40,7 @@ def bootstrap_interval(
     ordered = [np.asarray(sample)[order] for sample in samples]
     rng = np.random.default_rng(0)
     draws = np.sort(rng.integers(num_seeds, size=(num_resamples, num_seeds)), axis=1)
-    draws, counts = np.unique(draws, axis=0, return_counts=True)  # few seeds: few different draws
+    draws, counts = np.unique(draws, axis=0, return_counts=True)  # few seeds give few different draws
     values = [statistic(*(sample[draw] for sample in ordered)) for draw in draws]
     return _percentiles(np.repeat(np.asarray(values, np.float64), counts), level)
 
@@ -51,10 +51,10 @@ def stratified_interval(
     level: float = LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Interval:
-    """Stratified bootstrap interval of `statistic(*samples)`: seeds are redrawn within each task (2108.13264).
+    """Stratified bootstrap interval of `statistic(*samples)`: seeds are resampled within each task (2108.13264).
 
-    It says how much other seeds might change the score on these tasks. It says nothing about other tasks. Pairing,
-    order and non-finite values as in `bootstrap_interval`.
+    It shows how much other seeds might change the score on these tasks. It says nothing about other tasks. Pairing,
+    order and nan are handled as in `bootstrap_interval`.
 
     Returns:
         (nan, nan) with fewer than two seeds.
@@ -76,10 +76,10 @@ def nested_interval(
     level: float = LEVEL,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Interval:
-    """Bootstrap interval of `statistic(*samples)`: tasks are redrawn, and seeds within each (Davison and Hinkley 1997).
+    """Bootstrap interval of `statistic(*samples)` that resamples tasks, and seeds in each (Davison and Hinkley 1997).
 
-    It says how much other tasks like these, with other seeds, might change the score: wider than
-    `stratified_interval`. Pairing, order and non-finite values as in `bootstrap_interval`.
+    It shows how much other tasks like these, with other seeds, might change the score. It is wider than
+    `stratified_interval`. Pairing, order and nan are handled as in `bootstrap_interval`.
 
     Returns:
         (nan, nan) with fewer than two tasks.
@@ -110,12 +110,12 @@ def _percentiles(values: np.ndarray, level: float) -> Interval:
     if not len(values):
         return Interval(np.nan, np.nan)
     tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail], method="nearest")  # "nearest" keeps infinities from giving nan
+    low, high = np.quantile(values, [tail, 1 - tail], method="nearest")  # interpolating infinities would give nan
     return Interval(float(low), float(high))
 
 
 class Record(NamedTuple):
-    """How often an optimizer did better than, as well as, and worse than another."""
+    """How often an optimizer did better than, as well as, or worse than another."""
 
     wins: int
     ties: int
@@ -138,7 +138,7 @@ def compare(final: Float[np.ndarray, " runs"], baseline: Float[np.ndarray, " run
 
 
 def paired_p_value(final: Float[np.ndarray, " tasks"], baseline: Float[np.ndarray, " tasks"]) -> float:
-    """p-value of a two-sided Wilcoxon signed-rank test on the logarithms of the loss ratios, one pair a task.
+    """p-value of a two-sided Wilcoxon signed-rank test on the logarithms of the loss ratios, one pair per task.
 
     Under the null hypothesis a task favours either optimizer by the same factor with equal probability. A run that
     diverged counts as the largest difference. Tasks on which both diverged, or whose losses aren't positive, are left

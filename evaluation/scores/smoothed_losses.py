@@ -1,4 +1,4 @@
-"""Smooths the losses of training runs, and reads off them: final loss, divergence, steps to a target."""
+"""Smooths the losses of training runs, and derives the final loss, divergence and steps to a target."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ TAIL_FRACTION = 0.05
 
 
 def window(num_steps: int) -> int:
-    """Steps that a smoothed loss averages: the larger of 10 and 5 %, at most all of them."""
+    """Number of steps that a smoothed loss averages: the larger of 10 and 5 % of the run, at most the whole run."""
     return min(num_steps, max(TAIL_STEPS, round(TAIL_FRACTION * num_steps)))
 
 

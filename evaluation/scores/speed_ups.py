@@ -11,7 +11,7 @@ from evaluation.scores.smoothed_losses import diverged, final_loss, lower_envelo
 from velo.shapes import Float
 
 MAX_TAU = 4.0
-"""Greatest factor over the fastest optimizer that a performance profile shows."""
+"""Largest factor over the fastest optimizer's time that a performance profile shows."""
 
 
 def speed_up(losses: Float[np.ndarray, "seeds steps"], baseline: Float[np.ndarray, "seeds baseline_steps"]) -> float:
@@ -35,19 +35,19 @@ def envelope_speed_up(
     """Steps that the baseline needs / steps that the optimizer needs, both to reach the optimizer's lowest loss.
 
     The baseline is the lower envelope over several settings of its hyperparameters (2211.09760). Their runs may be
-    longer than the optimizer's, so that speed-ups above 1 can be measured. At every step the envelope is the best
+    longer than the optimizer's, so that speed-ups above 1 can be measured. At every step the envelope takes the best
     setting for that step. No single setting is that good, so this score is hard on the optimizer. All curves are
     smoothed over the window of the optimizer's run.
 
-    Deviation: the paper takes the loss at the end of the run and the run's whole length. Where losses are noisy, every
-    curve dips below its own end long before it.
+    Deviation: the paper takes the loss at the end of the run and the run's whole length. With noisy losses, every curve
+    falls below its final value long before the end.
 
     Args:
         settings: the baseline's losses, an array of [seeds, steps] for each setting.
 
     Returns:
         inf if no setting gets that low within its run. 0 if the optimizer has no finite smoothed loss, or if it
-        diverged and its lowest loss is within the first window of steps: it reached nothing but where all start.
+        diverged and its lowest loss is within the first window of steps: it made no progress from the start.
     """
     width = window(losses.shape[-1])
     curve = lower_envelope(smooth(losses, width).mean(axis=0))
@@ -65,8 +65,8 @@ def share_faster(speed_ups: Float[np.ndarray, " tasks"], factor: float, stretch:
     """Share of tasks on which an optimizer is more than `factor` times as fast as the baseline (2211.09760).
 
     Args:
-        speed_ups: of `envelope_speed_up`, inf where no run of the baseline got as low.
-        stretch: how many times longer the baseline's runs were, so that inf means at least this.
+        speed_ups: results of `envelope_speed_up`, inf where no run of the baseline got as low.
+        stretch: how many times longer the baseline's runs were; a speed-up of inf means at least this factor.
 
     Returns:
         nan if the baseline's runs were too short to tell: an infinite speed-up and `factor` above `stretch`.
@@ -78,7 +78,7 @@ def share_faster(speed_ups: Float[np.ndarray, " tasks"], factor: float, stretch:
 
 
 def in_seconds(steps_speed_up: float, seconds_per_step: float, baseline_seconds_per_step: float) -> float:
-    """Converts a speed-up in steps to one in time. The optimizer's overhead counts, compilation doesn't."""
+    """Converts a speed-up in steps to one in seconds. It includes the optimizer's overhead but not compilation."""
     return steps_speed_up * baseline_seconds_per_step / seconds_per_step
 
 
@@ -88,7 +88,7 @@ def equal_time_losses(
     seconds_per_step: float,
     baseline_seconds_per_step: float,
 ) -> tuple[Float[np.ndarray, " seeds"], Float[np.ndarray, " seeds"]]:
-    """Final losses of optimizer and baseline after equal time: the slower of them is cut short."""
+    """Final losses of optimizer and baseline after equal time: the runs that take longer are cut short."""
     seconds = min(losses.shape[1] * seconds_per_step, baseline.shape[1] * baseline_seconds_per_step)
 
     def cut(runs, seconds_per_step):
@@ -106,14 +106,14 @@ def times_to_target(
 ) -> float:
     """Median over seeds of the time until the smoothed loss first reaches the baseline's final loss, paired by seed.
 
-    In steps, or in seconds if `seconds_per_step` is given. A seed that misses the target counts as infinite, and so
-    does one whose baseline diverged.
+    The time is in steps, or in seconds if `seconds_per_step` is given. It is infinite for a seed that misses the target
+    or whose baseline has a non-finite final loss.
     """
     times = [
         steps_to(lower_envelope(smooth(run)), target) if np.isfinite(target) else np.inf
         for run, target in zip(losses, final_loss(baseline), strict=True)
     ]
-    with np.errstate(invalid="ignore"):  # the middle of two infinities
+    with np.errstate(invalid="ignore"):  # the median may average two infinities
         median = np.median(times)
     return np.inf if np.isnan(median) else float(median) * seconds_per_step
 
@@ -123,7 +123,7 @@ def performance_profile(
 ) -> Float[np.ndarray, "optimizers taus"]:
     """Share of tasks on which an optimizer is at most tau times as slow as the fastest one.
 
-    A time of inf is a miss. On a task that every optimizer misses, none of them scores.
+    A time of inf means that the target was missed. A task that every optimizer misses counts for none of them.
     """
     times = np.asarray(times, np.float64)
     best = times.min(axis=1, keepdims=True)
@@ -135,7 +135,7 @@ def performance_profile(
 def profile_score(times: Float[np.ndarray, "tasks optimizers"]) -> Float[np.ndarray, " optimizers"]:
     """Mean of each performance profile over tau in [1, 4]: 1 if always the fastest, 0 if never within a factor of 4.
 
-    Exact, without a grid of taus: a task with ratio r to the fastest adds (4 - r) / 3 where r < 4.
+    The mean is exact, without a grid of taus: a task with ratio r < 4 to the fastest time contributes (4 - r) / 3.
     """
     times = np.asarray(times, np.float64)
     best = times.min(axis=1, keepdims=True)

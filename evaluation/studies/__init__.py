@@ -1,7 +1,7 @@
-"""Studies: the experiments of papers, each one command with a page of its own, `velo-evaluate study NAME`.
+"""Studies: experiments of papers, each with its own command, `velo-evaluate study NAME`, and its own page.
 
-A study is a frozen dataclass in a file of this room. Its fields are its sizes (rates, widths, seeds), each of which a
-user can override; its class attributes say what it is; `quick` gives the sizes that take minutes.
+A study is a frozen dataclass in a module of this package. Its fields are its sizes (rates, widths, seeds), each of
+which a user can override. Its class attributes describe it. `quick` gives sizes that take minutes.
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Widths(Study):
@@ -16,14 +16,14 @@ user can override; its class attributes say what it is; `quick` gives the sizes 
         def run(self, bench):
             losses = bench.record(final_losses, widths=self.widths)  # a function of yours -> arrays, stored on disk
             curves = bench.curves(task, contender, settings, seeds)  # training runs, stored on disk
-            results = bench.results(Evaluation(...))                 # contenders tuned on tasks, on Ray if asked for
+            results = bench.results(Evaluation(...))                 # contenders tuned on tasks, on Ray if requested
             moved = Criterion("moves by at most one step", published="none", here="0 steps", is_met=True)
             picture = chart("loss", "Loss over width", "width", "loss", [Series("SGD", widths, losses)])
             return Findings(ran="What was trained, in a paragraph.", criteria=(moved,), drawings=(picture,))
 
-`run` starts from the beginning every time: what `bench` has stored is read, so that an interrupted study goes on where
-it was. `evaluation.studies.registry` lists the class; docs/studies/NAME.md says what the paper claims and what came
-out. A part that other evaluations can use belongs one room higher.
+`run` always starts from the beginning. It reads what `bench` has stored, so an interrupted study resumes where it
+stopped. `evaluation.studies.registry` lists the class; docs/studies/NAME.md describes the paper's claims and the
+outcome. A part that other evaluations can use belongs in the package `evaluation`.
 """
 
 from evaluation.studies.bench import Bench

@@ -1,4 +1,4 @@
-"""What a study measures with: everything that it asks for is on disk when it gets it, and is read the next time."""
+"""What a study measures with: every result is stored on disk before the study gets it, and read the next time."""
 
 import dataclasses
 import time
@@ -22,22 +22,22 @@ from tasks.fixed import FixedTask
 
 RECORDS_FOLDER = "records"
 LONG_SECONDS = 1.0
-"""Measurements that take longer are told in the terminal."""
+"""Measurements that take longer are reported in the terminal."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """Stores of a folder, and the compiled programs of this process."""
+    """The stores of a folder, and the compiled programs of this process."""
 
     out: Path
     console: Console = dataclasses.field(default_factory=Console)
     trainer: Trainer = dataclasses.field(default_factory=Trainer)
 
     def results(self, evaluation: Evaluation) -> Results:
-        """Every contender of an evaluation on every task, tuned as it says; among Ray workers if it says so.
+        """The results of an evaluation: every contender tuned on every task, on Ray workers if it asks for them.
 
         Raises:
-            ValueError: in one line, if it asks for Ray and it isn't installed.
+            ValueError: in one line, if the evaluation asks for Ray and it isn't installed.
         """
         if evaluation.num_workers:
             ray_workers.fill(evaluation, self.out / CURVES_FOLDER, self.console)
@@ -61,7 +61,7 @@ class Bench:
 
         Args:
             settings: hyperparameters of a baseline (`evaluation.tuning.as_setting`); `[()]` for a learned optimizer.
-            procedure: whose checkpoints, validation batches and lanes are used.
+            procedure: gives the numbers of checkpoints, validation batches and lanes.
         """
         begin = time.perf_counter()
         found = self._sweep(procedure).runs(task, contender, settings, seeds, lambda num_steps: None)
@@ -69,7 +69,7 @@ class Bench:
         return found
 
     def record(self, function: Callable[..., Arrays], **arguments: Any) -> dict[str, np.ndarray]:
-        """`function(**arguments)`, a measurement that is no curve (`evaluation.record_store`)."""
+        """`function(**arguments)`, a measurement other than a curve (`evaluation.record_store`)."""
         begin = time.perf_counter()
         found = RecordStore(self.out / RECORDS_FOLDER).get(function, **arguments)
         self._tell(function.__name__.strip("_").replace("_", " "), begin)

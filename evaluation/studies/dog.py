@@ -30,7 +30,7 @@ ENOUGH_STEPS = 500
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoG(Study):
-    """DoG, L-DoG and T-DoG, with and without averages, beside tuned SGD and Adam."""
+    """Compares DoG, L-DoG and T-DoG, with and without averaging, with tuned SGD and Adam."""
 
     name, title, paper = "dog", "DoG: SGD without a learning rate", "2302.12022"
     claim = (
@@ -41,13 +41,13 @@ class DoG(Study):
     tasks: tuple[str, ...] = tuple(TASKS)
     """Names in `evaluation.studies.dog_tasks.TASKS`."""
     num_seeds: int = 3
-    """Draws, initialisations and data orders."""
+    """Number of seeds, each with its own task draw, initialisation and data order."""
     num_steps: int = 1000
-    """Of every run."""
+    """Training steps of every run."""
     num_rates: int = 15
-    """Rates of SGD and Adam, half a decade apart."""
+    """Number of learning rates of SGD and Adam, half a decade apart."""
     num_decades: int = 7
-    """First distance estimates from 1e-8 on, a decade apart."""
+    """Number of first distance estimates from 1e-8 on, a decade apart."""
 
     def __post_init__(self):
         if not self.tasks or set(self.tasks) - set(TASKS):
@@ -91,12 +91,12 @@ class DoG(Study):
 
     @property
     def rates(self) -> np.ndarray:
-        """[num_rates] of SGD and Adam: half decades that end at 10."""
+        """[num_rates] learning rates of SGD and Adam, half a decade apart, the largest 10."""
         return 10.0 ** (1 - 0.5 * np.arange(self.num_rates)[::-1])
 
     @property
     def reps(self) -> np.ndarray:
-        """[num_decades] first distance estimates over 1 + |x_0|."""
+        """[num_decades] first distance estimates, divided by 1 + |x_0|."""
         return 10.0 ** (-8.0 + np.arange(self.num_decades))
 
     def _runs(self, bench: Bench, family: TaskFamily, optimizer: str, name: str, values) -> dict[str, np.ndarray]:
@@ -145,7 +145,7 @@ class DoG(Study):
         return criteria
 
     def _judge_single_rate(self, losses: dict[str, Losses]) -> Criterion:
-        """The best rate of SGD over all tasks, and DoG, each by its worst loss over the task's best."""
+        """Compares SGD at its single best rate for all tasks with DoG, each by its worst loss relative to tuned SGD."""
         tuned = np.stack([found.tuned[REFERENCE][0].mean(axis=1) for found in losses.values()])  # [tasks, rates]
         best = tuned.min(axis=1, keepdims=True)
         worst = (tuned / best - 1).max(axis=0)
@@ -225,7 +225,7 @@ class DoG(Study):
         ]  # fmt: skip
 
     def _bound(self, bench: Bench) -> tuple[list[Criterion], Table]:
-        """T-DoG's distances and steps on least squares, with light and heavy tails."""
+        """T-DoG's distances from the start and step sizes on least squares, with normal and heavy-tailed noise."""
         radius = float(np.linalg.norm(SQUARES.solution()))
         rows, distances = [], []
         steps = {}
@@ -254,7 +254,7 @@ class DoG(Study):
         return criteria, Table("bound", "Distances from the start on least squares", columns, tuple(rows))
 
     def _if_enough(self, met: bool) -> bool | None:
-        """`met`, or None where runs are too short for DoG to come from its first estimate to its plateau."""
+        """`met`, or None if runs are too short for DoG to get from its first estimate to its plateau."""
         return bool(met) if self.num_steps >= ENOUGH_STEPS else None
 
 

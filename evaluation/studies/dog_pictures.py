@@ -1,4 +1,4 @@
-"""The pictures and the table of the study of DoG."""
+"""The figures and the table of losses of the study of DoG."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from evaluation.studies.study import Table
 
 
 def losses_drawing(losses: dict[str, Losses]) -> Drawing:
-    """Relative differences of all optimizers to averaged DoG: a point a task."""
+    """Validation losses relative to averaged DoG's: one point per optimizer and task."""
     places = np.arange(len(losses), dtype=float)
     series = []
     for index, (label, get) in enumerate(
@@ -60,7 +60,7 @@ def steps_drawing(name: str, reps: np.ndarray, found: dict[str, np.ndarray]) -> 
 
 
 def losses_table(losses: dict[str, Losses], rates: np.ndarray) -> Table:
-    """Mean validation losses of everything."""
+    """Mean validation losses of all optimizers on all tasks, at the last iterate and averaged."""
     columns = (
         "task", *(f"{name}{end}" for name in FREE for end in ("", ", averaged")),
         *(f"{name}{end}" for name in TUNED for end in ("", ", averaged")), "rate of sgd_cosine",

@@ -1,4 +1,4 @@
-"""The tasks of the study of DoG, its optimizers, and the losses that they end with."""
+"""The tasks of the study of DoG, its optimizers, and their final losses."""
 
 from typing import NamedTuple
 
@@ -15,12 +15,12 @@ TUNED = ("sgd", "sgd_cosine", "sgd_momentum", "sgd_momentum_cosine", "adam_cosin
 FREE = ("dog", "ldog", "tdog")
 REFERENCE = "sgd_cosine"
 BATCH_NORM_REPS = 1e-4
-"""First distance estimate that the authors advise for batch norm."""
+"""First distance estimate that the authors recommend for batch norm."""
 REPS = 1e-6
 TAILS = LeastSquares(has_heavy_tails=True)
 SQUARES = LeastSquares()
 LARGE_REPS = 2.0
-"""About the greatest that T-DoG's theorem allows on least squares: with smaller ones it hardly moves."""
+"""About the largest first estimate that T-DoG's theorem allows on least squares; with smaller ones it hardly moves."""
 
 
 class Task(NamedTuple):
@@ -42,7 +42,7 @@ TASKS = {
     ),
     "transformer": Task(Undisturbed(TransformerLanguageModel(dataset="python_source", context=12, width=16)), False),
 }
-"""Two convex ones and a linear probe of frozen features, then networks."""
+"""Two convex problems and a linear probe of frozen features, then networks."""
 BATCH_NORM, SWEPT = "conv_batch_norm", ("logistic_digits", "conv")
 
 
@@ -53,6 +53,6 @@ class Losses(NamedTuple):
     free: dict[str, np.ndarray]  # optimizer -> [points, seeds]
 
     def best(self, optimizer: str, point: int = 0) -> np.ndarray:
-        """[seeds] at the rate of the least mean loss."""
+        """[seeds] losses at the rate with the least mean loss."""
         losses = self.tuned[optimizer][point]
         return losses[int(np.argmin(losses.mean(axis=1)))]

@@ -15,17 +15,17 @@ FILE_NAME = "study.json"
 def run(study: Study, out: Path | str, console: Console | None = None) -> Path:
     """Runs a study; prints its criteria; returns the path of its page.
 
-    What `out` holds already of the study is not measured again. Writes `study.json`, and when all is measured
+    Measurements that `out` already holds are not repeated. Writes `study.json` first, and when all is measured
     `report.html`, `report.md`, `criteria.csv` and `figures/`.
 
     Raises:
-        OSError: in one line, on a folder that can't be written.
+        OSError: in one line, if the folder can't be written.
     """
     console = console or Console()
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / page.PAGE_NAME).unlink(missing_ok=True)  # a folder with a page is finished
+        (out / page.PAGE_NAME).unlink(missing_ok=True)  # a page would mark the study as finished
         (out / FILE_NAME).write_text(json.dumps(_description(study), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise OSError(f"can't write to {out}: {error.strerror or error}") from None
@@ -42,5 +42,5 @@ def is_unfinished(out: Path, study: Study) -> bool:
 
 
 def _description(study: Study) -> dict[str, str]:
-    """Equal for equal studies."""
+    """The study as JSON values; equal for equal studies."""
     return {"study": study.name, "settings": repr(study)}

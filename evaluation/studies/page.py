@@ -1,4 +1,4 @@
-"""The page of a study: its criteria beside the paper's numbers, its pictures, and the same as Markdown and files."""
+"""The page of a study: its criteria beside the paper's numbers, and its figures; also as Markdown and CSV files."""
 
 import dataclasses
 import os
@@ -19,7 +19,7 @@ CRITERIA = ("published", "here", "criterion", "met")
 
 
 def verdict(criterion: Criterion) -> str:
-    """`yes`, `no`, or that this size can't tell."""
+    """`yes`, `no`, or `can't tell` at this size."""
     return {True: "yes", False: "no", None: "can't tell"}[criterion.is_met]
 
 
@@ -48,7 +48,7 @@ def render(study: Study, findings: Findings) -> str:
 
 
 def render_markdown(study: Study, findings: Findings) -> str:
-    """The same as Markdown; its figures are the PNG files beside it."""
+    """The page as Markdown; its figures are the PNG files beside it."""
     lines = [
         f"# {study.title}", "", f"arXiv {study.paper}. {study.claim}", "", findings.ran, "",
         *markdown.table(CRITERIA, _rows(findings)), "",
@@ -67,13 +67,13 @@ def write(out: Path, study: Study, findings: Findings, console: Console) -> Path
     """Writes all files into `out`, prints the criteria, and returns the path of the page.
 
     Raises:
-        OSError: in one line, on a folder that can't be written.
+        OSError: in one line, if the folder can't be written.
     """
     texts = {
         MARKDOWN_NAME: render_markdown(study, findings),
         "criteria.csv": drawing.table_csv(CRITERIA, _rows(findings)),
         **{f"{table.name}.csv": drawing.table_csv(table.columns, table.rows) for table in findings.tables},
-        PAGE_NAME: render(study, findings),  # last, as a folder with a page is finished
+        PAGE_NAME: render(study, findings),  # written last, since a page marks the study as finished
     }
     try:
         (out / FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
@@ -101,6 +101,6 @@ def _rows(findings: Findings) -> list[tuple[str, ...]]:
 
 
 def _sizes(study: Study) -> list[tuple[str, str]]:
-    """(field, value) of the study."""
+    """(field, value) pairs of the study."""
     assert dataclasses.is_dataclass(study), study
     return [(field.name, str(getattr(study, field.name))) for field in dataclasses.fields(study)]

@@ -10,4 +10,4 @@ from evaluation.studies.workloads import Workloads
 STUDIES: dict[str, type[Study]] = {
     study.name: study for study in (CrowdedValley, DoG, SecondOrderWidth, Surge, Workloads)
 }
-"""In the order in which they are listed."""
+"""Studies by name, in the order in which they are listed."""

@@ -17,19 +17,19 @@ from velo.shapes import Float
 SECOND_ORDER = ("shampoo", "kfac")
 _LARGEST = {"sgd": 4.0, "adam": 0.125, "shampoo": 0.5, "kfac": 2.0}
 LARGEST_RATES = {"mlp": _LARGEST, "cnn": {**_LARGEST, "kfac": 2.0**-6}, "cbow": {**_LARGEST, "sgd": 128.0}}
-"""Of a grid's upper end, at which networks of the base width diverge or stall; each further rate is half the last."""
+"""Largest rate of each grid, at which networks of the base width diverge or stall; the rates halve from there."""
 RATE_STEPS_OF_STANDARD = ("sgd", "shampoo")
-"""Whose best rate moves under the standard parametrisation; those of K-FAC have no exponents, Adam's moves less."""
+"""Optimizers whose best rate moves in the standard parametrisation. K-FAC's has no exponents, Adam's moves less."""
 STEPS = (*((one, "relative") for one in DIRECTIONS), *((one, "constant") for one in SECOND_ORDER))
-"""(optimizer, damping) whose single steps are measured."""
+"""(optimizer, damping) pairs whose single steps are measured."""
 STEP_DAMPING = 0.1
-"""Of both kinds."""
+"""Damping of the measured single steps, relative or constant."""
 LAYERS = ("first", "second", "output")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SecondOrderWidth(Study):
-    """Rates, dampings and feature changes over the width."""
+    """Best rates, best dampings and feature changes as functions of the width."""
 
     name, title, paper = "second_order_width", "Second-order optimizers at growing width", "2312.12226"
     claim = (
@@ -38,21 +38,21 @@ class SecondOrderWidth(Study):
         "with constant damping, they don't."
     )
     widths: tuple[int, ...] = (64, 128, 256)
-    """Of the two hidden layers of the network of digits; the first is the base."""
+    """Widths of the two hidden layers of the network of digits; the first is the base width."""
     cnn_widths: tuple[int, ...] = (4, 16)
     """Channels of the first of two convolutions."""
     cbow_widths: tuple[int, ...] = (32, 256)
     """Embedding sizes of a bag of words on text."""
     step_widths: tuple[int, ...] = (256, 512, 1024)
-    """At which one step's change of the features is measured."""
+    """Widths at which the feature change of a single step is measured."""
     num_rates: int = 8
-    """A factor of two apart."""
+    """Number of learning rates, a factor of two apart."""
     dampings: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
     num_steps: int = 80
     batch_size: int = 128
     num_seeds: int = 1
     damping: float = 1e-2
-    """Relative damping while rates are swept."""
+    """Relative damping used while rates are swept."""
 
     def __post_init__(self):
         for field in ("widths", "cnn_widths", "cbow_widths", "step_widths"):
@@ -93,7 +93,7 @@ class SecondOrderWidth(Study):
         )
 
     def rates(self, kind: str, optimizer: str) -> np.ndarray:
-        """The grid, from the least rate."""
+        """The grid of learning rates, in rising order."""
         return LARGEST_RATES[kind][optimizer] * 2.0 ** -np.arange(self.num_rates - 1.0, -1.0, -1.0)
 
     def _widths(self, kind: str) -> tuple[int, ...]:
@@ -129,7 +129,7 @@ class SecondOrderWidth(Study):
         )  # fmt: skip
 
     def _changes(self, bench: Bench) -> dict[tuple[str, str], np.ndarray]:
-        """(optimizer, damping) -> [widths, layers], over their means at the least width."""
+        """(optimizer, damping) -> [widths, layers] mean feature changes, divided by those at the smallest width."""
         network, base_width = Network("mlp", self.batch_size), self.widths[0]
         found = {}
         for optimizer, damping in STEPS:
@@ -157,7 +157,7 @@ class SecondOrderWidth(Study):
             ", ".join(f"{optimizer} {change:.0%}" for (optimizer, _), change in flat.items()),
             all(change <= 0.1 for change in flat.values()),
         )
-        # Ten times over the factor of 32 between 256 and 8192.
+        # A tenfold fall over the factor of 32 between 256 and 8192, scaled to the factor between the widths here.
         factor = (self.step_widths[-1] / self.step_widths[0]) ** (math.log(10) / math.log(32))
         falls = {optimizer: 1.0 / changes[optimizer, "constant"][-1, :2].max() for optimizer in SECOND_ORDER}
         yield Criterion(
@@ -197,7 +197,7 @@ class SecondOrderWidth(Study):
         )
 
     def _or_too_narrow(self, is_met: bool) -> bool | None:
-        """None for an effect of the width that wasn't seen over less than a factor of eight."""
+        """`is_met`, but None instead of False if the widths span less than a factor of eight."""
         return True if is_met else None if self.widths[-1] < 8 * self.widths[0] else False
 
     def _damping_criteria(self, damped) -> Iterator[Criterion]:
@@ -266,13 +266,13 @@ class SecondOrderWidth(Study):
 
 
 def _move(losses: Float[np.ndarray, "widths settings"]) -> int:
-    """Grid steps between the greatest and the least of the best settings over the widths."""
+    """Grid steps between the largest and the smallest of the best settings over the widths."""
     best = np.argmin(losses, axis=1)
     return int(best.max() - best.min())
 
 
 def _worst_growth(losses: Float[np.ndarray, "widths settings"]) -> float:
-    """Greatest relative rise of the loss from one width to the next, at the setting that is best at the first."""
+    """Largest relative rise of the loss from one width to the next, at the setting that is best at the base width."""
     at_base = losses[:, np.argmin(losses[0])]
     return float(np.nanmax(at_base[1:] / at_base[:-1]) - 1.0)
 

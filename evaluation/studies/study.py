@@ -1,4 +1,4 @@
-"""What a study is, and what comes out of it."""
+"""The interface of a study, and its findings."""
 
 import abc
 import dataclasses
@@ -10,12 +10,12 @@ from evaluation.studies.bench import Bench
 
 @dataclasses.dataclass(frozen=True)
 class Criterion:
-    """Something that holds if the paper's result is found again, and whether it does."""
+    """A condition that holds if the paper's result is reproduced, and whether it holds."""
 
     statement: str
-    """What has to hold, with its number."""
+    """What has to hold, with its threshold."""
     published: str
-    """What the paper says of it."""
+    """What the paper says about it."""
     here: str
     """What was measured."""
     is_met: bool | None
@@ -27,7 +27,7 @@ class Table:
     """A table of text."""
 
     name: str
-    """Of its CSV file."""
+    """Name of its CSV file."""
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -46,7 +46,7 @@ class Findings:
     """What was run, in a paragraph."""
     criteria: tuple[Criterion, ...]
     drawings: tuple[Drawing, ...]
-    """In the order of the page (`evaluation.report.charts`)."""
+    """Figures in the order of the page (`evaluation.report.charts`)."""
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
     """Paragraphs on what differs from the paper, and why."""
@@ -56,9 +56,9 @@ class Study(abc.ABC):
     """An experiment of a paper; subclasses are frozen dataclasses whose fields are the sizes of the experiment."""
 
     name: ClassVar[str]
-    """On the command line and in the name of its docs page."""
+    """Name on the command line, and of the study's docs page."""
     title: ClassVar[str]
-    """One line, in the list of studies and at the top of the page."""
+    """One line for the list of studies and the top of the page."""
     paper: ClassVar[str]
     """arXiv number."""
     claim: ClassVar[str]
@@ -71,4 +71,4 @@ class Study(abc.ABC):
 
     @abc.abstractmethod
     def run(self, bench: Bench) -> Findings:
-        """Measures everything through `bench`, which stores it, and judges it."""
+        """Measures everything through `bench`, which stores it, and judges the criteria."""

@@ -25,16 +25,16 @@ NETWORKS = {
     "mlp": MLPClassifier(dataset="digits", widths=(32, 32)),
     "conv": ConvClassifier(dataset="digits", channels=(6, 12, 12, 12)),
 }
-"""The second has the paper's five layers and takes ten times as long."""
+"""Networks by name. `conv` has the paper's five layers and takes ten times as long."""
 ORIGIN_RATE = 1e-3
 ORIGIN_BATCH = 64
 TIE = 1.05
-"""Ratio of VeLO's loss to Adam's up to which they count as equal."""
+"""Ratio of VeLO's loss to Adam's up to which VeLO counts as equal."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Surge(Study):
-    """An exact layer, a small network under three optimizers, and VeLO beside them."""
+    """Measures an exactly solvable layer, a small network under three optimizers, and VeLO in comparison."""
 
     name, title, paper = "surge", "The best learning rate over batch sizes", "2405.14578"
     claim = (
@@ -45,33 +45,33 @@ class Surge(Study):
     network: str = "mlp"
     """mlp or conv."""
     rules: tuple[str, ...] = tuple(RULES)
-    """sign, adam, sgd."""
+    """Optimizers: sign, adam, sgd."""
     batch_sizes: tuple[int, ...] = (2, 8, 32, 128, 512, 2048)
-    """In order."""
+    """Batch sizes of the network, rising."""
     num_rates: int = 12
-    """Log-spaced learning rates."""
+    """Number of log-spaced learning rates."""
     targets: tuple[float, ...] = (0.6, 0.3, 0.15)
-    """Training losses, falling."""
+    """Training losses to reach, falling."""
     num_seeds: int = 3
     """Initialisations of the network, each with its own data order."""
     num_rounds: int = 16
-    """Data orders behind each best rate for small batches; large ones, whose gradients vary less, take fewer."""
+    """Data orders behind each best rate for small batches; large batches, whose gradients vary less, use fewer."""
     probe_steps: int = 10
     """Steps at every rate from the state at a target: the paper's k."""
     settle_steps: int = 100
-    """Steps at a rate of zero before them, for Adam's averages."""
+    """Steps at a rate of zero before the probe steps, in which Adam's averages settle."""
     max_examples: int = 20_000
-    """Examples after which a run for the number of steps gives up, or 400 steps if that is later."""
+    """A run that doesn't reach the targets ends after this many examples, or after 400 steps if that is later."""
     judge_size: int = 1024
-    """Training examples on which losses are measured."""
+    """Number of training examples on which losses are measured."""
     num_samples: int = 100_000
     """Simulated steps of the exact layer, for each batch size."""
     exact_batch_sizes: tuple[int, ...] = tuple(2**power for power in range(13))
-    """Of the exact layer."""
+    """Batch sizes of the exact layer."""
     fixed_batch_sizes: tuple[int, ...] = (4, 32, 256, 1024)
-    """Where VeLO and Adam train for the same number of steps."""
+    """Batch sizes at which VeLO and Adam train for the same number of steps."""
     fixed_steps: int = 200
-    """That number."""
+    """Training steps of VeLO and Adam in that comparison."""
 
     def __post_init__(self):
         if self.network not in NETWORKS:
@@ -95,7 +95,7 @@ class Surge(Study):
         )  # fmt: skip
 
     def family(self, batch_size: int) -> TaskFamily:
-        """The network with batches of a size, its data as they are stored."""
+        """The network at a batch size, on its data as stored."""
         return Undisturbed(dataclasses.replace(NETWORKS[self.network], batch_size=batch_size))
 
     def run(self, bench: Bench) -> Findings:
@@ -193,10 +193,10 @@ class Surge(Study):
             np.array(by_seed),
         )  # fmt: skip
 
-    # Ours.
+    # VeLO, about which the paper claims nothing.
 
     def _fixed(self, bench: Bench) -> tuple[list[Criterion], Drawing]:
-        """VeLO and tuned Adam for the same number of steps at every batch size."""
+        """Compares VeLO and tuned Adam after the same number of steps at every batch size."""
         tasks = tuple(
             FixedTask(f"batch_{size}", self.family(size), self.fixed_steps) for size in self.fixed_batch_sizes
         )

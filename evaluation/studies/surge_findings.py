@@ -1,4 +1,4 @@
-"""What the study of Surge reads off the measurements of one optimizer: laws, criteria, pictures."""
+"""What the study of Surge derives from the measurements of one optimizer: laws, criteria, figures."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from evaluation.studies.study import Criterion
 
 NUM_RESAMPLES = 2000
 ENOUGH_SIZES = 6
-"""With fewer batch sizes nothing is judged."""
+"""With fewer batch sizes, criteria have no verdict."""
 
 
 class Rule(NamedTuple):
@@ -22,7 +22,7 @@ class Rule(NamedTuple):
     setting: tuple[tuple[str, float], ...]
     low: float
     high: float  # rates are log-spaced from low to high
-    settles: bool  # whether it has averages
+    settles: bool  # whether it has averages, which have to settle first
 
 
 RULES = {
@@ -34,26 +34,26 @@ RULES = {
 
 
 class Measured(NamedTuple):
-    """What was measured of one rule."""
+    """The measurements of one rule."""
 
     rule: Rule
-    sizes: np.ndarray  # [sizes] of batches
+    sizes: np.ndarray  # [sizes] batch sizes
     targets: tuple[float, ...]
     rates: np.ndarray  # [rates]
-    steps: np.ndarray  # [sizes, targets], at the fastest rate
-    best: np.ndarray  # [sizes, targets], best rate
+    steps: np.ndarray  # [sizes, targets] steps to the target at the fastest rate
+    best: np.ndarray  # [sizes, targets] best rates
     best_by_seed: np.ndarray  # [sizes, targets, seeds]
 
 
 def fit_peak(batch_sizes: np.ndarray, rates: np.ndarray) -> float:
-    """B_noise for which Surge's law fits best in logarithms, from half the least size to twice the largest."""
+    """B_noise for which Surge's law fits best in logarithms, searched from half the least size to twice the largest."""
     candidates = np.geomspace(batch_sizes[0] / 2, 2 * batch_sizes[-1], 400)
     shapes = rate_laws.surge(batch_sizes[None], candidates[:, None])
     return float(candidates[int(np.argmin(np.std(np.log(rates[None] / shapes), axis=1)))])
 
 
 def fit_laws(found: Measured) -> list[rate_laws.StepsLaw | None]:
-    """The law of steps and examples at each target; None where too few batch sizes reached it."""
+    """The law of steps and examples at each target; None if too few batch sizes reached the target."""
     return [
         rate_laws.fit_steps(found.sizes, steps) if np.isfinite(steps).sum() >= 3 else None for steps in found.steps.T
     ]
@@ -101,7 +101,7 @@ def judge(found: Measured, laws: list[rate_laws.StepsLaw | None]) -> list[Criter
 
 
 def _judge_laws(found: Measured, peaks: np.ndarray, enough: bool) -> Criterion:
-    """Surge's law with its fitted peak beside the two power laws."""
+    """Compares the fit of Surge's law, with its fitted peak, with that of two power laws."""
     sizes = found.sizes
     errors = np.array(
         [
@@ -123,7 +123,7 @@ def _judge_laws(found: Measured, peaks: np.ndarray, enough: bool) -> Criterion:
 
 
 def _judge_peaks(found: Measured, peaks: np.ndarray, enough: bool) -> Criterion:
-    """Whether the peak moves to larger batches, with seeds redrawn."""
+    """Whether the peak moves to larger batches as the target falls, also with resampled seeds."""
     sizes = found.sizes
     rng = np.random.default_rng(0)
     logs = np.log(found.best_by_seed)
@@ -155,7 +155,7 @@ def _judge_line(label: str, laws: list[rate_laws.StepsLaw | None], enough: bool)
 
 
 def rates_drawing(found: Measured, laws: list[rate_laws.StepsLaw | None]) -> Drawing:
-    """Best rates over batch sizes, and the law's."""
+    """Best rates over batch sizes, measured and by the fitted law."""
     sizes = found.sizes
     series = []
     for index, target in enumerate(found.targets):
@@ -179,7 +179,7 @@ def rates_drawing(found: Measured, laws: list[rate_laws.StepsLaw | None]) -> Dra
 
 
 def steps_drawing(found: Measured, laws: list[rate_laws.StepsLaw | None]) -> Drawing:
-    """Steps and examples to the targets, and the fit."""
+    """Steps against examples to each target, and the fitted law."""
     sizes = found.sizes
     series = []
     for index, (target, law) in enumerate(zip(found.targets, laws, strict=True)):

@@ -19,24 +19,24 @@ from tasks.wrappers.undisturbed import Undisturbed
 from velo.shapes import Float
 
 ACTIVATION = "tanh"
-"""Of the fully connected networks."""
+"""Activation of the fully connected networks."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A family by its width."""
+    """Task families of one kind of network, by width."""
 
     kind: str
     """mlp, cnn or cbow."""
     batch_size: int
 
     def at(self, width: int, *, in_mup: bool, base_width: int) -> Undisturbed | InMup:
-        """The task without noise, in muP or not."""
+        """The undisturbed family at a width, in muP or in the standard parametrisation."""
         plain = Undisturbed(self._family(width))
         return InMup(plain, self.base(base_width)) if in_mup else plain
 
     def base(self, width: int) -> Undisturbed:
-        """The task at the base width, where both parametrisations are one."""
+        """The family at the base width, where both parametrisations are the same."""
         return Undisturbed(self._family(width))
 
     def _family(self, width: int):
@@ -63,9 +63,9 @@ def sweep(
     """Final training losses of a network at several widths, means over seeds, inf where a run diverged.
 
     Args:
-        families: one a width.
-        names: of the tasks in stored curves.
-        settings: (learning rate, damping).
+        families: one per width.
+        names: names of the tasks in stored curves.
+        settings: (learning rate, damping) pairs.
     """
     contender = Contender(baseline(direction).name, baseline(direction))
     found = []

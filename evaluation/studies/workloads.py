@@ -49,14 +49,14 @@ def _families(size: int) -> dict[str, TaskFamily]:
 
 
 WORKLOADS = tuple(_families(1))
-"""ImageNet under a ResNet and a vision transformer, LibriSpeech, WMT, OGBG, Criteo, fastMRI: in their shapes."""
+"""In order, shaped like ImageNet (ResNet), ImageNet (vision transformer), LibriSpeech, WMT, OGBG, Criteo, fastMRI."""
 SIZES = {"cpu": 2, "gpu": 8}
-"""Factor on all widths."""
+"""Size -> factor on all widths."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Workloads(Study):
-    """VeLO beside Adam at tuned rates and NAdamW with cosine decay at the best of 25 settings."""
+    """Compares VeLO with Adam at tuned rates and with NAdamW with cosine decay at the best of 25 settings."""
 
     name, title, paper = "workloads", "VeLO on workloads in the shape of MLCommons'", "2211.09760"
     claim = "VeLO, without tuning, reaches a lower loss than tuned Adam on five of six MLCommons workloads."
@@ -64,15 +64,15 @@ class Workloads(Study):
     workloads: tuple[str, ...] = WORKLOADS
     """Names in `evaluation.studies.workloads.WORKLOADS`."""
     size: str = "cpu"
-    """cpu, what two cores train in minutes, or gpu."""
+    """cpu, which two cores train in minutes, or gpu."""
     num_steps: int = 1500
-    """Of every run."""
+    """Training steps of every run."""
     num_seeds: int = 3
-    """Of the reported runs."""
+    """Number of seeds of the reported runs."""
     num_rates: int = 15
-    """Rates of Adam."""
+    """Number of Adam's learning rates to try."""
     num_trials: int = 25
-    """Settings of NAdamW."""
+    """Number of NAdamW's settings to try."""
     num_workers: int = 0
     """Ray workers; 0 for none."""
 
@@ -144,7 +144,7 @@ class Workloads(Study):
 
 
 def steps_to(curve: Curve, target: float) -> float:
-    """Steps after which the validation loss first is at the target, between checkpoints by a line; inf if never."""
+    """Steps until the validation loss first reaches the target, interpolated between checkpoints; inf if never."""
     below = np.flatnonzero(curve.valid_loss <= target)
     if not len(below):
         return np.inf
@@ -160,9 +160,9 @@ def steps_to(curve: Curve, target: float) -> float:
 def times_to_target(results: Results) -> np.ndarray:
     """[tasks, optimizers] steps to the workload's target, by AlgoPerf's rules (2306.07179).
 
-    The target is the median over seeds of the best validation loss of the tuned reference. An optimizer's time is the
-    median over seeds of its steps to it, infinite where most seeds never get there. Of two middle seeds the one that
-    favours the optimizer counts, so that the reference reaches its own target.
+    The target is the median over seeds of the tuned reference's best validation loss. An optimizer's time is the median
+    over seeds of its steps to the target, infinite if most seeds never reach it. With an even number of seeds, both
+    medians take the middle value that favours the optimizer, so that the reference reaches its own target.
     """
     rows = []
     for task in results.tasks:
@@ -178,7 +178,7 @@ def times_to_target(results: Results) -> np.ndarray:
 
 
 def _no_later(times: np.ndarray, results: Results) -> np.ndarray:
-    """[tasks] whether VeLO gets to the target, and no later than Adam."""
+    """[tasks] whether VeLO reaches the target no later than Adam."""
     velo, adam = (times[:, results.optimizers.index(name)] for name in (VELO, ADAM))
     return np.isfinite(velo) & (velo <= adam)
 
@@ -205,7 +205,7 @@ def _draw(results: Results, task: str) -> Drawing:
 
 
 def _table(results: Results, losses: dict[str, np.ndarray], times: np.ndarray) -> Table:
-    """Final losses and times to target."""
+    """The table of final losses and steps to the target."""
     columns = ("workload", *results.optimizers, *(f"{name}: steps to target" for name in results.optimizers))
     rows = tuple(
         (

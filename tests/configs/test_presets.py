@@ -56,7 +56,7 @@ def test_round_trips_through_the_command_line(presets, options, name):
 
 
 def test_another_estimator_may_need_other_settings_beside_it():
-    """Those may come after it: what is checked is the whole."""
+    """The other settings may come after the estimator, since only the complete settings are checked."""
     words = ["laptop", "--estimator", "PES", "--family-steps", "20"]
     _, settings, _ = parse(meta_training.PRESETS, words, prog="velo", options=meta_train_command.Options())
     assert settings.estimator == PES(num_pairs=8, sigma=0.2, standardize=True, parts=settings.estimator.parts)

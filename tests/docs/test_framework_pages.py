@@ -12,7 +12,7 @@ from tests.docs.test_pages import QUICK, ROOT, blocks
 from velo.transformation import resolve_weights
 
 PAGES = {"jax": (), "flax": ("flax",), "equinox": ("equinox",)}
-"""With the modules that they need."""
+"""Page -> modules that it needs."""
 
 
 @pytest.mark.parametrize("name", PAGES)

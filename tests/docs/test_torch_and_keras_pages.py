@@ -14,11 +14,11 @@ import velo
 from tests.docs.test_pages import ROOT
 from tests.velo.loss_reader import READER, losses_of
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of the frameworks, while they are imported and later
+pytestmark = pytest.mark.filterwarnings("ignore")  # the frameworks warn when they are imported and later
 
 
 def code(name):
-    """The blocks of a page, in which runs are short."""
+    """The code blocks of a page, with shortened runs."""
     text = (ROOT / "docs" / "frameworks" / f"{name}.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert blocks
@@ -28,7 +28,7 @@ def code(name):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
-    """Weights that compile at once and tell what they read."""
+    """Replaces the weights by ones that compile quickly and record the losses that they read."""
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module("velo.transformation")
     monkeypatch.setattr(module, "resolve_weights", lambda weights: READER if isinstance(weights, str) else weights)
@@ -44,7 +44,7 @@ def torch():
 
 
 def need(*modules):
-    """Skips if one isn't installed; some warn while they are imported."""
+    """Skips the test if a module isn't installed; ignores warnings, which some modules raise on import."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in modules:

@@ -42,7 +42,7 @@ window.addEventListener("load", () => {
 
 
 def missing() -> str:
-    """Why no page can be opened; empty if one can."""
+    """The reason why no page can be opened; empty if a browser is installed."""
     return "" if _path() else f"no Chromium: none of {', '.join(NAMES)} is installed"
 
 

@@ -47,7 +47,7 @@ class SlowKfac:
         return np.tanh(outputs).mean(axis=0) @ params["last"]["w"] + params["last"]["b"]
 
     def backward(self, params, image, label):
-        """Of one example: {layer: (inputs [places, inputs + 1], gradients by its outputs [places, outputs])}."""
+        """For one example: {layer: (inputs [places, inputs + 1], gradients by its outputs [places, outputs])}."""
         inputs, outputs = self.places(params, image)
         hidden = np.tanh(outputs)
         last = softmax(self.logits(params, image)) - np.eye(params["last"]["w"].shape[1])[label]
@@ -70,7 +70,7 @@ class SlowKfac:
         }
 
     def step(self, params, images, labels, uniform):
-        """What is subtracted at rate 1; `uniform` [examples, classes] gives the sampled labels by Gumbel's trick."""
+        """The step subtracted at rate 1; `uniform` [examples, classes] gives the sampled labels by the Gumbel trick."""
         logits = np.array([self.logits(params, image) for image in images])
         new = self.factors(params, images, np.argmax(logits - np.log(-np.log(uniform)), axis=1))
         old = self.averages or dict.fromkeys(new, (0.0, 0.0))

@@ -4,7 +4,7 @@ import numpy as np
 
 
 class SlowSoap:
-    """The authors' loop for a matrix, or for a vector (plain Adam); `step` gives what is subtracted at rate 1."""
+    """The authors' loop for a matrix, or for a vector (plain Adam); `step` returns the step subtracted at rate 1."""
 
     def __init__(self, shape, *, b1, b2, shampoo_beta, eps, precondition_frequency, max_side):
         self.b1, self.b2, self.beta, self.eps = b1, b2, shampoo_beta, eps

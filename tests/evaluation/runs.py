@@ -29,7 +29,7 @@ own_lambda = lambda num_steps, learning_rate=0.1: optax.sgd(learning_rate)  # no
 
 
 def own_sgd(num_steps, learning_rate=0.1, nesterov=False):
-    """What a user writes."""
+    """An optimizer as a user would write it."""
     return optax.sgd(optax.linear_schedule(learning_rate, 0.0, num_steps), momentum=0.5, nesterov=nesterov)
 
 

@@ -16,7 +16,7 @@ NAMES = [*BASELINES, "adam_cosine", "amsbound_trapezoidal"]
 OPTAX_ALONE = """adabelief adadelta adafactor adagrad adam_cosine adamw adopt amsgrad dadapt_adamw dowg ldog_averaged
 lion lookahead_radam mechanic_adamw momo momo_adam nadamw novograd radam rmsprop sgd sgd_momentum sgd_nesterov
 tdog_averaged yogi amsbound dog"""
-"""Nothing of ours is between them and optax that another name doesn't go through as well: slow tests check them."""
+"""Only slow tests check these: between them and optax is no code of ours that another baseline doesn't use too."""
 EXPECTED = """sgd sgd_momentum sgd_nesterov adam adamw nadamw rmsprop adagrad adadelta amsgrad radam yogi adafactor
 adabelief lamb lars lion sm3 lookahead_sgd muon soap shampoo shampoo_plain kfac sophia ademamix schedule_free_adamw
 schedule_free_sgd schedule_free_soap schedule_free_plus prodigy
@@ -33,7 +33,7 @@ def _regression(params):
 
 
 PROBLEMS = {"kfac": (_regression, {"layer": {"w": jnp.ones((3, 2)), "b": jnp.zeros(2)}})}
-"""Baseline -> loss and parameters, where it knows layers alone."""
+"""Baseline -> (loss, parameters), for baselines that handle only layers."""
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -67,12 +67,13 @@ def test_laws(name):
     before = _descend._cache_size()
     losses, returned = _descend(baseline, {key: jnp.float32(value) for key, value in baseline.defaults})
     assert np.isfinite(losses).all()
-    # The proven steps of T-DoG are lost in rounding here.
+    # T-DoG's steps are so small that they are lost in rounding here.
     assert returned < losses[0] or (name.startswith("tdog") and returned <= losses[0])
     others = {key: jnp.float32(0.9 * value) for key, value in baseline.defaults}
     changed, _ = _descend(baseline, others)
     assert _descend._cache_size() == before + 1
-    # Steps are Polyak's or the trust ratio's until the rate caps them, and T-DoG's are lost in rounding.
+    # Polyak steps (momo) and trust-ratio steps (lars) don't depend on the rate until it caps them; T-DoG's steps are
+    # lost in rounding.
     if others and name not in ("lars", "momo", "tdog"):
         assert (changed != losses).any()
 
@@ -236,7 +237,7 @@ def test_schedule_free_is_evaluated_at_the_average_of_its_base_iterates():
     tx = BASELINES["schedule_free_sgd"].bind({"learning_rate": 0.1}, 70)  # rates .1/7, .2/7, ..., .1
     z, x, weights, expected = START.copy(), START.copy(), 0.0, []
     for step, grad in enumerate(GRADIENTS):
-        # optax counts the steps of the base from 0 and of the weights from 1.
+        # optax counts steps from 0 for the base optimizer's rate, and from 1 for the averaging weights.
         rate, weight = (0.1 * min((count + 1) / 7, 1.0) for count in (step, step + 1))
         weights += weight**2
         z = z - rate * grad

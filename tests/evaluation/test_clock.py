@@ -90,7 +90,7 @@ def test_a_damaged_record_is_named(tmp_path):
 
 
 def test_speed_ups_stand_beside_each_other_in_steps_and_in_seconds():
-    """The optimizer's step takes twice as long; where the reference never gets as low, both are bounds."""
+    """The optimizer's step takes twice as long; if the reference never gets as low, both speed-ups are lower bounds."""
     falling = np.linspace(2.0, 1.0, 40)[None]
     longer = np.concatenate([falling, falling - 0.5], axis=1)
     entries = (

@@ -93,7 +93,7 @@ def test_examples_that_choose_and_those_reported_share_a_program_and_no_curve():
 
 
 def _slow_factor(schedule: str, part: int) -> float:
-    """By the words of the log, an epoch of a hundred at a time."""
+    """A slow version of the log's description, for one of a hundred epochs."""
     if schedule == "none":
         return 1.0
     if schedule == "cosine":
@@ -112,7 +112,7 @@ def _slow_factor(schedule: str, part: int) -> float:
 def test_schedules_are_those_of_the_log(index):
     found = np.array([optimizers.factors(jnp.asarray(part))[index] for part in range(100)])
     np.testing.assert_allclose(found, [_slow_factor(SCHEDULES[index], part) for part in range(100)], atol=1e-5)
-    # Where it acts: a step in the middle of a run of 700.
+    # The schedule acts on the right step: one in the middle of epoch 95, in a run of 700 steps.
     tx = OPTIMIZERS["sgd"].bind({"learning_rate": 0.5, "schedule": float(index)}, 700)
     state = tx.init(jnp.zeros(()))
     update, _ = tx.update(jnp.ones(()), jax.tree.map(lambda leaf: leaf + 7 * 95 + 3, state))
@@ -230,7 +230,7 @@ def test_criteria_follow_from_known_numbers():
     assert _verdicts(good)[4] is True
     # One tuned optimizer, AMSBound, is first everywhere; most of the others are worse than untuned ones.
     assert _verdicts(first) == [False, True, True, False, False, False]
-    # Each halves its own metric, which differs from the others' by decades.
+    # Each optimizer halves its own metric by tuning; the metrics are decades apart.
     decades = 10.0 ** np.arange(number)
     assert _verdicts({"p0": _found(decades, decades / 2)})[1] is False
     assert _verdicts({"p0": good["p0"]})[3:] == [None, None, None]

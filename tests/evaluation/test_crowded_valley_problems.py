@@ -86,7 +86,7 @@ def test_layers_without_padding_and_transposed_ones_against_slow_forms():
 
 
 def test_the_autoencoder_s_divergence_is_that_of_its_latent_variables():
-    """Against one that is summed by hand, where the decoder ignores the latent variables."""
+    """Compares it with a sum by hand; the decoder ignores the latent variables."""
     problem = ConvVAE("digits", divisor=32, halved=True)
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)

@@ -17,7 +17,7 @@ SMALL = LeastSquares(size=4, batch_size=2)
 
 
 def test_averaged_baselines_have_the_average_of_the_plain_ones():
-    """And all that they take can be set."""
+    """All of their hyperparameters can be set too."""
     for name in ("sgd", "sgd_momentum", "dog", "ldog", "tdog"):
         plain, averaged = baselines.get(name), baselines.get(f"{name}_averaged")
         assert (averaged.space, averaged.defaults) == (plain.space, plain.defaults)

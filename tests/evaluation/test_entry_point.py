@@ -152,7 +152,7 @@ def test_a_saved_evaluation_of_missing_curves_says_so(finished, tmp_path):
 
 
 def test_an_evaluation_of_an_earlier_version_is_loaded(finished, tmp_path):
-    """Its settings were names, among them some that today's have not."""
+    """Its settings were names, including some that current settings no longer have."""
     content = json.loads((finished[0] / "evaluation.json").read_text())
     for name in ("contenders", "tasks"):
         del content["settings"][name]
@@ -183,7 +183,7 @@ def test_an_unwritable_folder_is_refused_before_anything_runs(tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_ray_workers_compute_every_curve_and_give_the_same_report(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(Trainer, "run", None)  # in this process
+    monkeypatch.setattr(Trainer, "run", None)  # training in this process would fail
     _evaluate(tmp_path, dataclasses.replace(EVALUATION, num_workers=2))
     assert _without_times(tmp_path)[2:] == _without_times(finished[0])[2:]
 

@@ -51,7 +51,7 @@ def _loss(kind, params, images, labels):
 @pytest.mark.parametrize("form", ["conv_by_slices", "conv_by_xla"])
 @pytest.mark.parametrize("kind", KERNELS)
 def test_steps_equal_a_slow_reference(kind, form, monkeypatch):
-    """Along the reference's own path, so that rounding doesn't add up."""
+    """Both step from the reference's parameters, so that rounding doesn't accumulate."""
     monkeypatch.setattr(layers, "conv_by_slices", getattr(layers, form))
     tx = scale_by_kfac(relative_damping(SHARE), **SETTINGS)
     slow = SlowKfac(share=SHARE, stride=STRIDES[kind], **SETTINGS)
@@ -97,7 +97,7 @@ def test_factors_of_equal_inputs_give_the_exact_fisher_matrix(loss):
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
 @pytest.mark.parametrize("kind", KERNELS)
 def test_factors_equal_those_of_kfac_jax(kind, loss):
-    """Which computes the expectation over labels that ours samples; its squared error sums over three outputs."""
+    """kfac_jax computes the expectation over labels that ours samples; its squared error sums over three outputs."""
     with np.load(GOLDEN / "kfac_jax.npz") as recorded:
         params = {name: {leaf: recorded[f"{kind}/{name}/{leaf}"] for leaf in "wb"} for name in ("first", "last")}
         images, labels = jnp.asarray(recorded[f"{kind}/images"]), jnp.asarray(recorded["labels"])
@@ -137,7 +137,7 @@ def test_tokens_count_as_terms_of_the_loss():
 
 
 def test_long_steps_are_cut_to_length_one_and_short_ones_left():
-    """In the metric of the optimizer's own curvature, here 1 / .25."""
+    """The length is in the metric of the optimizer's own curvature, here 1 / .25."""
     tx = limited(optax.with_extra_args_support(optax.scale(0.25)))
     for grads, length in ((jnp.array([3.0, 4.0]), 1.0), (jnp.array([0.3, 0.4]), 0.25)):
         steps, _ = tx.update(grads, tx.init(grads))

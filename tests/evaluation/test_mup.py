@@ -112,7 +112,7 @@ def _objective(params):
 
 
 def _changes(tx, rates, width):
-    """Root mean square of each layer's change by one step, in muP; infinitesimal, so as to see its order alone."""
+    """Root mean square of each layer's change by one step in muP, to first order in the step."""
     params, base = mup.initialize(_network(width), _network(BASE)), _network(BASE)
     tx = optax.chain(optax.with_extra_args_support(tx), mup.scale_by_layer(rates, base))
     steps, _ = tx.update(jax.grad(_objective)(params), tx.init(params), params, obj_fn=_objective)
@@ -122,7 +122,7 @@ def _changes(tx, rates, width):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_one_step_changes_features_of_all_widths_alike(rule):
-    """Within the fluctuation of random networks; without the rates they are off by powers of 16."""
+    """Up to the fluctuation of random networks. Without muP's rates the changes differ by powers of 16."""
     tx, rates = RULES[rule]
     narrow, wide = _changes(tx, rates, BASE), _changes(tx, rates, 16 * BASE)
     np.testing.assert_allclose(wide / narrow, 1.0, atol=0.4)
@@ -132,7 +132,7 @@ def test_one_step_changes_features_of_all_widths_alike(rule):
 
 
 def test_kfac_with_constant_damping_stops_to_learn_features():
-    """2312.12226: damping that doesn't follow the width takes the feature change away."""
+    """2312.12226: damping that doesn't follow the width makes the feature change vanish."""
     tx = scale_by_kfac(constant_damping(0.1))
     change = _changes(tx, mup.KFAC, 16 * BASE)[:2] / _changes(tx, mup.KFAC, BASE)[:2]
     assert np.all(change < 1 / 3)

@@ -9,7 +9,7 @@ from evaluation.baselines.kronecker import constant_damping, relative_damping
 from evaluation.baselines.plain_shampoo import scale_by_plain_shampoo
 
 SHAPES = {"kernel": (2, 2, 4), "matrix": (4, 3), "scalar": (), "tall": (6, 3), "vector": (3,)}
-"""With sides up to 4 that count: "tall" has a factor on one side only."""
+"""Sides up to `MAX_SIDE` = 4 get a factor, so "tall" has one on one side only."""
 NUM_STEPS, SHARE, DECAY, FREQUENCY, MAX_SIDE = 9, 0.02, 0.8, 3, 4
 RNG = np.random.default_rng(0)
 GRADIENTS = {name: RNG.normal(size=(NUM_STEPS, *shape)) for name, shape in SHAPES.items()}

@@ -14,7 +14,7 @@ from evaluation.baselines.soap import scale_by_soap, soap
 from tests.evaluation.reference_preconditioners import SlowShampoo, SlowSoap
 
 SHAPES = {"kernel": (2, 2, 4), "matrix": (4, 4), "scalar": (), "tall": (6, 3), "vector": (3,)}
-"""With sides up to 4 that count: "tall" is turned on one side only."""
+"""Sides up to `max_side` = 4 get a factor, so "tall" is rotated on one side only."""
 NUM_STEPS = 17
 SOAP = {"b1": 0.9, "b2": 0.97, "shampoo_beta": 0.8, "eps": 1e-8, "precondition_frequency": 5, "max_side": 4}
 SHAMPOO = {"b1": 0.9, "b2": 0.97, "eps": 1e-8, "precondition_frequency": 5, "max_side": 4}
@@ -36,7 +36,7 @@ ZEROS = {name: jnp.zeros(shape) for name, shape in SHAPES.items()}
 
 
 def _steps(tx, gradients=GRADIENTS, params=ZEROS):
-    """What `tx` makes of each gradient, {name: [NUM_STEPS, ...]}, in one scan."""
+    """The updates of `tx` for all gradients, {name: [NUM_STEPS, ...]}, in one scan."""
 
     @jax.jit
     def run(gradients):
@@ -72,7 +72,7 @@ def test_soap_makes_no_step_at_first_and_is_adam_for_vectors_from_then_on():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_rotation_of_the_gradients_rotates_the_steps(method):
-    """Adam's step depends on the axes, that of the eigenbasis doesn't; grafting gives Shampoo's another length."""
+    """Adam's step depends on the axes, one in the eigenbasis doesn't; grafting changes the length of Shampoo's."""
     transformation, _, settings = METHODS[method]
     rng = np.random.default_rng(1)
     left, right = (np.linalg.qr(rng.normal(size=(4, 4)))[0] for _ in range(2))
@@ -183,7 +183,7 @@ def test_schedule_free_soap_averages_soaps_iterates():
     rate, num_steps = 0.1, 70  # rates .1/7, .2/7, ..., .1
     z, x, y, weights, expected = np.ones((4, 4)), np.ones((4, 4)), np.ones((4, 4)), 0.0, []
     for step, grad in enumerate(grads):
-        # optax counts the steps of the base from 0 and of the weights from 1.
+        # optax counts steps from 0 for the base optimizer's rate, and from 1 for the averaging weights.
         now, weight = (rate * min((count + 1) / 7, 1.0) for count in (step, step + 1))
         z = z - now * (slow.step(grad) + 0.01 * y)
         weights += weight**2

@@ -19,7 +19,7 @@ JUDGE = Undisturbed(dataclasses.replace(NETWORK.family, batch_size=64))
 def test_the_exact_rate_equals_a_slow_reference_and_the_best_of_real_steps():
     problem = sign_descent.coupled_quadratic(size=5, signal=0.5)
     batch_size, rng = 3, np.random.default_rng(1)
-    # Slow: expected signs and products of signs, an entry at a time, by counting.
+    # Slow reference: expected signs and products of signs as sample means, entry by entry.
     gradients = problem.gradient + problem.noise / np.sqrt(batch_size) * rng.normal(size=(200_000, 5))
     signs = np.sign(gradients)
     top = sum(problem.gradient[i] * signs[:, i].mean() for i in range(5))
@@ -91,7 +91,7 @@ def test_crossings_lie_between_the_checks():
 
 
 def test_steps_and_falls_agree_with_plain_loops(monkeypatch):
-    """A rate of the grid gets to the target in as many steps as alone, and the fall is what these steps do."""
+    """A rate takes as many steps to the target in a grid as alone, and falls are those of the probe steps."""
     shared = {
         "family": NETWORK, "judge": JUDGE, "optimizer": "sgd", "setting": (), "targets": (0.5, 0.4), "num_seeds": 2,
     }  # fmt: skip

@@ -79,7 +79,7 @@ def test_learned_optimizers_are_matched_with_all_others_over_tasks_and_seeds():
 
 
 def test_speed_ups_are_sorted_for_each_optimizer_and_counted():
-    """The first task's is between 1 and 4, the second's out of reach even of the longer runs."""
+    """The first task's speed-up is between 1 and 4; on the second, even the longer runs never get as low."""
     one = _results(0.5 * PAIR, PAIR, stretched=[np.stack([LONG, LONG])])
     two = _results(0.01 * PAIR, PAIR, stretched=[np.stack([LONG, LONG])])
     again = tuple(dataclasses.replace(entry, task="other") for entry in two.entries)
@@ -146,7 +146,7 @@ def test_failures_are_named():
 
 @pytest.mark.parametrize("end", [np.nan, 1e9])
 def test_an_optimizer_that_diverges_at_once_is_shown_as_diverged(end):
-    """Even beside a reference most of whose trials diverged too."""
+    """Even if most of the reference's trials diverged too."""
     at_once = np.where(np.arange(40) < 1, FALLING, end)
     results = _results(np.stack([at_once, at_once]), PAIR)
     adam = results.entries[1]
@@ -213,7 +213,7 @@ class _Checker(HTMLParser):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A folder with a report of everything that there is to show."""
+    """A folder with a report in which every section has content."""
     out = tmp_path_factory.mktemp("report")
     results = _results(0.5 * PAIR, PAIR, name="odd & <name>", stretched=[np.stack([LONG, LONG])])
     record = StepSizes(("w", "b"), np.array([0, 20]), np.array([[0.1, 0.0], [0.01, 0.02]], np.float32))

@@ -76,7 +76,7 @@ def test_sizes_that_make_no_study_are_told():
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StubBench(Bench):
-    """Losses whose best setting falls with the width where `falls` says so, and steps of a given order."""
+    """Gives losses whose best setting falls with the width if `falls` says so, and changes of a given order."""
 
     out: Path = Path()
     falls: Callable[[str], bool]

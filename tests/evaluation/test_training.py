@@ -147,7 +147,7 @@ def test_a_diverged_run_is_kept_and_leaves_its_neighbour_alone(curves):
 
 
 def test_an_averaged_optimizer_is_measured_at_its_average():
-    """The second loss is still that of the first iterate, on its own batch; the end is the average's."""
+    """The first two losses agree, since the average of one iterate is that iterate; the end is the average's."""
     plain, averaged = (
         TRAINER.run(TASKS["quadratic"], Contender(name, BASELINES[name]), [Lane((), 3)], **NARROW)[0]
         for name in ("dog", "dog_averaged")

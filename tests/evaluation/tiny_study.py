@@ -26,7 +26,7 @@ class Tiny(Study):
     name, title, paper = "tiny", "A tiny <study>", "0000.00000"
     claim = "Squares grow."
     numbers: tuple[int, ...] = (1, 2, 3)
-    """Whose squares are taken."""
+    """Numbers to square."""
 
     @classmethod
     def quick(cls):

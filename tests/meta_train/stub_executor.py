@@ -1,4 +1,4 @@
-"""Ray workers that compute nothing and misbehave as they are told, to see what becomes of their contributions."""
+"""Ray workers that compute nothing and fail on request, to test how their contributions are handled."""
 
 import os
 import time
@@ -15,7 +15,7 @@ THETA = {"a": np.zeros(3, np.float32)}
 
 
 class StubWorker:
-    """Each misbehaviour is a file `WORKER-STEP` in the folder with a word; dying and hanging happen once."""
+    """A file `WORKER-STEP` in the folder names the failure at that step; dying and hanging happen once."""
 
     def __init__(self, folder: Path):
         self._folder = folder

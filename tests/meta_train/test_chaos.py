@@ -22,7 +22,7 @@ SETTINGS = faults.ASYNCHRONOUS
 
 
 def meta_loss(weights) -> float:
-    """On the four tasks, four episodes' keys each: the same for every theta."""
+    """Mean meta-loss on the four tasks, with the keys of four episodes each, the same for every theta."""
     theta = SETTINGS.optimizer.init(jax.random.key(0)) if weights is None else velo.load_weights(weights)[1]
     places = [(step, index) for step in range(4) for index in range(SETTINGS.num_workers)]
     programs = Programs(SETTINGS.estimator)

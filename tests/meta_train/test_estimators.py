@@ -168,7 +168,7 @@ THETA = {"bank": [{"b": jnp.ones(2), "w": jnp.ones((3, 2))}], "banknote": jnp.on
 
 
 def test_only_the_parts_asked_for_are_perturbed():
-    """A part is a whole name: bank is not the beginning of banknote."""
+    """A part matches whole names only: `bank` doesn't match `banknote`."""
     sizes = {"all": 13, "bank": 8, "lstm": 4, "bank/0/w": 6}
     noises = {part: FullES(2, parts=() if part == "all" else (part,)).noise(THETA, jax.random.key(0)) for part in sizes}
     for part, size in sizes.items():

@@ -31,7 +31,7 @@ def test_the_last_used_are_kept_and_the_others_are_freed():
 
 
 def test_what_the_user_has_compiled_stays():
-    """The caches of JAX were cleared once a run had sampled many architectures."""
+    """A regression: runs that had sampled many architectures used to clear JAX's caches."""
     traces = []
 
     @jax.jit

@@ -309,7 +309,7 @@ def test_when_nothing_works_the_run_says_why(tmp_path, monkeypatch):
 
 
 def stubbed(grad, loss):
-    """In place of `worker.compute`: everyone finds the same."""
+    """A replacement for `worker.compute` that gives every worker the same gradient and loss."""
 
     def compute(settings, programs, theta, theta_step, step, index, state):
         tree = jax.tree.map(lambda leaf: np.full(leaf.shape, grad, np.float32), theta)

@@ -67,7 +67,7 @@ def test_a_missing_package_is_named(monkeypatch, module, name, advice):
 
 
 def test_importing_the_tasks_imports_no_data_library():
-    """It would be most of what a command or a Ray worker does before its first step."""
+    """Such an import would take most of the time before the first step of a command or a Ray worker."""
     check = "import sys, tasks.fixed; assert not {'sklearn', 'pandas', 'skimage'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[2])
 

@@ -36,7 +36,7 @@ def test_holdout_and_meta_valid_are_apart():
 
 @pytest.mark.parametrize("reported", ["holdout_small", "stretch", "robustness", "velodrome"])
 def test_no_reported_suite_has_a_task_or_data_of_meta_valid(reported):
-    """Nor an architecture: families on generated data differ in their fields."""
+    """Generated data have no name, so families on them are compared by their fields."""
     valid = [fixed.TASKS[name].family for name in fixed.SUITES["meta_valid"]]
     for name in fixed.SUITES[reported]:
         family = fixed.TASKS[name].family
@@ -75,7 +75,7 @@ def widths(family):
     """The largest of every width of a family, by its name."""
     values = {name: getattr(family, name) for name in WIDTHS if hasattr(family, name)}
     if "dataset" in vars(family) and family.dataset != "none":
-        values.pop("vocabulary_size", None)  # of the data set, not chosen
+        values.pop("vocabulary_size", None)  # the data set determines it
     return {name: max(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

@@ -80,7 +80,7 @@ def adam_losses(family, data, keys):
 
 @pytest.mark.slow
 def test_a_hundred_samples_learn_in_twenty_steps_of_adam():
-    """Over four tasks of a family the loss on the same batches falls; a sigmoid's or a flat start may stall a few."""
+    """The mean loss of four tasks of a family on the same batches falls; a sigmoid or flat start may stall a few."""
     stalled = []
     for family in sample("broad", 100):
         before, losses, after = adam_losses(family, family.load()[0], jax.random.split(jax.random.key(0), 4))
@@ -164,7 +164,7 @@ def test_phases_of_velo_draw_a_cap_and_then_families_that_meet_it(monkeypatch):
         families = sample(name, 300)
         assert all(isinstance(family, LinearlyNormalized) for family in families)
         shares.append(np.mean([type(innermost(family)).__name__ in costly for family in families]))
-    # Four of nine families are costly, where the cap lets them be: in .45 / 1.1 of the first phase, always later.
+    # Four of nine families are costly. The cap admits them in .45 / 1.1 of the first phase, and always later.
     np.testing.assert_allclose(shares, [4 / 9 * 0.45 / 1.1, 4 / 9], atol=0.08)
 
 

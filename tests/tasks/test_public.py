@@ -18,7 +18,7 @@ from tasks.wrappers.undisturbed import Undisturbed
 from tests.tasks.tiny_families import FAMILIES
 
 STEPPED = ("ImageMLP_Cifar10_128x128_Dropout05_Relu_MSE", "RNNLM_lm1bbytes_Patch32_IRNN128_Embed64")
-"""Those of which every test run takes a real step; the slow test takes one of each other."""
+"""Tasks that take a real step in every test run; the slow test takes a step of each of the others."""
 
 
 def shapes_of(name: str, num_examples: int = 64):

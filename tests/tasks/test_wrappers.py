@@ -159,7 +159,7 @@ def test_errors_name_the_value_and_its_range(build, message):
 
 
 def test_linear_normalization_is_the_clipped_loss_in_units_of_a_guess():
-    """Ten classes: log 20 is the bound, log 10 has zero, and VeLO's form differs by a constant alone."""
+    """With ten classes the bound is log 20, a loss of log 10 maps to 0, and VeLO's form differs only by a constant."""
     family = LinearlyNormalized(FAMILIES["mlp_classifier"])
     losses = np.array([0.0, 1.0, np.log(10.0), 2.9, 9.0, np.inf, np.nan], np.float32)
     values = np.array([family.normalize(jnp.asarray(loss)) for loss in losses])

@@ -17,7 +17,7 @@ class ProbeState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Probe(velo.LearnedOptimizer):
-    """Steps along the sum of gradients times losses, over the length of the run: quick to compile, and reads it all."""
+    """Steps along the sum of gradients times losses, at a rate that decays over the run. Compiles quickly."""
 
     def init(self, key):
         del key

@@ -57,7 +57,7 @@ class Tensor:
 
 
 def newton_schulz(matrix):
-    """Its singular values go through the quintic; the singular vectors stay."""
+    """Applies the quintic to the singular values; keeps the singular vectors."""
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
     values = values / (np.linalg.norm(matrix) + 1e-8)
     for _ in range(5):

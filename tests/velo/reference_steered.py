@@ -27,7 +27,7 @@ class Averages(NamedTuple):
 class State(NamedTuple):
     step: Int[jax.Array, ""]
     averages: Averages
-    loss_buffer: Any  # none of AdafacMLP's, as of the LSTM
+    loss_buffer: Any  # AdafacMLP has neither a loss buffer nor an LSTM
     lstm: Any
 
 

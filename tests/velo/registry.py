@@ -46,7 +46,7 @@ def random_tree(shapes: dict, seed: int, dtype=jnp.float32) -> dict:
 
 
 def use_kernel(monkeypatch) -> None:
-    """What this test traces from now on contains the C++ passes, which are built once for all runs of the tests."""
+    """Makes programs that this test traces from now on use the C++ passes, which are built once for all test runs."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path(__file__).parents[2] / ".cache"))
     if not kernel.library_path().exists():
         if shutil.which(shlex.split(os.environ.get("CXX", "c++"))[0]) is None:

@@ -57,7 +57,7 @@ class StatefulTask(Task):
 
 
 class Family:
-    """Its targets are sampled."""
+    """Its task family; the targets are sampled."""
 
     datasets = Task.datasets
 
@@ -277,7 +277,7 @@ class SGDTask:
 
 @pytest.mark.parametrize("source", [Classes(), ClassesFamily()], ids=["task", "family"])
 def test_losses_on_its_scale_give_a_meta_gradient(source):
-    """Normalised to 3 and more at first, where our clip at 1.5 once made all losses equal."""
+    """The normalised losses start at 3 or more; our clip at 1.5 used to make all of them equal."""
     problem = TaskProblem(BridgedFamily(source), LearnedRate(), Episodes(2, 2, 2))
     estimate, _ = jax.jit(FullES(num_pairs=2).estimate, static_argnums=0)(
         problem, {"rate": jnp.float32(0.01)}, (), problem.data(), jax.random.key(0)

@@ -1,4 +1,4 @@
-"""Watching an optimizer changes nothing, and what is seen is what was done."""
+"""Observing an optimizer changes nothing, and the record shows the steps that were taken."""
 
 import jax
 import jax.numpy as jnp

@@ -113,7 +113,7 @@ GRADIENTS = {
 
 @pytest.mark.parametrize("kind", GRADIENTS)
 def test_unusual_gradients_break_nothing(kind):
-    """They give finite steps, and the run goes on afterwards."""
+    """They give finite steps, and training continues normally afterwards."""
     params = {"w": random((6, 4)), "row": random((1, 9)), "usual": random((4, 3))}
     usual = {name: random(leaf.shape, 7) for name, leaf in params.items()}
     tx = ARCHITECTURE.bind(trained_theta(ARCHITECTURE), 20)
@@ -140,7 +140,7 @@ def test_a_side_without_gradients_does_not_move():
 
 
 def test_lanes_at_different_steps_are_a_loop():
-    """One refreshes while the other doesn't."""
+    """One lane refreshes its basis while the other doesn't."""
     params, theta = {"w": random((6, 4)), "b": random(3)}, trained_theta(ARCHITECTURE)
     tx = ARCHITECTURE.bind(theta, 20)
 

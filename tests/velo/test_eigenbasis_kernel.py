@@ -52,7 +52,7 @@ def bound(shapes=SHAPES):
 
 @functools.cache
 def update(shapes=None):
-    """One compiled update by the kernel, and one in JAX; what is bound keeps its path."""
+    """Two compiled updates, by the kernel and by JAX; a bound optimizer keeps the path that it was bound with."""
     shapes = SHAPES if shapes is None else SMALL
     params, tx = tensors(0, shapes), {}
     with pytest.MonkeyPatch.context() as context:
@@ -71,9 +71,9 @@ def _on(monkeypatch):
 
 
 def test_updates_are_those_of_jax():
-    """From each state of a run in JAX, and at the end of a run of their own past several refreshes.
+    """Compares single updates from each state of a run in JAX, and the ends of whole runs past several refreshes.
 
-    The basis of what the first gradient doesn't reach is arbitrary, so the comparison begins behind the first step.
+    The basis of directions that the first gradient doesn't reach is arbitrary, so the comparison starts after step one.
     """
     by_kernel, in_jax = update()
     _, state = in_jax(tensors(1), bound().init(tensors(0)))
@@ -109,7 +109,7 @@ def test_bases_of_factors_with_wide_spectra_stay_orthonormal():
 
 
 def test_the_first_basis_holds_eigenvectors():
-    """Orthonormal, and with the factors' eigenvalues in falling order on the diagonal; a zero gradient has one too."""
+    """It is orthonormal, and the factors in it have falling eigenvalues on the diagonal, also for a zero gradient."""
     grads = tensors(1) | {"odd": jnp.zeros(SHAPES["odd"])}
     _, state = update()[0](grads, bound().init(tensors(0)))
     for q, a in zip(state.basis.vectors, state.basis.factors, strict=True):

@@ -87,7 +87,7 @@ def test_flipped_bytes_of_others_are_refused_or_only_change_values(kind, samples
 
 @pytest.mark.parametrize("number", [100, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_mutated(number, samples, tmp_path):
-    """Of all kinds, parts of one in another among them."""
+    """Mutations of all kinds of files, including parts of one file inserted into another."""
     with WATCH.all_of_them():
         for data in mutations(list(samples.values()), number):
             with WATCH.bounded(data):

@@ -45,8 +45,8 @@ def test_trajectory_at_the_released_size(quirk):
     assert (architecture.lstm_size, architecture.num_mixtures) == (512, 256)
     structure = jax.tree.structure(jax.eval_shape(architecture.init, jax.random.key(0)))
     theta = jax.tree.unflatten(structure, [jnp.asarray(found.arrays[path]) for path in sorted_paths(structure)])
-    # With the recorded inputs our LSTM agrees to the bit; the inputs' rounding in the eighth digit becomes this here.
-    # The recording is itself 1e-6 from its own formula in float64.
+    # With the recorded inputs our LSTM agrees to the bit; rounded inputs (eighth digit) require this tolerance.
+    # The recording itself is 1e-6 from its own formula in float64.
     follow(name, architecture, theta, lstm_tolerance=3e-6)
 
 
@@ -102,7 +102,7 @@ def compare(prefix, recorded, params, state):
 
 
 def accumulated(params, state):
-    """Averages in the recorded shapes: the decays behind."""
+    """Averages in the recorded shapes, with the axis of the decays last."""
     paths = sorted(params)
     if isinstance(state, AdamState):
         pairs = [("mom", state.momentum), ("rms", state.second_moment)]
@@ -178,7 +178,7 @@ SEQUENCES = sorted({name.split("/")[1] for name in BUFFER if name.startswith("lo
 
 @pytest.mark.parametrize("num_steps", [10, 50, 100000])
 def test_loss_buffer(num_steps):
-    """Updated and read in separate programs, as recorded: the last bit decides whether an average is its minimum."""
+    """Updates and reads in separate programs, as recorded: the last bit decides whether an average is its minimum."""
     update, read = jax.jit(loss_buffer.update_loss_buffer), jax.jit(loss_buffer.loss_features)
     start = loss_buffer.init_loss_buffer(num_steps)
     np.testing.assert_array_equal(start.decays, BUFFER[f"n{num_steps}/decays"])

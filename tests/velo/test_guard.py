@@ -1,4 +1,4 @@
-"""One bad batch is shortened, what is usual is left alone, and a new usual is accepted."""
+"""The guard shortens the gradient of one bad batch, leaves usual gradients alone, and adapts to a new usual size."""
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ def test_what_has_no_length_changes_nothing(length):
 
 
 def test_a_bad_batch_does_not_stop_the_training():
-    """Unguarded, its square in the second moment would make the steps after it a thirtieth as long."""
+    """Without the guard, its square in the second moment would make the following steps thirty times shorter."""
     architecture = VeLO(lstm_size=4, num_mixtures=2)
     tx = architecture.bind(architecture.init(jax.random.key(0)), 1000)
     params = {"w": jnp.ones((3, 5))}

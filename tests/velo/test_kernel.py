@@ -90,7 +90,7 @@ def _on(monkeypatch):
 
 
 def without(monkeypatch, function, *arguments):
-    """The function's value where JAX computes."""
+    """The function's value computed by JAX, without the kernel."""
     with monkeypatch.context() as context:
         context.setenv(kernel.VARIABLE, "off")
         return function(*arguments)
@@ -106,7 +106,7 @@ def assert_close(got, want, rtol=3e-5):
 
 
 def compile_anew(function):
-    """One program a path: a traced one keeps the path that it was traced with."""
+    """A new jitted function, to be traced once per path: a traced program keeps the path that it was traced with."""
     return jax.jit(lambda *arguments: function(*arguments))
 
 
@@ -194,7 +194,7 @@ np.save(sys.argv[1], thread_work())
 
 
 def thread_work():
-    """All that both passes give for tensors of several pieces."""
+    """All results of both passes, for tensors that are split into several pieces."""
     results = jax.jit(both)(arguments({"large": (3, 40_000), "small": (7,), "next": (50_000,)}))
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(results)])
 

@@ -15,7 +15,7 @@ MAX_SIDE = 256
 
 
 def seen(shape, axes=None, max_side=MAX_SIDE):
-    """(matrices, rows, columns, left side turned, right side turned), or None."""
+    """(matrices, rows, columns, whether the left side is rotated, whether the right side is), or None."""
     view = matrices.view(shape, max_side, axes)
     return None if view is None else (view.count, view.rows, view.columns, *view.turned)
 
@@ -147,7 +147,7 @@ def test_axes_come_as_a_tree_a_prefix_or_a_function():
 
 
 def test_the_optimizer_takes_them():
-    """Layers stacked in one tensor move as they do apart."""
+    """Layers stacked in one tensor get the same updates as separate layers."""
     random = np.random.default_rng(0)
     stacked, grads = (jnp.asarray(random.standard_normal((2, 4, 5)), jnp.float32) for _ in range(2))
     together = velo.optimizer(10, "untrained", matrix_axes=MatrixAxes((1,), (2,)))

@@ -115,7 +115,7 @@ def test_changing_shapes(tx):
     ("before", "after"), [((3, 4), (3, 5)), ((3, 4), (4, 3)), ((20,), (20, 1)), ((), (1,)), ((7, 9), (9, 8))]
 )
 def test_changing_shapes_within_a_page(tx, before, after):
-    """The state's arrays have the same shapes for both; noticed in a traced update too."""
+    """The state's arrays have the same shapes for both trees; the mistake is found even in a traced update."""
     state = tx.init({"a": jnp.ones(before)})
     params = {"a": jnp.ones(after)}
     with pytest.raises(ValueError, match=r"state was made for parameters of other shapes: call tx.init\(params\) anew"):
@@ -140,7 +140,7 @@ def test_missing_extra(monkeypatch):
     ],
 )
 def test_a_loss_that_is_no_scalar(tx, value, message):
-    """It used to broadcast into the state."""
+    """A regression: such a loss used to broadcast into the state."""
     for longer in (tx, velo.optimizer(10, WEIGHTS, horizon=2)):
         with pytest.raises(ValueError, match=message):
             longer.update(PARAMS, longer.init(PARAMS), PARAMS, value=value)

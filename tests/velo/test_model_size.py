@@ -41,7 +41,7 @@ def test_bytes_of_the_state(basis):
 
 @each
 def test_bytes_of_a_device_s_share(basis):
-    """On eight host devices, of arrays that are there."""
+    """Compares with real arrays on eight host devices."""
     if len(jax.devices()) != 8:
         pytest.skip("the test session has no eight host devices")
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))

@@ -43,7 +43,7 @@ def scanned(tx, params, grads, value):
 
 @each
 def test_the_state_keeps_its_dtypes_in_double_precision(name):
-    """Whether a parameter is a double or not; the loss is one."""
+    """For parameters in double and lower precision; the loss is in double precision."""
     tx = optimizer(name)
     with double_precision():
         dtypes = {"bias": jnp.float64, "kernel": jnp.float32, "gain": jnp.bfloat16}
@@ -77,7 +77,7 @@ def test_parameters_that_are_shapes_alone_make_a_state_of_shapes(name):
 
 @each
 def test_a_mesh_with_explicit_axes(name, monkeypatch):
-    """As without a mesh; the updates lie as their parameters, and large arrays of the state are divided."""
+    """Equals a run without a mesh; updates are placed like their parameters, large state arrays are sharded."""
     if len(jax.devices()) != 8:
         pytest.skip("the test session has no eight host devices")
     monkeypatch.setattr(sharding, "MIN_DIVIDED", 256)

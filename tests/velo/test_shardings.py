@@ -18,7 +18,7 @@ from velo.architectures.velo import matrices
 NUM_STEPS = 10
 NUM_UPDATES = 3
 MAX_SUMS = 24
-"""Of a tensor in one operation; the compiler joins some."""
+"""Maximum number of sums per tensor in one operation; the compiler joins some operations."""
 ARCHITECTURES = {
     basis: velo.VeLO(lstm_size=4, num_mixtures=2, basis=basis, max_side=8, refresh_every=2)
     for basis in ("elementwise", "kronecker")
@@ -76,7 +76,7 @@ def packed(basis):
 
 
 def assert_close(got, want):
-    """Up to rounding: the parameters moved by two hundred times as much and more."""
+    """Equal up to rounding; the parameters themselves moved at least two hundred times as far."""
     moved = jax.tree.map(lambda leaf, start: float(jnp.abs(leaf - start).max()), want, random_tree(SHAPES, 0))
     assert min(moved.values()) > 1e-4
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=5e-7), got, want)
@@ -91,7 +91,7 @@ def assert_placed(tree, placing):
 @pytest.mark.parametrize("placing", PLACINGS)
 @pytest.mark.parametrize("basis", ARCHITECTURES)
 def test_devices_exchange_small_sums_alone(basis, placing):
-    """And every buffer is donated, the state stays where it is, and survives a way through files."""
+    """Also: every buffer is donated, the state keeps its placement, and it survives saving and loading."""
     place = functools.partial(jax.device_put, device=shardings(placing))
     tx = optimizer(basis, shardings=shardings(placing))
     params = place(random_tree(SHAPES, 0))
@@ -117,7 +117,7 @@ def test_devices_exchange_small_sums_alone(basis, placing):
 
 @needs_eight
 def test_compiler_s_division_gathers():
-    """What the bound above is there for; it would pass if the programs had no parameters that are divided."""
+    """Shows that the bound above catches gathers; it would also hold for programs without sharded parameters."""
     place = functools.partial(jax.device_put, device=shardings("fully sharded"))
     tx, params = optimizer("elementwise"), place(random_tree(SHAPES, 0))
     update = jax.jit(step(tx), out_shardings=(shardings("fully sharded"), None))
@@ -183,7 +183,7 @@ def test_a_part_is_left_alone_if_the_whole_is():
 
 @needs_eight
 def test_a_state_of_another_division_is_refused():
-    """Even one of the same shapes, whose parts are in another order."""
+    """Even a state of the same shapes whose shards are in another order."""
     params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), random_tree(SHAPES, 0))
     rows = shardings("fully sharded")
     other = {**rows, "up": NamedSharding(mesh(), PartitionSpec(None, ("model", "data")))}

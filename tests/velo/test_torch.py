@@ -1,4 +1,4 @@
-"""`velo.torch.VeLO` against `velo.optimizer` to the bit, and as PyTorch's users handle an optimizer."""
+"""`velo.torch.VeLO` equals `velo.optimizer` to the bit, and supports what PyTorch's users do with an optimizer."""
 
 import copy
 import io
@@ -149,7 +149,7 @@ def test_saved_or_copied_it_goes_on_to_the_bit(way, num_before, plain):
 
 
 def test_a_state_saved_before_the_first_step_has_no_weights_of_the_network():
-    """The distance from the start is that from the parameters at the first step, not at `state_dict`."""
+    """The distance from the start is measured from the parameters at the first step, not at `state_dict`."""
     model = network()
     optimizer = create(model)
     optimizer.load_state_dict(optimizer.state_dict())
@@ -225,7 +225,7 @@ def test_freezing_after_the_first_step_and_back():
 
 
 def test_parameters_that_the_state_has_no_place_for_are_told():
-    """The number of those that are trained is the same as at the first step."""
+    """They are noticed although the number of trained parameters is the same as at the first step."""
     model = network()
     model[0].requires_grad_(False)
     optimizer = reader(model.parameters())

@@ -71,7 +71,7 @@ def test_steps_are_those_in_the_layouts_of_flax(name):
     ],
 )
 def test_axes_by_the_kind_of_module(create, expected):
-    """Flax's are (number, size) of a table, and (*window, inputs, outputs)."""
+    """Flax's order is (number, size) for a table, and (*window, inputs, outputs) otherwise."""
     module = create()
     assert velo.torch.axes.axes_of(module.weight, velo.torch.axes.unusual_axes(module)) == expected
     tensor = torch.zeros(2, 3, 4, 5, 6)[(0,) * (5 - len(expected))]

@@ -1,4 +1,4 @@
-"""Schedulers and hand-set learning rates scale the learned steps, and are warned of where they weren't meant to."""
+"""Schedulers and hand-set learning rates scale the learned steps, with a warning if that is probably unintended."""
 
 import warnings
 
@@ -14,7 +14,7 @@ FELL = "lr fell from"
 
 
 def told(model, optimizer, after_step=lambda: None, num_steps=6):
-    """The beginnings of the warnings during a run."""
+    """The first words of each warning during a run."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(num_steps):

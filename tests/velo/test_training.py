@@ -362,7 +362,7 @@ def test_double_precision_resumes(name, tmp_path):
     ],
 )
 def test_arguments_of_the_wrong_kind(options, message):
-    """The tests check annotations before, so that what users without these meet is called by itself."""
+    """In tests the annotation checks come first, so this calls the checks that users without them get directly."""
     given = {"loss_fn": loss_fn, "tx": ADAM, "has_aux": False, "callbacks": (), "resume": False}
     given |= {("loss_fn" if name == "loss" else name): value for name, value in options.items()}
 

@@ -15,7 +15,7 @@ from velo import HyperV2, VeLO
 from velo.architectures.pages import BLOCK_SIZE
 
 BASES = {
-    # Far steps, since what the parameters have moved is a difference of rotated numbers with rounding of its own.
+    # Large steps, since the distance moved is a difference of rotated numbers, which has its own rounding error.
     "kronecker": VeLO(
         lstm_size=3,
         num_mixtures=2,
@@ -54,7 +54,7 @@ def tree(seed, basis):
 
 
 def theta_of(architecture):
-    """In the eigenbasis blind to what the parameters have moved, which at first is rounding in units of itself."""
+    """A theta that, in the eigenbasis, ignores how far the parameters have moved, which at first is only rounding."""
     theta = trained_theta(architecture)
     if architecture.has_basis:
         theta["bank"][0]["w"] = theta["bank"][0]["w"].at[:, :, 2].set(0.0)
@@ -67,7 +67,7 @@ def jitted(tx):
 
 @pytest.fixture(scope="module", params=BASES)
 def updates_in_a_row(request):
-    """Of the fast update: its architecture, and (arguments, results) of each."""
+    """A run of the fast update: its architecture, and (arguments, results) of each update."""
     architecture = BASES[request.param]
     tx = architecture.bind(theta_of(architecture), NUM_STEPS)
     update, params, record = jitted(tx), tree(0, request.param), []
@@ -126,7 +126,7 @@ def compiled(shapes, architecture=VELO):
 
 @pytest.mark.parametrize(("architecture", "limit"), [(VELO, 11), (HyperV2(lstm_size=8, num_mixtures=2), 16)])
 def test_temporaries_are_two_copies_of_the_parameters(architecture, limit):
-    """Or three. A copy of a state array in each block, which XLA makes where it can't update in place, would show."""
+    """Or three. The limit reveals a copy of a state array per block, which XLA makes if it can't update in place."""
     shapes = [(512, 512)] * 3 + [(512,)] * 4
     program, _ = compiled(shapes, architecture)
     num_parameters = sum(int(np.prod(shape)) for shape in shapes)
@@ -134,7 +134,7 @@ def test_temporaries_are_two_copies_of_the_parameters(architecture, limit):
 
 
 def test_the_number_of_tensors_hardly_shows_in_the_compile_time():
-    """Without the slices at runtime places this takes several times as long."""
+    """Without slices at runtime indices, compiling would take several times as long."""
     _, few = compiled([(16, 24), (24,)] * 4)
     _, many = compiled([(16, 24), (24,)] * 100)
     assert many < 3 * few

@@ -45,7 +45,7 @@ def train(tx, loss_fn=loss_fn, num_steps=NUM_STEPS):
 
 
 def trained_theta(architecture=SMALL):
-    """A theta all of whose parts act."""
+    """A theta with noise on every leaf, so that all of its parts have an effect."""
     theta = architecture.init(jax.random.key(0))
     leaves, treedef = jax.tree.flatten(theta)
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -109,9 +109,9 @@ def test_the_lstm_remembers():
 
 @pytest.mark.parametrize(("architecture", "tolerance"), [(ELEMENTWISE, 2e-3), (SMALL, 2e-2)])
 def test_the_scale_of_the_loss_changes_nothing(architecture, tolerance):
-    """In the eigenbasis small coordinates feel the epsilon under the root sooner."""
+    """In the eigenbasis, the epsilon under the root affects small coordinates sooner."""
     tx = architecture.bind(trained_theta(architecture), NUM_STEPS)
-    num_steps = 25  # later the epsilon under Adam's root, which has a scale, has grown to more
+    num_steps = 25  # later the epsilon under Adam's root, which depends on the scale, has grown to more
     final, losses = train(tx, num_steps=num_steps)
     scaled_final, scaled_losses = train(tx, lambda params: loss_fn(params, 64.0), num_steps)
     np.testing.assert_allclose(scaled_losses, 64.0 * losses, rtol=tolerance, atol=1e-4)
@@ -121,7 +121,7 @@ def test_the_scale_of_the_loss_changes_nothing(architecture, tolerance):
 @pytest.mark.parametrize("architecture", [SMALL, ELEMENTWISE], ids=["kronecker", "elementwise"])
 @pytest.mark.parametrize("scale", [1e-12, 1e-8, 1e-5, 1e5, 1e12])
 def test_a_loss_may_have_any_scale(architecture, scale):
-    """It falls by the same share. Steps differ a little where the noise floor beside Adam's root is reached."""
+    """It falls by the same share. Steps differ a little once the noise floor next to Adam's root is reached."""
     tx = architecture.bind(architecture.init(jax.random.key(0)), 40)
     shares = [train(tx, lambda params, s=s: loss_fn(params, s), 40)[1] for s in (1.0, scale)]
     first, second = (losses[-1] / losses[0] for losses in shares)
@@ -131,7 +131,7 @@ def test_a_loss_may_have_any_scale(architecture, scale):
 
 @pytest.mark.parametrize("architecture", [SMALL, ELEMENTWISE], ids=["kronecker", "elementwise"])
 def test_what_never_had_a_gradient_stays_where_it_is(architecture):
-    """Rows of an embedding that no batch has named, and a bias that is not used; with any theta, to the bit."""
+    """Embedding rows that occur in no batch, and an unused bias, don't change by a bit under any theta."""
     tx = architecture.bind(trained_theta(architecture), 20)
     params = {"embedding": jax.random.normal(jax.random.key(2), (12, 5)), "bias": jnp.ones(7)}
     state, update = tx.init(params), jax.jit(tx.update)
@@ -161,7 +161,7 @@ def test_broken_gradients_and_losses_leave_no_trace_in_the_state():
 
 @pytest.mark.parametrize("in_kernel", [False, True])
 def test_gradients_that_hardly_are_one_spoil_nothing(in_kernel, monkeypatch):
-    """Of squares near the smallest number, in one tensor: the squares of their inverse roots add up to infinity."""
+    """Their squares are near the smallest float; in one tensor the squares of the inverse roots add up to infinity."""
     if in_kernel:
         use_kernel(monkeypatch)
     else:

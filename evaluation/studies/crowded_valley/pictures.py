@@ -1,4 +1,4 @@
-"""The benchmark's pictures: improvements as a heat map, ranks over problems, several untuned beside one tuned."""
+"""The benchmark's figures: improvements as a heat map, ranks over problems, several untuned against one tuned."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,11 +14,11 @@ from evaluation.studies.crowded_valley.problems import PROBLEMS
 from evaluation.studies.crowded_valley.search import UNTUNED, VELO, Found
 
 LIMIT = 50.0
-"""Per cent from which the colours of a heat map no longer change."""
+"""Improvement in per cent from which the colours of a heat map no longer change."""
 
 
 def improvement_map(found: dict[str, Found], optimizers: Sequence[str], schedule: str, budget: int) -> Drawing:
-    """Median improvements in per cent."""
+    """Heat map of the median improvements in per cent."""
     return heat_map(
         f"improvements-{schedule}",
         f"Schedule {schedule}: improvement of the best of {budget} draws over untuned, %",
@@ -28,7 +28,7 @@ def improvement_map(found: dict[str, Found], optimizers: Sequence[str], schedule
 
 
 def rank_charts(found: dict[str, Found], optimizers: Sequence[str], schedule: str, budget: int) -> Iterator[Drawing]:
-    """Ranks of all optimizers over the problems: untuned, and tuned; VeLO among both."""
+    """Two charts of the ranks over the problems, of untuned and of tuned optimizers, each with VeLO."""
     problems = [PROBLEMS[name].number for name in found]
     places = np.arange(len(problems), dtype=float)
     for size, words in ((UNTUNED, "untuned"), (budget, f"best of {budget} draws")):
@@ -54,7 +54,7 @@ def rank_charts(found: dict[str, Found], optimizers: Sequence[str], schedule: st
 
 
 def several_untuned(found: dict[str, Found], optimizers: Sequence[str], schedule: str, budget: int) -> Drawing:
-    """The best of several untuned optimizers over their number, and a tuned one beside it."""
+    """The best of several untuned optimizers against their number, in comparison with one tuned optimizer."""
     counts = np.arange(1, len(optimizers) + 1)
     several, tuned, velo = [], [], []
     for one in found.values():

@@ -1,4 +1,4 @@
-"""The benchmark's eight problems under their names, at its sizes or at those that a core trains in a second."""
+"""The benchmark's eight problems by name, at its sizes or at sizes that a core trains in a second."""
 
 import dataclasses
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from tasks.fixed import FixedTask
 
 SIZES = ("reduced", "full")
 NUM_ORDERS = 8
-"""Of the networks' epochs. P1 has one: in the benchmark's log its batches are the same in every epoch."""
+"""Number of data orders of the networks. P1 has one: in the benchmark's log its batches are the same in every epoch."""
 DIVISOR, LARGE_DIVISOR = 8, 16
-"""Of the reduced widths; the second of All-CNN-C, which costs ten times as much as the others."""
+"""Divisors of the reduced widths. The second is for All-CNN-C, which costs ten times as much as the others."""
 QUADRATIC = "quadratic_deep"
 
 
@@ -36,7 +36,7 @@ PROBLEMS = {
     "svhn_wrn164": Entry("P7", 128, 160, "error rate"),
     "tolstoi_char_rnn": Entry("P8", 50, 200, "error rate"),
 }
-"""By the benchmark's name."""
+"""Problems by the benchmark's names."""
 
 
 def _problem(name: str, source: str, size: str) -> Problem:
@@ -72,7 +72,7 @@ def task(name: str, *, source: str, size: str, num_steps: int) -> FixedTask:
     Args:
         source: packaged or public data.
         size: reduced or full.
-        num_steps: of a reduced network. P1 and full ones take the benchmark's number of epochs.
+        num_steps: training steps of a reduced network; P1 and full networks train for the benchmark's epochs.
     """
     entry = PROBLEMS[name]
     if name == QUADRATIC:
@@ -86,6 +86,6 @@ def task(name: str, *, source: str, size: str, num_steps: int) -> FixedTask:
 
 
 def chosen_on(task: FixedTask) -> FixedTask:
-    """The same task, measured on the examples that hyperparameters are chosen by."""
+    """The same task, measured on the examples for choosing hyperparameters."""
     assert isinstance(task.family, ShuffledEpochs), task
     return dataclasses.replace(task, family=dataclasses.replace(task.family, held_out="valid"))

@@ -1,4 +1,4 @@
-"""What the benchmark's log holds of P1: final test losses, one seed each, without tuning and schedule.
+"""P1 in the benchmark's log: final test losses of one seed each, without tuning or schedule.
 
 From SirRob1997/Crowded-Valley---Results, `results/oneshot/none/quadratic_deep`, at commit 47ce79c.
 """
@@ -20,8 +20,8 @@ FINAL_LOSSES = {
     "sgd": 87.2928,
 }
 OTHER_DATA = ("amsbound", "nag")
-"""Their logs begin with batches that no other run with the same seed has: their data were others."""
+"""Optimizers that ran on other data: their logs begin with batches that no other run with the same seed has."""
 COMPARED = ("sgd", "adam", "nadam", "adabound", "adagrad", "adadelta")
-"""Whose losses are to be found again."""
+"""Optimizers whose losses have to be reproduced."""
 TUNED_ADAM = 87.2251
-"""At the best of 75 draws."""
+"""Adam's final loss at the best of 75 draws."""

@@ -1,4 +1,4 @@
-"""What the benchmark reads off its results: improvements over an untuned optimizer, ranks, the best of several."""
+"""The benchmark's scores: improvements over an untuned optimizer, ranks, the best of several."""
 
 import math
 
@@ -13,9 +13,10 @@ NUM_RESAMPLES = 2000
 def improvements(
     untuned: Float[np.ndarray, " rows"], tuned: Float[np.ndarray, " columns"]
 ) -> Float[np.ndarray, "rows columns"]:
-    """Share of the untuned optimizer's metric (rows) that a tuned one (columns) saves.
+    """1 - tuned / untuned: the share of an untuned optimizer's metric (rows) that a tuned one (columns) saves.
 
-    One that diverged is infinitely worse than one that didn't, which saves all of it, and as good as another.
+    A diverged run has the metric inf. The improvement is 1 from a diverged run to one that didn't diverge, -inf the
+    other way round, and 0 between two diverged runs.
     """
     ratios = np.empty((len(untuned), len(tuned)))
     for row, before in enumerate(untuned):
@@ -30,17 +31,17 @@ def improvements(
 
 
 def ranks(metrics: Float[np.ndarray, "problems optimizers"]) -> Float[np.ndarray, "problems optimizers"]:
-    """Ranks on each problem, from 1; equal ones share their mean rank."""
+    """Ranks on each problem, from 1; equal metrics share their mean rank."""
     return stats.rankdata(metrics, axis=1)
 
 
 def rank_correlation(one: Float[np.ndarray, " n"], other: Float[np.ndarray, " n"]) -> float:
-    """Spearman's."""
+    """Spearman's rank correlation."""
     return float(np.corrcoef(stats.rankdata(one), stats.rankdata(other))[0, 1])
 
 
 def expected_best(metrics: Float[np.ndarray, " n"], num_tried: int) -> float:
-    """Expected least of `num_tried` different entries, chosen at random."""
+    """Expected minimum of `num_tried` distinct entries of `metrics`, chosen at random."""
     if not 1 <= num_tried <= len(metrics):
         raise ValueError(f"expected_best: num_tried must be in [1, {len(metrics)}], got {num_tried}")
     total = math.comb(len(metrics), num_tried)

@@ -19,38 +19,38 @@ from velo.transformation import resolve_weights
 
 VELO = "velo"
 UNTUNED = 1
-"""The budget of an optimizer as it comes."""
+"""The budget of an untuned optimizer, which runs with its defaults."""
 
 
 class Found(NamedTuple):
-    """What was measured on one problem; the less the better, inf where a run diverged."""
+    """The measurements on one problem. Metrics are better if lower, and inf if a run diverged."""
 
     reported: dict[tuple[str, str, int], np.ndarray]
     """(optimizer, schedule, budget) -> [seeds] final metric on the reported examples."""
     untuned_choice: dict[tuple[str, str], float]
-    """(optimizer, schedule) -> metric of the defaults on the examples that hyperparameters are chosen by."""
+    """(optimizer, schedule) -> metric of the defaults on the examples for choosing hyperparameters."""
     velo: np.ndarray
     """[seeds] final metric of VeLO."""
     seconds: float
-    """Training time of all runs without compilation."""
+    """Training time of all runs, without compilation."""
 
     def typical(self, optimizer: str, schedule: str, budget: int) -> float:
-        """Median over the seeds."""
+        """Median metric over the seeds."""
         return float(np.median(self.reported[optimizer, schedule, budget]))
 
 
 @dataclasses.dataclass(frozen=True)
 class Given(Tuner):
-    """The settings that it is made with."""
+    """Tries a given list of settings."""
 
     settings: tuple[Setting, ...]
 
     def propose(self, baseline, tried):
-        """All of them at once."""
+        """All settings at once."""
         return [] if tried else list(self.settings)
 
     def max_trials(self, baseline):
-        """How many they are."""
+        """The number of settings."""
         return len(self.settings)
 
     @property
@@ -62,14 +62,15 @@ class Given(Tuner):
 def settings(baseline: Baseline, schedule: str, num_draws: int) -> tuple[Setting, ...]:
     """The defaults, then random draws, under a schedule.
 
-    Fewer draws are the first of more. Optimizers that share a hyperparameter share its draws, and so do schedules.
+    Draws are nested: a smaller number gives the first of a larger number. Optimizers that share a hyperparameter share
+    its draws, and so do schedules.
     """
     tried = RandomSearch(num_draws + 1).propose(baseline, [])
     return tuple(as_setting({**dict(one), SCHEDULE: float(SCHEDULES.index(schedule))}) for one in tried)
 
 
 def best_of_first(metrics: Float[np.ndarray, " draws"], budgets: Sequence[int]) -> Int[np.ndarray, " budgets"]:
-    """Index of the least of the first `budget` metrics, for each budget; what isn't finite is never the least."""
+    """Index of the least of the first `budget` metrics, for each budget; non-finite metrics count as inf."""
     metrics = np.where(np.isfinite(metrics), metrics, np.inf)
     return np.array([int(np.argmin(metrics[:budget])) for budget in budgets])
 
@@ -84,14 +85,14 @@ def measure(
     num_seeds: int,
     num_workers: int,
 ) -> Found:
-    """All optimizers under all schedules on a problem.
+    """Runs all optimizers under all schedules on a problem.
 
-    Settings are tried on one seed, by the metric on examples of their own. That seed is among those that are reported,
-    as in the benchmark.
+    Settings are tried on one seed, and chosen by the metric on separate examples. That seed is also one of the reported
+    seeds, as in the benchmark.
 
     Args:
         budgets: numbers of draws, rising.
-        num_seeds: at least 2.
+        num_seeds: number of reported seeds, at least 2.
     """
     pairs = [(optimizer, schedule) for optimizer in optimizers for schedule in schedules]
     tried = {pair: settings(OPTIMIZERS[pair[0]], pair[1], budgets[-1]) for pair in pairs}

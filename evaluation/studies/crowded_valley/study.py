@@ -26,17 +26,17 @@ class CrowdedValley(Study):
     optimizers: tuple[str, ...] = tuple(OPTIMIZERS)
     """Names in `evaluation.studies.crowded_valley.optimizers.OPTIMIZERS`."""
     schedules: tuple[str, ...] = ("none",)
-    """none, cosine, cosine_wr, ltr; criteria that aren't of P1 are judged under the first."""
+    """none, cosine, cosine_wr, ltr; criteria over all problems are judged under the first."""
     budgets: tuple[int, ...] = (25,)
-    """Random draws, rising; the benchmark's are 25, 50 and 75. Untuned runs come on top."""
+    """Numbers of random draws, rising; the benchmark uses 25, 50 and 75. Untuned runs are added."""
     num_seeds: int = 3
-    """Of the reported runs, the one of the search among them; the benchmark's are 10."""
+    """Number of reported seeds, the seed of the search included; the benchmark uses 10."""
     size: str = "reduced"
-    """reduced, which a core trains in a second or so, or full: the benchmark's networks and epochs. P1 is full."""
+    """reduced, which a core trains in about a second, or full: the benchmark's networks and epochs. P1 is full."""
     num_steps: int = 100
-    """Of a reduced network."""
+    """Training steps of a reduced network."""
     source: str = "packaged"
-    """packaged data, or the public data sets."""
+    """packaged or public data sets."""
     num_workers: int = 0
     """Ray workers; 0 for none."""
 
@@ -71,7 +71,7 @@ class CrowdedValley(Study):
             for name in self.problems
         ]  # fmt: skip
         for task in tasks:
-            task.family.load()  # data that are missing are told before hours of work
+            task.family.load()  # raise for missing data now, not after hours of work
         found: dict[str, Found] = {
             task.name: measure(
                 bench, task, optimizers=self.optimizers, schedules=self.schedules, budgets=self.budgets,

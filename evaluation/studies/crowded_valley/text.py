@@ -1,4 +1,4 @@
-"""Characters of the standard library's help, in windows: what stands in for a novel."""
+"""Windows of characters of the standard library's help texts, in place of the benchmark's novel."""
 
 import collections
 import functools
@@ -8,13 +8,13 @@ import numpy as np
 from evaluation.studies.crowded_valley.epochs import Splits, on_device
 
 VOCABULARY_SIZE = 83
-"""Of the benchmark's text."""
+"""Vocabulary size of the benchmark's text."""
 MAX_CHARACTERS = 600_000
 
 
 @functools.cache
 def windows(length: int) -> Splits:
-    """Windows of `length` characters and the one after, one beginning where the last ends; the last fifth is held out.
+    """Consecutive windows of `length` characters, each with the character after it; the last fifth is held out.
 
     Characters are numbered by frequency; rare ones share the last number.
     """
