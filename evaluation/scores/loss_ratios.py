@@ -10,7 +10,8 @@ from velo.shapes import Float
 def loss_ratio(final: Float[np.ndarray, " seeds"], baseline: Float[np.ndarray, " seeds"]) -> float:
     """Geometric mean over seeds of final loss / baseline's final loss, paired by seed; below 1 is better.
 
-    Returns inf if the optimizer diverged under a seed, and nan if the baseline did or if a loss isn't positive.
+    Returns inf if a final loss of the optimizer is infinite, and nan if one of the baseline's is or if a loss isn't
+    positive.
     """
     final, baseline = np.asarray(final, np.float64), np.asarray(baseline, np.float64)
     if (final <= 0).any() or (baseline <= 0).any() or not np.isfinite(baseline).all() or np.isnan(final).any():
@@ -19,7 +20,7 @@ def loss_ratio(final: Float[np.ndarray, " seeds"], baseline: Float[np.ndarray, "
 
 
 def geometric_mean_ratio(final: Float[np.ndarray, "tasks seeds"], baseline: Float[np.ndarray, "tasks seeds"]) -> float:
-    """`loss_ratio` over tasks and seeds: all tasks have equal weight, and a single diverged run makes it inf."""
+    """`loss_ratio` over tasks and seeds: all tasks have equal weight, and a single infinite loss makes it inf."""
     return loss_ratio(np.ravel(final), np.ravel(baseline))
 
 
