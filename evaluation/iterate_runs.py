@@ -1,7 +1,7 @@
-"""Training runs measured at both the last iterate and the average of the iterates, with the step of every update.
+"""Training runs measured at both the last iterate and the average of the iterates, with the size of every step.
 
-Curves (`evaluation.training`) are measured at one of the two points. Here all settings and seeds of an optimizer are
-lanes of one program, so that a grid of rates on a small task takes seconds.
+Curves (`evaluation.training`) are measured at only one of the two points. Here all settings and seeds of an optimizer
+are lanes of one program, so that a grid of rates on a small task takes seconds.
 """
 
 import functools
@@ -29,7 +29,7 @@ class TracedState(NamedTuple):
 
 
 def traced(tx: optax.GradientTransformation, num_steps: int) -> optax.GradientTransformationExtraArgs:
-    """`tx`, with |update| / |gradient| of every step and the greatest |x_t - x_0| in its state."""
+    """Wraps `tx` to record |update| / |gradient| of every step and the greatest |x_t - x_0| in its state."""
     tx = optax.with_extra_args_support(tx)
 
     def init(params):
@@ -53,7 +53,7 @@ def traced(tx: optax.GradientTransformation, num_steps: int) -> optax.GradientTr
 
 
 class Program(NamedTuple):
-    """What a compiled program is specialised to."""
+    """The static arguments that a compiled program is specialised to."""
 
     family: TaskFamily
     optimizer: str
@@ -64,7 +64,7 @@ class Program(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _run(program: Program, values, seeds, train, valid):
-    """Arrays with leading axes of settings and seeds."""
+    """The results of `iterate_runs`: arrays with leading axes of settings and seeds."""
     family = program.family
 
     def lane(value, seed):
@@ -104,18 +104,18 @@ def iterate_runs(
     """All settings of a baseline under all seeds.
 
     Args:
-        family: of the task.
+        family: the task family.
         optimizer: name of a baseline whose gradients are taken at its last iterate.
-        settings: hyperparameters of the same names each, sorted by name.
-        num_valid_batches: behind each validation loss, the same for all settings.
+        settings: hyperparameters, sorted by name; all settings have the same names.
+        num_valid_batches: batches that each validation loss averages, the same for all settings.
 
     Returns:
         `last` and `average` [settings, seeds], validation losses of the last iterate and of the polynomial average;
         `train` [settings, seeds, steps], training losses; `step_sizes` of that shape, |update| / |gradient|; `distance`
-        [settings, seeds], the greatest |x_t - x_0|. Runs that diverged hold what is not finite.
+        [settings, seeds], the greatest |x_t - x_0|. Diverged runs have non-finite values.
 
     Raises:
-        ValueError: settings differ in their names.
+        ValueError: settings have hyperparameters of different names.
     """
     names = tuple(name for name, _ in settings[0])
     for setting in settings:

@@ -17,33 +17,33 @@ from tasks import inner_loop
 from tasks.family import TaskFamily
 
 JUDGE_SEED = 2**31 - 1
-"""Of the examples on which losses are measured."""
+"""Seed of the examples on which losses are measured."""
 CHECKS_AT_ONCE = 16
 MAX_ORIGIN_STEPS = 20_000
-"""Within which a run has to come to the last target."""
+"""Steps within which the run that gives the starting points has to reach the last target."""
 
 
 class Program(NamedTuple):
-    """What a compiled program is specialised to."""
+    """The static arguments that a compiled program is specialised to."""
 
     family: TaskFamily
     judge: TaskFamily
-    """The family with the batch on which losses are measured."""
+    """The family whose batch size is the number of examples on which losses are measured."""
     optimizer: str
     setting: tuple[tuple[str, float], ...]
 
     def train(self, rate: Any, draw: Any, state: inner_loop.InnerState, train: Any, key: Any, num_steps: int):
-        """The state after further steps at a rate."""
+        """The state after `num_steps` further steps at a rate."""
         tx = baselines.get(self.optimizer).bind({**dict(self.setting), "learning_rate": rate}, num_steps)
         return inner_loop.train(self.family, tx, draw, state, train, key, num_steps=num_steps)[0]
 
     def loss(self, draw: Any, params: Any, train: Any):
-        """On the judge's examples."""
+        """The loss on the judge's examples."""
         return inner_loop.mean_loss(self.judge, draw, params, train, jax.random.key(JUDGE_SEED), num_batches=1)
 
 
 class Run(NamedTuple):
-    """A run, and its parameters when its loss first was at or below each target."""
+    """A run, and its parameters when its loss first reached each target."""
 
     state: inner_loop.InnerState
     params: Any  # [targets]
@@ -51,7 +51,7 @@ class Run(NamedTuple):
 
 
 def _start(program: Program, rate, seed, num_targets: int):
-    """(draw, initial run, key of the data) of a seed."""
+    """(draw, initial run, data key) of a seed."""
     key_draw, key_init, key_data = jax.random.split(jax.random.fold_in(jax.random.key(0), seed), 3)
     draw = program.family.draw(key_draw)
     tx = baselines.get(program.optimizer).bind({**dict(program.setting), "learning_rate": rate}, 1)
@@ -62,7 +62,7 @@ def _start(program: Program, rate, seed, num_targets: int):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _begin(program: Program, num_targets: int, rates, seeds, train):
-    """(runs, losses [lanes]) before any step."""
+    """(runs, losses [lanes]) before the first step."""
 
     def lane(rate, seed):
         draw, run, _ = _start(program, rate, seed, num_targets)
@@ -73,7 +73,7 @@ def _begin(program: Program, num_targets: int, rates, seeds, train):
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _advance(program: Program, num_checks: int, check_every: int, rates, seeds, runs, train, targets):
-    """(runs, losses [lanes, checks]) after `num_checks` times `check_every` more steps."""
+    """(runs, losses [lanes, checks]) after `num_checks * check_every` more steps."""
 
     def lane(rate, seed, run):
         draw, _, key = _start(program, rate, seed, len(targets))
@@ -96,7 +96,7 @@ def _advance(program: Program, num_checks: int, check_every: int, rates, seeds, 
 def _train(
     program: Program, rates, num_seeds: int, targets, max_steps: int, check_every: int
 ) -> tuple[Run, np.ndarray]:
-    """(runs, losses [rates * seeds, 1 + checks]), until some rate has every seed at the last target."""
+    """(runs, losses [rates * seeds, 1 + checks]); stops once every seed has reached the last target at some rate."""
     lanes = jnp.repeat(jnp.asarray(rates, jnp.float32), num_seeds), jnp.tile(jnp.arange(num_seeds), len(rates))
     train, _ = program.family.load()
     goals = jnp.asarray(targets, jnp.float32)
@@ -112,10 +112,10 @@ def _train(
 
 
 def crossing(losses: np.ndarray, target: float, check_every: int) -> float:
-    """Steps after which the loss is at the target, between two checks by a line; inf if it never is.
+    """Steps until the loss first reaches the target, interpolated linearly between checks; inf if it never does.
 
     Args:
-        losses: [1 + checks], the first before any step.
+        losses: [1 + checks], the first one before any step.
     """
     below = np.flatnonzero(losses <= target)
     if not len(below):
@@ -142,13 +142,13 @@ def steps_to_targets(
     """Steps to each target at each rate.
 
     Args:
-        family: with the batch size that is studied.
-        judge: the same family with as many examples a batch as losses are measured on.
+        family: the family with the batch size that is studied.
+        judge: the same family, whose batch size is the number of examples on which losses are measured.
         optimizer: name of a baseline.
-        setting: its other hyperparameters.
-        targets: losses, falling.
-        max_steps: training stops here, or sooner when some rate has every seed at the last target.
-        check_every: steps between two looks at the loss.
+        setting: its hyperparameters other than the learning rate.
+        targets: losses to reach, falling.
+        max_steps: training stops here, or sooner once every seed has reached the last target at some rate.
+        check_every: steps between two measurements of the loss.
 
     Returns:
         `steps` [targets, rates, seeds], inf where a target was not reached.
@@ -161,7 +161,7 @@ def steps_to_targets(
 
 @functools.lru_cache(maxsize=4)
 def _origins(origin: TaskFamily, judge: TaskFamily, rate: float, targets: tuple[float, ...], num_seeds: int) -> Any:
-    """[seeds, targets] parameters with a loss at each target, from Adam at a rate.
+    """[seeds, targets] parameters at which a run of Adam at a fixed rate first reached each target.
 
     Raises:
         ValueError: a target is not reached.
@@ -175,7 +175,7 @@ def _origins(origin: TaskFamily, judge: TaskFamily, rate: float, targets: tuple[
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _falls(program: Program, settle_steps: int, num_steps: int, rates, seeds, params, rounds, train):
-    """[rates, seeds] fall of the loss over `num_steps` steps at each rate, mean over rounds of other batches."""
+    """[rates, seeds] fall of the loss over `num_steps` steps at each rate, averaged over rounds with other batches."""
 
     def over_rates(seed, params, number):
         draw, run, _ = _start(program, 0.0, seed, 1)
@@ -209,17 +209,17 @@ def falls(
     probe_steps: int,
     num_rounds: int,
 ) -> dict[str, np.ndarray]:
-    """How far the loss falls over some steps at each rate, from the same parameters for all batch sizes.
+    """How far the loss falls over `probe_steps` steps at each rate, from the same parameters for all batch sizes.
 
-    Averages of the optimizer first settle on gradients of the batch size that is studied, at a rate of zero.
+    The optimizer's averages first settle at a rate of zero, on gradients of the batch size that is studied.
 
     Args:
-        family: with the batch size that is studied.
-        judge: as of `steps_to_targets`.
-        origin: the family whose training by Adam at `origin_rate` leads to the targets.
+        family: the family with the batch size that is studied.
+        judge: as in `steps_to_targets`.
+        origin: the family that Adam trains at `origin_rate` to get the starting parameters at each target.
         settle_steps: steps at a rate of zero; 0 for an optimizer without averages.
-        probe_steps: further steps after which the fall is measured.
-        num_rounds: data orders of these steps, for each seed.
+        probe_steps: steps over which the fall is measured.
+        num_rounds: number of data orders to average over, for each seed.
 
     Returns:
         `falls` [targets, rates, seeds].

@@ -1,11 +1,11 @@
-"""Sign descent on a quadratic with Gaussian gradient noise: its best rate by simulation, exactly, and by Surge's laws.
+"""Sign descent on a quadratic with Gaussian gradient noise: best rates by simulation, exactly, and by Surge's laws.
 
 Surge (2405.14578) models Adam as x' = x - rate * sign(g), where the gradient g of a batch of B examples is normal with
 mean G and variances sigma^2 / B, independent between coordinates. On a loss with Hessian H the best rate of one step is
 
     rate(B) = sum_i G_i s_i / (sum_i H_ii + sum_{i != j} H_ij s_i s_j),   s_i = E sign(g_i)
 
-as E sign(g_i) sign(g_j) = s_i s_j for i != j and 1 for i = j. The functions below differ in s.
+since E sign(g_i) sign(g_j) = s_i s_j for i != j and 1 for i = j. The functions below differ in s.
 """
 
 import dataclasses
@@ -18,22 +18,22 @@ from velo.shapes import Float
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NoisyQuadratic:
-    """The loss around the point where the step is taken, and the noise of one example."""
+    """The loss around the point where the step is taken, and the gradient noise of one example."""
 
     gradient: Float[np.ndarray, " size"]
     noise: Float[np.ndarray, " size"]
-    """Standard deviations."""
+    """Standard deviations of the gradient of one example."""
     hessian: Float[np.ndarray, "size size"]
 
 
 def coupled_quadratic(
     *, size: int = 64, coupling: float = 0.8, signal: float = 0.03, spread: float = 0.3, seed: int = 0
 ) -> NoisyQuadratic:
-    """A quadratic whose coordinates pull together, without which a larger batch would never ask for a smaller rate.
+    """A quadratic whose coordinates are positively coupled; otherwise a larger batch would never need a smaller rate.
 
     Args:
-        coupling: size of the off-diagonal entries of the Hessian beside a diagonal of about 1.
-        signal: gradient of a coordinate over the noise of one example.
+        coupling: size of the Hessian's off-diagonal entries, relative to curvatures of about 1.
+        signal: ratio of a coordinate's gradient to the noise of one example.
         spread: standard deviation of the logarithms of gradients, noises and curvatures.
     """
     rng = np.random.default_rng(seed)
@@ -55,17 +55,17 @@ def approximate_signs(problem: NoisyQuadratic, batch_size: float | int) -> Float
 
 
 def best_rate(problem: NoisyQuadratic, signs: Float[np.ndarray, " size"]) -> float:
-    """The rate of least expected loss after one step, for expected signs."""
+    """The rate with the least expected loss after one step, given the expected signs."""
     diagonal = np.diag(problem.hessian)
     return float(problem.gradient @ signs / (signs @ problem.hessian @ signs + diagonal @ (1 - signs**2)))
 
 
 def small_batch_law(problem: NoisyQuadratic) -> tuple[float, float]:
-    """(rate_max, B_noise) of the law for B far below pi sigma^2 / (2 G^2), where signs grow as sqrt(B).
+    """(rate_max, B_noise) of the law for B far below pi sigma^2 / (2 G^2), where expected signs grow as sqrt(B).
 
     rate(B) = rate_max / (0.5 (sqrt(B_noise / B) + sqrt(B / B_noise)))
     """
-    slopes = np.sqrt(2 / np.pi) * problem.gradient / problem.noise  # of the signs over sqrt(B)
+    slopes = np.sqrt(2 / np.pi) * problem.gradient / problem.noise  # expected signs / sqrt(B)
     diagonal = np.diag(problem.hessian)
     trace = diagonal.sum()
     coupled = slopes @ problem.hessian @ slopes - diagonal @ slopes**2
@@ -77,7 +77,7 @@ def small_batch_law(problem: NoisyQuadratic) -> tuple[float, float]:
 def simulated_rates(
     *, problem_seed: int, batch_sizes: tuple[int, ...], num_samples: int, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Best rates by simulation: the mean loss after real steps at three rates is a parabola, whose minimum is taken.
+    """Best rates by simulation: the minimum of the parabola through the mean losses after sampled steps at three rates.
 
     Returns:
         `rates` [batch sizes].

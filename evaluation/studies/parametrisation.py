@@ -18,22 +18,22 @@ from tasks.wrappers.wrapper import Wrapper, abstract_params
 from velo.shapes import Array, Float, PRNGKeyArray
 
 MAX_SIDE = 8192
-"""Of Shampoo's factors: no width of the studies goes without."""
+"""Maximum side of Shampoo's factors, large enough for every width of the studies."""
 DIRECTIONS: dict[str, Callable[[Damping], Any]] = {
     "sgd": lambda damping: optax.identity(),
     "adam": lambda damping: optax.scale_by_adam(eps=1e-12),
     "shampoo": lambda damping: scale_by_plain_shampoo(damping, max_side=MAX_SIDE),
     "kfac": scale_by_kfac,
 }
-"""Optimizer -> damping -> direction, without momentum or a limit, as the theory has it. Adam's epsilon is far below the
-gradients of all widths."""
+"""Optimizer -> damping -> direction, without momentum or a step limit, as in the theory. Adam's epsilon is far below
+the gradients at all widths."""
 RATES = {"sgd": mup.SGD, "adam": mup.ADAM, "shampoo": mup.SHAMPOO, "kfac": mup.KFAC}
 DAMPINGS = {"relative": relative_damping, "constant": constant_damping}
 
 
 @dataclasses.dataclass(frozen=True)
 class InMup(Wrapper):
-    """A family whose initial parameters are those of muP."""
+    """A family with muP's initial parameters."""
 
     base: TaskFamily
     """The same family at the base width."""
@@ -47,14 +47,14 @@ class InMup(Wrapper):
 
 @dataclasses.dataclass(frozen=True)
 class Direction:
-    """The factory of a baseline: rate times direction, in muP times the layer's factor."""
+    """The factory of a baseline: rate times direction, and in muP times the layer's factor."""
 
     optimizer: str
-    """Of `DIRECTIONS`."""
+    """A name in `DIRECTIONS`."""
     damping: str
-    """Of `DAMPINGS`."""
+    """A name in `DAMPINGS`."""
     base: TaskFamily | None
-    """The network at the base width, in muP; None in the standard parametrisation."""
+    """For muP the family at the base width; None for the standard parametrisation."""
 
     def __call__(self, hyperparameters, num_steps):
         """The optax transformation for a run."""
@@ -62,7 +62,7 @@ class Direction:
         return optax.chain(tx, optax.scale_by_learning_rate(hyperparameters["learning_rate"]))
 
     def scaled(self, damping) -> optax.GradientTransformationExtraArgs:
-        """The direction, in muP with the layers' factors."""
+        """The direction without the rate; in muP with the layers' factors."""
         direction = optax.with_extra_args_support(DIRECTIONS[self.optimizer](DAMPINGS[self.damping](damping)))
         if self.base is None:
             return direction
@@ -70,7 +70,7 @@ class Direction:
 
 
 def baseline(direction: Direction) -> Baseline:
-    """As an evaluation takes it; its two hyperparameters are given, not searched."""
+    """The direction as a baseline for an evaluation. Its two hyperparameters are given, not searched."""
     name = f"{direction.optimizer}_{'standard' if direction.base is None else 'mup'}_{direction.damping}"
     span = LogUniform(1e-6, 1e6)
     return Baseline(name, direction, "2312.12226", (("learning_rate", span),),
@@ -80,11 +80,11 @@ def baseline(direction: Direction) -> Baseline:
 def feature_changes(
     *, family: TaskFamily, direction: Direction, damping: float, activation: str, num_seeds: int
 ) -> dict[str, Any]:
-    """Change of the features of a fully connected classifier by one small step of rate 1.
+    """Change of the features of a fully connected classifier by one step of rate 1, to first order.
 
     Returns:
-        changes: [seeds, layers], the root mean square over a batch and a layer's units of the derivative of its output
-            (after the activation; of the last layer, the logits) along the step.
+        changes: [seeds, layers], the derivative of a layer's output along the step, as the root mean square over a
+            batch and the layer's units. The output is taken after the activation; the last layer's is the logits.
     """
     train, _ = family.load()
 

@@ -1,4 +1,4 @@
-"""Tasks of the study of DoG: least squares with a known solution, and networks that start from another's weights."""
+"""Tasks of the study of DoG: least squares with a known solution, and networks that start from pretrained weights."""
 
 import dataclasses
 import functools
@@ -17,10 +17,10 @@ from tasks.family import TaskFamily
 from tasks.wrappers.undisturbed import Undisturbed
 
 NUM_CLASSES = 5
-"""The network learns to tell digits below it apart, then those from it on."""
+"""Number of classes of each half: the network is trained on the digits below it, then on those from it on."""
 PRETRAINING_STEPS = 600
 TAIL = 1.5
-"""Degrees of freedom of Student's distribution where noise has heavy tails: its variance is infinite."""
+"""Degrees of freedom of Student's t-distribution for heavy-tailed noise; its variance is infinite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LeastSquares(TaskFamily):
     size: int = 100
     condition: float = 1e3
     noise: float = 0.3
-    """Of b: its standard deviation, or the scale of Student's distribution."""
+    """Noise of b: its standard deviation, or the scale of Student's t-distribution."""
     has_heavy_tails: bool = False
     batch_size: int = 16
 
@@ -43,15 +43,15 @@ class LeastSquares(TaskFamily):
 
     @property
     def reference_loss(self) -> float:
-        """At x = 0: half of the variance of b."""
+        """The loss at x = 0: half of the variance of b (for normal noise)."""
         return 0.5 * (float(self.eigenvalues() @ self.solution() ** 2) + self.noise**2)
 
     def eigenvalues(self) -> np.ndarray:
-        """[size] of the covariance of a."""
+        """[size] eigenvalues of the covariance of a."""
         return np.geomspace(1.0, 1.0 / self.condition, self.size)
 
     def solution(self) -> np.ndarray:
-        """[size] x*, of norm about 1."""
+        """[size] the solution x*, of norm about 1."""
         return np.random.default_rng(0).normal(size=self.size) / np.sqrt(self.size)
 
     def draw(self, key):
@@ -75,7 +75,7 @@ class LeastSquares(TaskFamily):
 
 @functools.cache
 def split_digits(first: bool):
-    """((images, labels), (images, labels)) of the digits below 5, or of those from 5 on with labels from 0."""
+    """(train, valid) pairs of (images, labels) of the digits below 5, or of those from 5 on, relabelled from 0."""
     splits = []
     with jax.ensure_compile_time_eval():
         for images, labels in data.load("digits"):
@@ -90,7 +90,7 @@ class HalfDigits(ConvClassifier):
 
     channels: tuple[int, ...] = (8, 16)
     first: bool = True
-    """Whether on the digits below five."""
+    """Whether the classes are the digits below five."""
 
     @property
     def num_classes(self) -> int:
@@ -102,7 +102,7 @@ class HalfDigits(ConvClassifier):
 
 @functools.cache
 def _pretrained() -> Any:
-    """Weights of the network after training on the first half of the classes, with Adam."""
+    """Weights of the network after training with Adam on the first half of the classes."""
     family = Undisturbed(HalfDigits())
     tx = optax.adam(3e-3)
     with jax.ensure_compile_time_eval():
@@ -115,12 +115,12 @@ def _pretrained() -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class FineTuning(HalfDigits):
-    """All weights of the network, from those of the first half of the classes, on the second; the last layer is new."""
+    """Fine-tunes all weights, pretrained on the first half of the classes, on the second; the last layer is new."""
 
     first: bool = False
 
     def load(self):
-        _pretrained()  # trained before anything is traced
+        _pretrained()  # pretrain before anything is traced
         return super().load()
 
     def init(self, draw, key):
@@ -130,7 +130,7 @@ class FineTuning(HalfDigits):
 
 @functools.cache
 def _features():
-    """((features, labels), (features, labels)) of the second half of the classes, of variance one."""
+    """(train, valid) pairs of (features, labels) of the second half of the classes, scaled to variance one."""
     family = HalfDigits()
     weights = _pretrained()
 

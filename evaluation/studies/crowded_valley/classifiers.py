@@ -1,4 +1,4 @@
-"""P3, P4, P6 and P7: the benchmark's convolutional classifiers, at its widths or a part of them."""
+"""P3, P4, P6 and P7: the benchmark's convolutional classifiers, at its widths or a fraction of them."""
 
 import abc
 import dataclasses
@@ -28,15 +28,15 @@ DATA: dict[tuple[str, str], tuple[int, int, int]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Classifier(Problem):
-    """Cross-entropy plus the penalty l2 / 2 |kernels|^2; the metric is the share of errors."""
+    """Cross-entropy plus the penalty l2 / 2 |kernels|^2; the metric is the error rate."""
 
     name: str
-    """In `DATA`, with its source."""
+    """Name of the data; (name, source) is a key of `DATA`."""
     source: str = "packaged"
     divisor: int = 1
-    """Of all widths."""
+    """Divisor of all widths."""
     halved: bool = False
-    """Whether images have half of their side."""
+    """Whether images have half the side length."""
     l2: float = 0.0
 
     def __post_init__(self):
@@ -61,7 +61,7 @@ class Classifier(Problem):
         return side // 2 if self.halved else side, channels, classes
 
     def widths(self, *sizes: int) -> list[int]:
-        """The benchmark's widths over the divisor."""
+        """The benchmark's widths divided by `divisor`, at least 2."""
         return [max(2, size // self.divisor) for size in sizes]
 
     @property
@@ -72,7 +72,7 @@ class Classifier(Problem):
     def logits(
         self, params: Params, inputs: Float[Array, "batch height width channels"], key: PRNGKeyArray | None
     ) -> Float[Array, "batch classes"]:
-        """The network's outputs; dropout if there is a key."""
+        """The network's outputs, with dropout if a key is given."""
 
     def loss(self, params: Params, examples: Examples, key: PRNGKeyArray) -> Float[Array, ""]:
         inputs, labels = examples
@@ -86,12 +86,12 @@ class Classifier(Problem):
         inputs, labels = examples
         logits = self.logits(params, pixels(inputs), None)
         wrong = jnp.mean(jnp.argmax(logits, axis=-1) != labels)
-        # Parameters that are lost predict the first class; they are no better than others.
+        # Non-finite logits all predict one class, whose error rate would look like that of a valid run.
         return jnp.where(jnp.all(jnp.isfinite(logits)), wrong, jnp.nan)
 
 
 def pixels(inputs: Any) -> Float[Array, "..."]:
-    """Images as numbers; bytes go to [0, 1]."""
+    """Images as floats; bytes are scaled to [0, 1]."""
     return inputs.astype(jnp.float32) / 255.0 if inputs.dtype == jnp.uint8 else inputs
 
 
@@ -102,12 +102,12 @@ def valid_conv(layer: dict[str, Array], x: Float[Array, "batch height width inpu
 
 
 def _pooled(side: int) -> int:
-    """Side of an image after pooling."""
+    """Side length of an image after pooling."""
     return -(-side // 2)
 
 
 def pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch half_height half_width channels"]:
-    """Maximum of 2 x 2 neighbours; an odd last row or column is its own."""
+    """2 x 2 max pooling; a last odd row or column is pooled on its own."""
     height, width = x.shape[1:3]
     x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), constant_values=-1e30)
     return jnp.max(x.reshape(len(x), _pooled(height), 2, _pooled(width), 2, x.shape[-1]), axis=(2, 4))
@@ -115,7 +115,10 @@ def pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch 
 
 @dataclasses.dataclass(frozen=True)
 class TwoConv(Classifier):
-    """2c2d: two convolutions of 5 x 5 and two dense layers, weights normal of .05 within two deviations, biases .05."""
+    """2c2d: two 5 x 5 convolutions and two dense layers.
+
+    Weights are normal with standard deviation .05, clipped at two deviations. Biases are .05.
+    """
 
     def init(self, key):
         side, channels, classes = self.shape
@@ -162,7 +165,7 @@ class ThreeConv(Classifier):
 
 @dataclasses.dataclass(frozen=True)
 class AllConv(Classifier):
-    """All-CNN-C (1412.6806): nine convolutions, two of them with stride 2, dropout .2, .5 and .5, a mean at the end."""
+    """All-CNN-C (1412.6806): nine convolutions, two with stride 2, dropout .2, .5 and .5, and global mean pooling."""
 
     def init(self, key):
         _, channels, classes = self.shape
@@ -187,7 +190,7 @@ class AllConv(Classifier):
 
 
 def _as_dense(layer: dict[str, Array]) -> dict[str, Array]:
-    """A convolution of 1 x 1 as the dense layer that it is."""
+    """A 1 x 1 convolution as a dense layer."""
     return {"w": layer["w"][0, 0], "b": layer["b"]}
 
 
@@ -195,7 +198,7 @@ def _as_dense(layer: dict[str, Array]) -> dict[str, Array]:
 class WideResNet(Classifier):
     """WRN-16-4 (1605.07146): three groups of two residual blocks.
 
-    Deviation: batch norm is by the batch at hand, also for the metric.
+    Deviation: batch norm uses the statistics of the current batch, also for the metric.
     """
 
     GROUPS: ClassVar = ((64, 1), (128, 2), (256, 2))

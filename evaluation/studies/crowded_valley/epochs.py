@@ -1,4 +1,4 @@
-"""Training in epochs of shuffled batches, measured on all held-out examples: how the benchmark's problems are run."""
+"""Training in epochs of shuffled batches, measured on all held-out examples, as the benchmark runs its problems."""
 
 import abc
 import dataclasses
@@ -26,7 +26,7 @@ class Splits(NamedTuple):
 
 
 def on_device(train: tuple, valid: tuple, test: tuple) -> Splits:
-    """NumPy arrays as the examples of a problem, also while something is traced."""
+    """NumPy arrays as the examples of a problem; concrete arrays even when called during tracing."""
     with jax.ensure_compile_time_eval():
         return Splits(*(tuple(jnp.asarray(array) for array in part) for part in (train, valid, test)))
 
@@ -40,21 +40,21 @@ class HeldOutSet(NamedTuple):
 
 
 class EpochDraw(NamedTuple):
-    """Orders of the examples, which the epochs take in turn, and where in them a run is."""
+    """Orders of the examples, which the epochs use in turn, and the current step."""
 
     orders: Int[Array, "orders examples"]
     step: Int[Array, ""]
 
 
 class Problem(abc.ABC):
-    """A network and its data: a frozen dataclass whose `metric` may differ from the loss that is trained."""
+    """A network and its data: a frozen dataclass whose `metric` may differ from the training loss."""
 
     @abc.abstractmethod
     def load(self) -> Splits:
         """The data.
 
         Raises:
-            MissingDataError: they are not on this machine.
+            MissingDataError: the data are not on this machine.
         """
 
     @abc.abstractmethod
@@ -63,21 +63,21 @@ class Problem(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, params: Params, examples: Examples, key: PRNGKeyArray) -> Float[Array, ""]:
-        """What is trained: with dropout and the penalty on weights, where the problem has them."""
+        """The training loss, with dropout and the weight penalty if the problem has them."""
 
     @abc.abstractmethod
     def metric(self, params: Params, examples: Examples, key: PRNGKeyArray) -> Float[Array, ""]:
-        """What is reported, the less the better: a share of errors, or a loss without dropout."""
+        """The reported metric, lower is better: an error rate, or a loss without dropout."""
 
     @property
     @abc.abstractmethod
     def reference_loss(self) -> float:
-        """As of `TaskFamily`."""
+        """As in `TaskFamily`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ShuffledEpochs(TaskFamily):
-    """A problem whose batches go through all examples before any is seen again; an incomplete batch is dropped.
+    """A problem whose batches visit all examples before any is repeated; an incomplete batch is dropped.
 
     The validation loss is the problem's metric on all complete batches of held-out examples.
     """
@@ -85,9 +85,9 @@ class ShuffledEpochs(TaskFamily):
     problem: Problem
     batch_size: int
     num_orders: int = 1
-    """Orders that are drawn for a run. With one, every epoch has the same batches, and what it drops is never seen."""
+    """Number of orders drawn for a run. With one, all epochs have the same batches and dropped examples never occur."""
     held_out: str = dataclasses.field(default="test", compare=False)
-    """valid or test: other arrays, the same program."""
+    """valid or test: different arrays, the same program."""
     dataset: str = "none"
 
     def __post_init__(self):
@@ -121,11 +121,11 @@ class ShuffledEpochs(TaskFamily):
         return self.problem.init(key)
 
     def batch(self, data, key):
-        """All examples: which of them a step sees depends on its number, which `loss` knows."""
+        """All examples. The batch of a step depends on the step number in the draw, so `loss` selects it."""
         return data
 
     def rows(self, draw: EpochDraw) -> Int[Array, " batch"]:
-        """The examples of a step."""
+        """Indices of the current step's examples."""
         num_orders, num_examples = draw.orders.shape
         epoch, place = jnp.divmod(draw.step, num_examples // self.batch_size)
         return jax.lax.dynamic_slice_in_dim(draw.orders[epoch % num_orders], place * self.batch_size, self.batch_size)
@@ -137,7 +137,7 @@ class ShuffledEpochs(TaskFamily):
         return self.problem.loss(params, tuple(array[rows] for array in batch.examples), key)
 
     def _metric(self, params: Params, examples: Any, key: PRNGKeyArray) -> Float[Array, ""]:
-        """Mean over batches of the training's size, one after the other."""
+        """Mean over held-out batches of the training batch size, computed one after the other."""
         num_batches = len(examples[0]) // self.batch_size
         batches = tuple(
             array[: num_batches * self.batch_size].reshape(num_batches, self.batch_size, *array.shape[1:])

@@ -1,4 +1,4 @@
-"""P2, P5 and P8: the benchmark's variational autoencoder and its recurrent network of characters."""
+"""P2, P5 and P8: the benchmark's variational autoencoder and its character-level recurrent network."""
 
 import dataclasses
 import math
@@ -21,16 +21,16 @@ LEAK, VAE_DROPOUT, RNN_DROPOUT = 0.3, 0.2, 0.2
 
 @dataclasses.dataclass(frozen=True)
 class ConvVAE(Problem):
-    """Squared error summed over pixels, plus the divergence of the latent variables from a standard normal.
+    """Squared error summed over pixels, plus the KL divergence of the latent variables from a standard normal.
 
-    Encoder: three convolutions of 4 x 4, strides 2, 2 and 1. Decoder: two dense layers to a small image, three
-    transposed convolutions, strides 2, 1 and 1, a dense layer.
+    Encoder: three 4 x 4 convolutions, strides 2, 2 and 1. Decoder: two dense layers to a small image, three transposed
+    convolutions, strides 2, 1 and 1, and a dense layer.
     """
 
     name: str
-    """digits or grey_patches; mnist or fashion_mnist of the public data."""
+    """digits or grey_patches (packaged); mnist or fashion_mnist (public)."""
     divisor: int = 1
-    """Of all widths."""
+    """Divisor of the numbers of channels."""
     halved: bool = False
 
     def __post_init__(self):
@@ -46,7 +46,7 @@ class ConvVAE(Problem):
 
     @property
     def side(self) -> int:
-        """Pixels of a side."""
+        """Side length of an image in pixels."""
         return 14 if self.halved else 28
 
     @property
@@ -76,7 +76,7 @@ class ConvVAE(Problem):
         for index, stride in enumerate((2, 2, 1)):
             x = activate(layers.conv(params[f"encoder_{index}"], x, stride), index)
         mean, log_deviation = jnp.split(layers.dense(params["latent"], x.reshape(len(x), -1)), 2, axis=-1)
-        # Half of the log-variance, as in the benchmark.
+        # The network outputs the log-variance, as in the benchmark; half of it is the log-deviation.
         log_deviation = 0.5 * log_deviation
         x = mean + jnp.exp(log_deviation) * prng.normal(key_latent, mean.shape)
         for index in range(2):
@@ -98,7 +98,7 @@ class ConvVAE(Problem):
 
 
 def dilate(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch double_height double_width channels"]:
-    """Zeros between the pixels; a convolution after it is a transposed one of stride 2."""
+    """Inserts zeros between the pixels, so that a convolution of the result is a transposed one of stride 2."""
     number, height, width, channels = x.shape
     spread = jnp.zeros((number, height, 2, width, 2, channels), x.dtype).at[:, :, 0, :, 0].set(x)
     return spread.reshape(number, 2 * height, 2 * width, channels)
@@ -106,9 +106,9 @@ def dilate(x: Float[Array, "batch height width channels"]) -> Float[Array, "batc
 
 @dataclasses.dataclass(frozen=True)
 class CharRNN(Problem):
-    """Two LSTM layers that predict every next character; the metric is the share of wrong ones.
+    """Two LSTM layers that predict the next character at every position; the metric is the error rate.
 
-    Deviation: windows are shuffled, and each starts from zeros, where the benchmark carries the state over.
+    Deviation: windows are shuffled and each starts from a zero state; the benchmark carries the state over.
     """
 
     width: int = 128

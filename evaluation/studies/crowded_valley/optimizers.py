@@ -1,4 +1,4 @@
-"""The benchmark's fifteen optimizers with its defaults and spans, under its four schedules."""
+"""The benchmark's fifteen optimizers with its defaults and search spaces, under its four schedules."""
 
 import dataclasses
 import math
@@ -12,19 +12,19 @@ from evaluation.baselines import Baseline, LogUniform, Span, bounded
 
 RATE, SCHEDULE = "learning_rate", "schedule"
 PREFIX = "valley_"
-"""Of the names of stored curves: these baselines differ from those of the catalogue in defaults and spans."""
+"""Prefix of the baselines' names: they differ from those of the catalogue in defaults and search spaces."""
 SCHEDULES = ("none", "cosine", "cosine_wr", "ltr")
-"""Names of the benchmark's log: constant, cosine, cosine with warm restarts, trapezoidal."""
+"""Names as in the benchmark's log: constant, cosine, cosine with warm restarts, trapezoidal."""
 NUM_PARTS = 100
-"""A rate is constant over a hundredth of a run, which is an epoch of P1. Deviation: for the other problems the
-benchmark changes it with the epoch."""
+"""The rate is constant over each hundredth of a run, which is an epoch of P1. Deviation: for the other problems the
+benchmark changes the rate every epoch."""
 WARM_UP, COOL_DOWN = 10, 10
 FIRST_CYCLE = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class WholeNumber(Span):
-    """Uniform over the whole numbers from `low` to `high`, both included."""
+    """Uniform over the integers from `low` to `high`, both included."""
 
     def __post_init__(self):
         if self.low != int(self.low) or self.high != int(self.high) or not self.low < self.high:
@@ -35,10 +35,10 @@ class WholeNumber(Span):
 
 
 def factors(part: jax.Array) -> jax.Array:
-    """[schedules] factors on the rate in a hundredth of the run, from 0, as the benchmark's log has them.
+    """[schedules] factors on the rate in one hundredth of the run, counted from 0, as in the benchmark's log.
 
-    The trapezoid begins with one epoch at the full rate before its warm-up. Restarts start cycles of 10, 20, 40 and 80
-    hundredths; the run ends inside the last.
+    The trapezoidal schedule has one epoch at the full rate before its warm-up. The warm restarts have cycles of 10, 20,
+    40 and 80 hundredths; the run ends within the last cycle.
     """
     part = jnp.asarray(part, jnp.float32)
     cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * part / NUM_PARTS))
@@ -51,7 +51,7 @@ def factors(part: jax.Array) -> jax.Array:
 
 
 class LookaheadState(NamedTuple):
-    """State of the optimizer inside, the slow weights, and the number of steps."""
+    """State of the inner optimizer, the slow weights, and the number of steps."""
 
     inner: Any
     slow: Any
@@ -59,9 +59,9 @@ class LookaheadState(NamedTuple):
 
 
 def lookahead(tx: optax.GradientTransformation, period: Any, step_size: Any) -> optax.GradientTransformation:
-    """Lookahead (1907.08610) whose period may be traced; optax's has to be a Python number.
+    """Lookahead (1907.08610) with a period that may be traced; optax's must be a Python number.
 
-    As in the benchmark the fast weights are evaluated.
+    Evaluation uses the fast weights, as in the benchmark.
     """
 
     def init(params):
@@ -82,7 +82,10 @@ def lookahead(tx: optax.GradientTransformation, period: Any, step_size: Any) -> 
 
 
 def _amsgrad(rate, h):
-    """The greatest second moment before its correction, as in the benchmark; AMSBound with bounds that never bind."""
+    """AMSGrad as AMSBound with bounds that never bind. The maximum is over second moments before bias correction.
+
+    This is the benchmark's order.
+    """
     return bounded.adabound(rate, peak_rate=1.0, b1=h["b1"], b2=h["b2"], final_rate=1.0, gamma=1e-12, amsbound=True)
 
 
@@ -94,7 +97,7 @@ def _bounded(rate, h, amsbound: bool):
 
 
 def _transformation(kind: str, rate: optax.Schedule, h: Any) -> optax.GradientTransformation:
-    """The optimizer with the constants of the benchmark's implementations, TensorFlow 1's for most."""
+    """The optimizer with the constants of the benchmark's implementations, most of which are those of TensorFlow 1."""
     match kind:
         case "adabelief":
             return optax.adabelief(rate, h["b1"], h["b2"])
@@ -178,4 +181,4 @@ _TABLE = (
     _baseline("sgd", "Robbins and Monro 1951", _RATE, {RATE: 1e-2}),
 )
 OPTIMIZERS: dict[str, Baseline] = {baseline.name.removeprefix(PREFIX): baseline for baseline in _TABLE}
-"""By name. AdaBelief is the fifteenth, of the paper's final version."""
+"""Baselines by name. AdaBelief is the fifteenth, added in the paper's final version."""

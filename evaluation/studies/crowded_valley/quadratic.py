@@ -32,7 +32,7 @@ class NoisyQuadratic(Problem):
     def loss(self, params, examples, key):
         (points,) = examples
         curvature = jnp.asarray(hessian(), jnp.float32)
-        # Around the batch's mean the loss falls into a part of theta and one of the points, which needs no gradient.
+        # Around the batch's mean the loss splits into a term of theta and a term of the points, which has no gradient.
         center = jnp.mean(points, axis=0)
         around = points - center[None]
         spread = jnp.mean(jnp.sum(around * jnp.dot(around, curvature, precision="highest"), axis=1))
