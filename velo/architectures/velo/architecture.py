@@ -242,6 +242,7 @@ class VeLO(LearnedOptimizer):
         scalars = eigenbasis.Scalars(weight, rate, factor, turns.phase(state.step, self.refresh_every))
         gathered = self._gather(statics, state, tree, scalars)
 
+        loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
         new_distance = distance.update_distance(
             state.distance,
             rate,
@@ -249,11 +250,11 @@ class VeLO(LearnedOptimizer):
             inner_products=factor * gathered.inner_products,
             sums=gathered.absolute,
             sizes=tensor_inputs.counts(layout),
+            is_held=features.is_rising(loss_history),
         )
         if max_distance is not None:
             limit = jnp.asarray(max_distance, jnp.float32)
             new_distance = new_distance._replace(estimate=jnp.minimum(new_distance.estimate, limit))
-        loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
         run = tensor_inputs.run_features(fraction, loss_history, num_steps)
         inputs = self._inputs(statics, state, gathered, new_distance, run)
         controls, lstm = hypernetwork.apply_hypernetwork(theta["hypernetwork"], state.lstm, inputs)

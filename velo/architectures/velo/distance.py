@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo.shapes import Float
+from velo.shapes import Bool, Float
 
 LIMIT = 4.0
 """Greatest ratio of the estimate to the mean of the tensors' own. Ordinary runs stay below 3."""
@@ -36,6 +36,7 @@ def update_distance(
     inner_products: Float[jax.Array, " tensors"],
     sums: Float[jax.Array, " tensors"],
     sizes: Float[np.ndarray, " tensors"],
+    is_held: Bool[jax.Array, ""],
 ) -> Distance:
     """d_{k+1} = max(d_k, r_{k+1} / |s_{k+1}|_1), globally and per tensor; the global ratio is limited.
 
@@ -49,10 +50,13 @@ def update_distance(
         inner_products: <g_k, x_0 - x_k> of each tensor.
         sums: |s_{k+1}|_1 of each tensor, the absolute sum of the weighted gradient sum after this update.
         sizes: number of parameters of each tensor.
+        is_held: whether the estimates stay as they are. Parameters that run away have large inner products, so the
+            steps would grow with the loss.
     """
     numerator = decay * distance.numerator + distance.estimate * rate * inner_products
     tiny = 1e-30
     per_tensor = jnp.maximum(distance.per_tensor, numerator / (sums + tiny))
     ratio = jnp.sum(numerator) / (jnp.sum(sums) + tiny)
     limit = LIMIT * jnp.sum(sizes / sizes.sum() * per_tensor)
-    return Distance(jnp.maximum(distance.estimate, jnp.minimum(ratio, limit)), per_tensor, numerator)
+    grown = Distance(jnp.maximum(distance.estimate, jnp.minimum(ratio, limit)), per_tensor, numerator)
+    return jax.tree.map(lambda old, new: jnp.where(is_held, old, new), distance, grown)

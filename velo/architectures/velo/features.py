@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from velo.shapes import Float, Int
+from velo.shapes import Bool, Float, Int
 
 NUM_FRACTIONS = 9
 NUM_TIMESCALES = 10
@@ -75,6 +75,15 @@ def update_loss_history(
     noise = history.noise + 0.05 * (deviation - history.noise)
     updated = LossHistory(means, weights, noise)
     return jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, history)
+
+
+def is_rising(history: LossHistory) -> Bool[jax.Array, ""]:
+    """Whether the loss over the last few steps is above its average over many, by more than the noise.
+
+    The two timescales are num_steps ** (2/9) and num_steps ** (2/3): 5 and 100 of 1,000 steps.
+    """
+    means = history.means / jnp.maximum(history.weights, 1e-12)
+    return means[2] > means[6] + history.noise
 
 
 def loss_features(history: LossHistory) -> Float[jax.Array, " 9"]:
