@@ -139,10 +139,12 @@ def _update(architecture, theta, num_steps, grads, state: State, params, loss):
     moments = Moments(jnp.stack(squares), weights, jnp.stack([m[-1] for m in means]))
     sums = jnp.stack([jnp.sum(jnp.abs(tensor.gradient_sum)) for tensor in tensors])
     sizes = np.array([leaf.size for leaf in leaves], np.float32)
-    new_distance = distance.update_distance(
-        state.distance, rate, decays.gradient_sum, jnp.stack(inner_products), sums, sizes
-    )
     loss_history = features.update_loss_history(state.loss_history, loss, num_steps)
+    averages = loss_history.means / jnp.maximum(loss_history.weights, 1e-12)
+    is_rising = averages[2] > averages[6] + loss_history.noise
+    new_distance = distance.update_distance(
+        state.distance, rate, decays.gradient_sum, jnp.stack(inner_products), sums, sizes, is_rising
+    )
     statistics = tensor_inputs.tensor_statistics(moments, state.initial_size, estimate, new_distance.per_tensor)
     if architecture.has_basis:
         ratio = features.log_ratio(sums, jnp.stack(rotated_sums))

@@ -1,19 +1,22 @@
-"""The estimate of the distance to the solution: Prodigy's ratio, and its limit."""
+"""The estimate of the distance to the solution: Prodigy's ratio, its limit, and when it is held."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import velo
 from velo.architectures.velo import distance
 
 SIZES = np.array([10.0, 990.0], np.float32)
 
 
-def after(numerators, sums, initial=1e-4):
+def after(numerators, sums, initial=1e-4, is_held=False):
     """The estimates after a step that adds these numerators."""
     start = distance.init_distance(2, initial)
     inner_products = jnp.asarray(numerators) / initial  # the step's weight is estimate * rate
-    return distance.update_distance(start, jnp.float32(1.0), 0.9, inner_products, jnp.asarray(sums), SIZES)
+    rate, sums, is_held = jnp.float32(1.0), jnp.asarray(sums), jnp.asarray(is_held)
+    return distance.update_distance(start, rate, 0.9, inner_products, sums, SIZES, is_held)
 
 
 def test_the_estimate_is_the_ratio_of_the_sums():
@@ -32,3 +35,28 @@ def test_it_never_falls():
     found = after([-1.0, -1.0], [1.0, 1.0], initial=0.25)
     assert found.estimate == 0.25
     np.testing.assert_array_equal(found.per_tensor, [0.25, 0.25])
+
+
+def test_it_is_held_as_it_is():
+    held = after([0.02, 0.06], [4.0, 4.0], is_held=True)
+    jax.tree.map(np.testing.assert_array_equal, held, distance.init_distance(2, 1e-4))
+
+
+@pytest.mark.parametrize("is_rising", [False, True])
+def test_it_grows_only_while_the_loss_does_not_rise(is_rising):
+    tx = velo.optimizer(num_steps=100, weights="untrained")
+    params, grads = {"w": jnp.ones((4, 4))}, {"w": jnp.ones((4, 4))}
+    state = tx.init(params)
+    update = jax.jit(lambda state, params, loss: tx.update(grads, state, params, value=loss))
+    for step in range(12):
+        updates, state = update(state, params, jnp.float32(2.0**step if is_rising else -(2.0**step)))
+        params = jax.tree.map(jnp.add, params, updates)
+    estimate = find(state, distance.Distance).estimate
+    assert (estimate == pytest.approx(velo.VeLO().initial_distance)) == is_rising
+
+
+def find(state, kind):
+    """The one value of this type in a state."""
+    leaves = jax.tree.leaves(state, is_leaf=lambda leaf: isinstance(leaf, kind))
+    (found,) = [leaf for leaf in leaves if isinstance(leaf, kind)]
+    return found

@@ -213,6 +213,22 @@ def test_loss_features_tell_a_falling_loss_from_a_rising_one():
     assert np.all(np.abs(final_features(np.ones(50))) < 1e-2)
 
 
+def test_a_loss_rises_if_it_does_so_by_more_than_the_noise():
+    def is_rising(losses):
+        history = features.init_loss_history()
+        for loss in losses:
+            history = features.update_loss_history(history, jnp.asarray(loss), 100)
+        return bool(features.is_rising(history))
+
+    noise = np.random.default_rng(0).normal(size=60)
+    assert not is_rising([1.0])
+    assert not is_rising(np.ones(60))
+    assert not is_rising(np.linspace(2.0, 1.0, 60))
+    assert not is_rising(np.linspace(1.0, 1.3, 60) + noise)
+    for scale, shift in ((1.0, 0.0), (1e-8, 0.0), (1e6, -3e6)):
+        assert is_rising(scale * (np.linspace(1.0, 30.0, 60) + noise) + shift)
+
+
 def test_a_non_finite_loss_is_forgotten():
     history = features.update_loss_history(features.init_loss_history(), jnp.asarray(1.0), 100)
     after = features.update_loss_history(history, jnp.asarray(jnp.inf), 100)
