@@ -2,9 +2,11 @@
 
 That is: the task and its data, the number of steps, the optimizer, its theta and hyperparameters, the seed, the
 versions of JAX and optax, the backend, and the source code that computes the run. A change to any of them gives another
-key, so a curve that older code computed is never taken for one of today's.
+key, so a curve that older code computed is never taken for one of today's. Comments, docstrings and formatting don't
+count as code.
 """
 
+import ast
 import dataclasses
 import functools
 import hashlib
@@ -35,6 +37,7 @@ RUN_SOURCES = ("tasks", "evaluation.training", "evaluation.step_sizes")
 
 COVERED = ("tasks.", "velo.", "evaluation.baselines.", "optax.")
 """Packages whose code is in the key anyway, by source or by version."""
+CODE_SUFFIXES = (".py", ".cpp", ".h")
 
 
 def versions() -> dict[str, str]:
@@ -44,17 +47,42 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def source_digest(*modules: str) -> str:
-    """Digest of the Python files of modules and packages; a version alone doesn't change during development."""
+    """Digest of the code of modules and packages; a version alone doesn't change during development.
+
+    A package's C++ files count as they are, Python files without comments, docstrings and formatting.
+    """
     digest = hashlib.sha256()
     for name in modules:
         spec = importlib.util.find_spec(name)
         assert spec is not None, name
         assert spec.origin is not None, name
         origin = Path(spec.origin)
-        files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
-        for path in files:
-            digest.update(path.relative_to(origin.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        files = origin.parent.rglob("*") if spec.submodule_search_locations else [origin]
+        for path in sorted(path for path in files if path.suffix in CODE_SUFFIXES):
+            digest.update(path.relative_to(origin.parent).as_posix().encode() + b"\0" + _code(path) + b"\0")
     return digest.hexdigest()
+
+
+@functools.cache
+def _code(path: Path) -> bytes:
+    """What a source file computes: its syntax tree without strings that stand alone; other languages as they are."""
+    text = path.read_bytes()
+    if path.suffix != ".py":
+        return text
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [one for one in body if not _is_string(one)]
+    return ast.dump(tree).encode()
+
+
+def _is_string(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
 
 
 def tree_digest(tree) -> str:

@@ -119,11 +119,22 @@ def test_a_new_version_changes_the_key(monkeypatch, name):
     assert _key() != before
 
 
-def test_thesource_digest_follows_the_files(tmp_path, monkeypatch):
-    (tmp_path / "some_package").mkdir()
-    file = tmp_path / "some_package" / "__init__.py"
-    file.write_text("A = 1\n")
+def _digest() -> str:
+    curve_key._code.cache_clear()
+    return curve_key.source_digest.__wrapped__("some_package")
+
+
+def test_the_source_digest_follows_the_code_and_not_what_is_said_of_it(tmp_path, monkeypatch):
+    package = tmp_path / "some_package"
+    package.mkdir()
+    (package / "__init__.py").write_text('"""One."""\n\n\ndef f(a):\n    """Twice a."""\n    return 2 * a  # twice\n')
+    (package / "kernel.cpp").write_text("int a = 1;\n")
     monkeypatch.syspath_prepend(tmp_path)
-    before = curve_key.source_digest.__wrapped__("some_package")
-    file.write_text("A = 2\n")
-    assert curve_key.source_digest.__wrapped__("some_package") != before
+    before = _digest()
+    (package / "__init__.py").write_text('"""Another."""\ndef f(a):\n  return (2*a)\n')
+    (package / "data.txt").write_text("not code")
+    assert _digest() == before
+    (package / "__init__.py").write_text("def f(a):\n    return 3 * a\n")
+    changed = _digest()
+    (package / "kernel.cpp").write_text("int a = 2;\n")
+    assert len({before, changed, _digest()}) == 3

@@ -63,6 +63,7 @@ def test_a_direction_has_its_factors_in_mup_alone():
 def test_moves_and_growth_are_read_off_a_sweep():
     losses = np.array([[3.0, 1.0, 2.0], [3.0, 1.5, np.inf], [0.5, 1.2, np.inf]])
     assert second_order_width._move(losses) == 1
+    assert (second_order_width._fall(losses), second_order_width._fall(losses[::-1])) == (1, -1)
     assert second_order_width._worst_growth(losses) == pytest.approx(0.5)
     np.testing.assert_allclose(SecondOrderWidth(num_rates=3).rates("mlp", "kfac"), [0.5, 1.0, 2.0])
 
