@@ -1,9 +1,9 @@
 """The key of a curve: a digest of everything that determines it.
 
-That is: the task and its data, the number of steps, the optimizer, its theta and hyperparameters, the seed, the
-versions of JAX and optax, the backend, and the source code that computes the run. A change to any of them gives another
-key, so a curve that older code computed is never taken for one of today's. Comments, docstrings and formatting don't
-count as code.
+That is: the task and its data; the numbers of steps, checkpoints and validation batches; the optimizer, its theta and
+hyperparameters; the seed; the versions of JAX, optax and this package; the backend; and the source code that computes
+the run. A change to any of them gives another key, so a curve of older code is never taken for one of today's.
+Comments, docstrings and formatting of Python files don't count as code.
 """
 
 import ast
@@ -28,28 +28,31 @@ from tasks.fixed import FixedTask
 from velo.architectures.velo import kernel
 
 FORMAT = 2
-"""Increase it when the meaning of a stored curve changes."""
+"""Increase it when the meaning of stored curves changes, so that older ones aren't found."""
 DISTRIBUTIONS = ("jax", "jaxlib", "optax", "velo")
 RUN_SOURCES = ("tasks", "evaluation.training", "evaluation.step_sizes")
-"""Packages and modules whose code takes part in every run: the tasks with the random numbers behind their batches
-(`tasks.prng`), and the loop around them."""
-
-
+"""Packages and modules whose code takes part in every run: the tasks, with the random numbers of their batches
+(`tasks.prng`), and the training loop."""
 COVERED = ("tasks.", "velo.", "evaluation.baselines.", "optax.")
-"""Packages whose code is in the key anyway, by source or by version."""
+"""Prefixes of modules that the key covers anyway, by their source or by the version of their distribution."""
 CODE_SUFFIXES = (".py", ".cpp", ".h")
 
 
+def backend() -> str:
+    """JAX's backend, and whether the kernel runs on it."""
+    return jax.default_backend() + (" with the kernel" if kernel.in_use() else "")
+
+
 def versions() -> dict[str, str]:
-    """Versions of the distributions that compute a run."""
+    """Distribution -> version, for the distributions that compute a run."""
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
 
 
 @functools.cache
 def source_digest(*modules: str) -> str:
-    """Digest of the code of modules and packages; a version alone doesn't change during development.
+    """Digest of the code of modules and packages, 64 hexadecimal digits. A version doesn't change during development.
 
-    A package's C++ files count as they are, Python files without comments, docstrings and formatting.
+    Python files count without comments, docstrings and formatting; the C++ files of a package count as they are.
     """
     digest = hashlib.sha256()
     for name in modules:
@@ -65,7 +68,7 @@ def source_digest(*modules: str) -> str:
 
 @functools.cache
 def _code(path: Path) -> bytes:
-    """What a source file computes: its syntax tree without strings that stand alone; other languages as they are."""
+    """A Python file's syntax tree without strings that are statements of a body; another file's bytes as they are."""
     text = path.read_bytes()
     if path.suffix != ".py":
         return text
@@ -86,7 +89,7 @@ def _is_string(statement: ast.stmt) -> bool:
 
 
 def tree_digest(tree) -> str:
-    """Digest of the paths, types, shapes and values of a pytree of arrays."""
+    """Digest of the paths, dtypes, shapes and values of a pytree of arrays, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.asarray(leaf)
@@ -96,7 +99,7 @@ def tree_digest(tree) -> str:
 
 def data_digest(family: TaskFamily) -> str:
     """Digest of the family's training and validation data."""
-    # Families may be equal, since they share a program, and differ in their data; they differ in their `repr` then.
+    # Families with different data may compare equal, so that they share a program. Their `repr` differs: cache by both.
     return _data_digest(family, repr(family))
 
 
@@ -107,12 +110,15 @@ def _data_digest(family: TaskFamily, text: str) -> str:
 
 
 def _module(kind: object) -> str:
-    """The module of a class or function; for a factory, the module that its attribute `module` names."""
+    """The module of a class or function; of an object with an attribute `module`, the module that it names."""
     return getattr(kind, "module", None) or getattr(kind, "__module__", None) or ""
 
 
 def parts(settings: Any) -> Iterator[Any]:
-    """A dataclass and the dataclasses in its fields, at any depth: a wrapper's family, a family's optimizer."""
+    """A dataclass and those in its fields and tuples, at any depth: a wrapper's family, a family's optimizer."""
+    if isinstance(settings, tuple):
+        for item in settings:
+            yield from parts(item)
     if dataclasses.is_dataclass(settings):
         yield settings
         for field in dataclasses.fields(settings):
@@ -120,14 +126,14 @@ def parts(settings: Any) -> Iterator[Any]:
 
 
 def sources(task: FixedTask, contender: Contender) -> list[str]:
-    """Modules and packages whose code computes the curve: ours, and those of the user's own task and optimizer."""
+    """Modules and packages whose code computes the curve: ours, and those of a user's own task and optimizer."""
     optimizer = contender.optimizer
     modules = {_module(type(part)) for part in parts(task.family)}
     modules.add(_module(optimizer.factory if isinstance(optimizer, Baseline) else type(optimizer)))
     packages = {name.partition(".")[0] for name in modules}
     own = {name for name in modules if name and not f"{name}.".startswith(COVERED)}
     optimizers = "velo" if contender.is_learned else "evaluation.baselines"
-    # A task may hold a learned optimizer: one that is learned by training with it.
+    # A task may hold a learned optimizer: one whose theta is what the task trains.
     held = ["velo"] if "velo" in packages and not contender.is_learned else []
     return [*RUN_SOURCES, optimizers, *held, *sorted(own)]
 
@@ -135,7 +141,7 @@ def sources(task: FixedTask, contender: Contender) -> list[str]:
 def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_valid_batches: int) -> dict:
     """The part of a key that all runs of a contender on a task share, as JSON values.
 
-    The name in the report and the way hyperparameters are chosen are no part of it.
+    It doesn't include the contender's name in the report, nor how its hyperparameters are chosen.
     """
     optimizer = contender.optimizer
     return {
@@ -149,12 +155,12 @@ def common(task: FixedTask, contender: Contender, *, num_checkpoints: int, num_v
         "rule": optimizer.name if isinstance(optimizer, Baseline) else f"{_module(type(optimizer))} {optimizer!r}",
         "theta": tree_digest(contender.theta),
         "versions": versions(),
-        "backend": jax.default_backend() + (" with the kernel" if kernel.in_use() else ""),
+        "backend": backend(),
         "source": source_digest(*sources(task, contender)),
     }
 
 
 def key(common: dict, lane: Lane) -> str:
-    """The key of one run, 20 hexadecimal digits, from the part that it shares with others."""
+    """The key of one run, 20 hexadecimal digits, from the result of `common` and the run's lane."""
     content = {**common, "hyperparameters": lane.hyperparameters, "seed": lane.seed}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]

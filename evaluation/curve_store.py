@@ -5,8 +5,8 @@ A file has a row for every training step, with the columns
 - `key`, `task`, `optimizer`, `hyperparameters` (JSON), `seed`, `num_steps`, `versions` (JSON)
 - `step`, from 1
 - `train_loss`, before the step, on its batch
-- `valid_loss`, after the step; null where none was taken
-- `step_sizes`, a list with an entry for each of `tensors` (JSON); null where none were recorded
+- `valid_loss`, after the step; null at steps without a checkpoint
+- `step_sizes`, a list with an entry for each of `tensors` (names as JSON); null at steps where none were recorded
 - `seconds`, `cpu_seconds`, `compile_seconds`, `state_bytes`, `memory_bytes`, `num_lanes`: see `evaluation.curves.Cost`
 """
 
@@ -127,6 +127,7 @@ class CurveStore:
 
         Raises:
             OSError: in one line, if the file can't be written.
+            ValueError: the key isn't 1 to 64 letters and digits.
         """
         path = self.find(key)
         if path is not None:

@@ -1,7 +1,7 @@
 """Training runs measured at both the last iterate and the average of the iterates, with the size of every step.
 
-Curves (`evaluation.training`) are measured at only one of the two points. Here all settings and seeds of an optimizer
-are lanes of one program, so that a grid of rates on a small task takes seconds.
+Curves (`evaluation.training`) are measured at only one of the two points. Here one compiled program runs all settings
+of an optimizer in turn, each with its seeds side by side, so a grid of learning rates on a small task takes seconds.
 """
 
 import functools
@@ -29,7 +29,7 @@ class TracedState(NamedTuple):
 
 
 def traced(tx: optax.GradientTransformation, num_steps: int) -> optax.GradientTransformationExtraArgs:
-    """Wraps `tx` to record |update| / |gradient| of every step and the greatest |x_t - x_0| in its state."""
+    """Wraps `tx` to record |update| / |gradient| of every step, and the greatest |x_t - x_0|, in its state."""
     tx = optax.with_extra_args_support(tx)
 
     def init(params):
@@ -53,7 +53,7 @@ def traced(tx: optax.GradientTransformation, num_steps: int) -> optax.GradientTr
 
 
 class Program(NamedTuple):
-    """The static arguments that a compiled program is specialised to."""
+    """The static values that `_run` is compiled for."""
 
     family: TaskFamily
     optimizer: str
@@ -64,7 +64,7 @@ class Program(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _run(program: Program, values, seeds, train, valid):
-    """The results of `iterate_runs`: arrays with leading axes of settings and seeds."""
+    """The results of `iterate_runs` for values [settings, hyperparameters] and seeds [seeds]."""
     family = program.family
 
     def lane(value, seed):
@@ -105,17 +105,25 @@ def iterate_runs(
 
     Args:
         family: the task family.
-        optimizer: name of a baseline whose gradients are taken at its last iterate.
-        settings: hyperparameters, sorted by name; all settings have the same names.
+        optimizer: name of a baseline that takes its gradients at its last iterate.
+        settings: at least one setting: (hyperparameter, value) pairs, of the same names in the same order in all.
+        num_seeds: the seeds are 0 to num_seeds - 1; all settings get the same problems.
+        num_steps: length of each run.
         num_valid_batches: batches that each validation loss averages, the same for all settings.
 
     Returns:
-        `last` and `average` [settings, seeds], validation losses of the last iterate and of the polynomial average;
-        `train` [settings, seeds, steps], training losses; `step_sizes` of that shape, |update| / |gradient|; `distance`
-        [settings, seeds], the greatest |x_t - x_0|. Diverged runs have non-finite values.
+        Arrays by name:
+
+        - `last`, `average` [settings, seeds]: validation losses after the last step, at the last iterate and at the
+          polynomial-decay average of the iterates (`averaging.averaged`)
+        - `train` [settings, seeds, steps]: training losses before each step
+        - `step_sizes` [settings, seeds, steps]: |update| / |gradient|
+        - `distance` [settings, seeds]: the greatest |x_t - x_0|
+
+        Diverged runs have non-finite values.
 
     Raises:
-        ValueError: settings have hyperparameters of different names.
+        ValueError: settings have hyperparameters of different names, or the baseline or a hyperparameter is unknown.
     """
     names = tuple(name for name, _ in settings[0])
     for setting in settings:

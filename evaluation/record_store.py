@@ -3,8 +3,8 @@
     store = RecordStore(folder)
     arrays = store.get(measure, family=family, batch_sizes=(1, 2, 4))  # computed by the first call, then read
 
-The function must be at module level, take keyword arguments, return a dictionary of arrays, and be pure. Its arguments
-are numbers, strings, tuples and frozen dataclasses, so that their `repr` determines them completely.
+The function must be pure and at module level, take keyword arguments, and return a dictionary of arrays. Its arguments
+must be numbers, strings, tuples and frozen dataclasses: their `repr` identifies them in the key.
 """
 
 import hashlib
@@ -17,24 +17,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from evaluation import curve_key
-from tasks import prng
 from tasks.family import TaskFamily
 
 logger = logging.getLogger(__name__)
 
 Arrays = Mapping[str, np.ndarray]
 FORMAT = 1
-SOURCES = ("tasks", prng.__name__, "evaluation.baselines", "evaluation.training")
-"""Packages and modules whose code may affect a measurement, in addition to those of its function and of its
-arguments."""
+SOURCES = ("tasks", "evaluation.baselines", "evaluation.training")
+"""Packages and modules whose code may affect any measurement. The modules of its function and arguments count too."""
 
 
 def key(function: Callable[..., Arrays], arguments: Mapping[str, Any]) -> str:
-    """20 hexadecimal digits: a digest of the function, its arguments, their data, the code, versions and backend."""
+    """Digest of function name, arguments, data of task families, versions, backend and code: 20 hexadecimal digits."""
     parts = [part for value in arguments.values() for part in curve_key.parts(value)]
     modules = {type(part).__module__ for part in parts}
     content = {
@@ -43,7 +40,7 @@ def key(function: Callable[..., Arrays], arguments: Mapping[str, Any]) -> str:
         "arguments": {name: repr(value) for name, value in arguments.items()},
         "data": [curve_key.data_digest(part) for part in parts if isinstance(part, TaskFamily)],
         "versions": curve_key.versions(),
-        "backend": jax.default_backend(),
+        "backend": curve_key.backend(),
         "source": curve_key.source_digest(*SOURCES, function.__module__, *sorted(modules)),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
@@ -56,7 +53,7 @@ class RecordStore:
         """Makes the folder.
 
         Raises:
-            OSError: in one line, if it can't be made.
+            OSError: in one line, if the folder can't be made.
         """
         self.folder = Path(folder)
         try:
@@ -72,7 +69,7 @@ class RecordStore:
     def get(self, function: Callable[..., Arrays], **arguments: Any) -> dict[str, np.ndarray]:
         """`function(**arguments)`: read from the folder, or computed and stored if it isn't there.
 
-        A file that can't be read, for example a truncated one, is logged and its measurement computed again.
+        If its file can't be read, for example a truncated one, that is logged and the measurement is computed again.
         """
         path = self.path(function, **arguments)
         try:

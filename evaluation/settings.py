@@ -6,8 +6,8 @@
     adam = Contender("adam", baselines.get("adam"))
     run(Evaluation(contenders=(mine, adam), tasks=DEMO, num_seeds=2), "runs/mine")
 
-`configs.evaluation_names` resolves the names that users type to such values, once. This package takes and passes only
-values. They can be pickled, classes and functions by reference.
+`configs.evaluation_names` turns the names that users type into such values. This package takes and passes only values.
+They can be pickled; classes and functions in them are pickled by reference.
 """
 
 import dataclasses
@@ -20,14 +20,18 @@ from tasks.fixed import FixedTask
 from velo.learned_optimizer import LearnedOptimizer, Theta
 
 Optimizer = Baseline | LearnedOptimizer
-"""The static half of an optimizer, hashed by value."""
+"""The static half of an optimizer, hashed by value; theta and hyperparameters are the dynamic half."""
 MAX_SEEDS = 10_000
 """Reporting seeds are below this number and tuning seeds start at it, so that the two never overlap."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Contender:
-    """An optimizer and its name in the report."""
+    """An optimizer and its name in the report.
+
+    Raises:
+        ValueError: name is empty.
+    """
 
     name: str
     optimizer: Optimizer
@@ -41,7 +45,7 @@ class Contender:
             raise ValueError("Contender: name must not be empty")
 
     def __reduce__(self):
-        """Baselines of the catalogue are pickled by name: their factories may be closures, which pickle refuses."""
+        """Pickles baselines of the catalogue by name: their factories may be closures, which pickle refuses."""
         return Contender, (self.name, _picklable(self.optimizer), self.theta, self.tuner)
 
     @property
@@ -74,22 +78,26 @@ def _picklable(optimizer: Optimizer) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Procedure:
-    """How contenders are compared on a task: how often and how long they run, and what is measured."""
+    """How contenders are compared on a task: how often and how long they run, and what is measured.
+
+    Raises:
+        ValueError: in one line, if a number is out of its range.
+    """
 
     num_seeds: int = 3
     """Number of reported runs, each with its own task draw, initial parameters and data order."""
     num_tuning_seeds: int = 1
-    """Number of runs, separate from the reported ones, on which a baseline's hyperparameters are chosen."""
+    """Number of runs per setting, separate from the reported ones, on which a baseline's hyperparameters are chosen."""
     stretch: int = 4
     """The reference also runs this many times longer, so that speed-ups up to this number can be measured."""
     num_stretched: int = 1
     """Number of the reference's settings that run longer: the best on the tuning seeds."""
     num_checkpoints: int = 10
-    """Evenly spaced points of a run at which the validation loss is measured, the last step included."""
+    """Evenly spaced steps of a run at which the validation loss is measured, the last one included; at most so many."""
     num_valid_batches: int = 16
     """Batches of the validation split that each validation loss averages."""
     num_lanes: int = 0
-    """Runs trained together in one program: affects only the speed. 0: one on a CPU, sixteen on an accelerator."""
+    """Runs trained together in one program; affects only the speed. 0: one on a CPU, sixteen on an accelerator."""
     num_workers: int = 0
     """Ray workers that share the tasks and contenders; they write into the same folder. 0: no Ray."""
 
@@ -123,8 +131,8 @@ class Evaluation(Procedure):
     """One comparison: which contenders, on which tasks, by which procedure.
 
     Raises:
-        ValueError: in one line, if there are no contenders or no tasks, if two of them have the same name, or if no
-            contender is the reference.
+        ValueError: in one line, if there are no contenders or no tasks, if two of them have the same name, if no
+            contender is the reference, or if a number is out of its range.
     """
 
     contenders: tuple[Contender, ...]
@@ -159,7 +167,7 @@ class Evaluation(Procedure):
 
     @property
     def procedure(self) -> Procedure:
-        """The procedure alone: all that a worker needs besides a contender and a task."""
+        """The procedure alone, which with the reference is all that a worker needs besides a contender and a task."""
         return Procedure(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Procedure)})
 
     @property

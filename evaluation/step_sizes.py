@@ -10,16 +10,16 @@ import optax
 from evaluation.curves import StepSizes
 
 NUM_POINTS = 60
-"""Greatest number of evenly spaced steps that are recorded."""
+"""Maximum number of steps that are recorded; they are evenly spaced."""
 TINY = 1e-12
 
 
 class RecordedState(NamedTuple):
-    """The state of an optimizer with what was recorded so far."""
+    """The state of the wrapped optimizer, and the step sizes recorded so far."""
 
     inner: Any
     values: jax.Array  # [points, tensors]
-    count: jax.Array  # of steps taken
+    count: jax.Array  # number of steps taken
 
 
 def interval(num_steps: int) -> int:
@@ -28,7 +28,7 @@ def interval(num_steps: int) -> int:
 
 
 def recorded(tx: optax.GradientTransformation, num_steps: int) -> optax.GradientTransformationExtraArgs:
-    """`tx` with the same updates, whose state also holds its step sizes at up to `NUM_POINTS` steps."""
+    """Wraps `tx` to record its step sizes at up to `NUM_POINTS` steps in its state; the updates stay the same."""
     tx = optax.with_extra_args_support(tx)
     every = interval(num_steps)
 
@@ -40,7 +40,7 @@ def recorded(tx: optax.GradientTransformation, num_steps: int) -> optax.Gradient
         updates, inner = tx.update(updates, state.inner, params, **extra_args)
         pairs = zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=True)
         sizes = jnp.stack([_rms(update) / jnp.maximum(_rms(param), TINY) for update, param in pairs])
-        # The first step of an interval is kept. The others write to an index outside the array, which is dropped.
+        # Only the first step of an interval is recorded: the others write outside the array, which drops the values.
         index = jnp.where(state.count % every == 0, state.count // every, state.values.shape[0])
         values = state.values.at[index].set(sizes, mode="drop")
         return updates, RecordedState(inner, values, state.count + 1)
@@ -54,14 +54,14 @@ def _rms(tensor) -> jax.Array:
 
 
 def state_bytes(opt_state: Any) -> int:
-    """Size of the optimizer's state, without what is recorded in it."""
+    """Bytes of an optimizer's state, over all lanes, without what `recorded` adds to it."""
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, RecordedState))
     own = [node.inner if isinstance(node, RecordedState) else node for node in nodes]
     return sum(leaf.nbytes for leaf in jax.tree.leaves(own))
 
 
 def collect(opt_state: Any, params: Any, num_steps: int) -> list[StepSizes] | None:
-    """The step sizes of each lane (the leading axis of all leaves); None if none were recorded."""
+    """The step sizes of each lane, the leading axis of all leaves of `opt_state`; None if none were recorded."""
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, RecordedState))
     states = [node for node in nodes if isinstance(node, RecordedState)]
     if not states:

@@ -1,7 +1,7 @@
-"""Trains one contender on one task and returns its curves; lanes are runs that one compiled program advances together.
+"""Trains one contender on one task and returns its curves; one compiled program advances several runs, its lanes.
 
-A lane is a run with its own hyperparameters and seed. The seed alone determines the task's draw, the initial
-parameters, the order of the data and the validation batches, so every optimizer gets the same problem under a seed.
+Each lane has hyperparameters and a seed of its own. The seed alone determines the task's draw, the initial parameters,
+the order of the data and the validation batches. So all optimizers get the same problem under the same seed.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from tasks.fixed import FixedTask
 from velo.learned_optimizer import LearnedOptimizer, Theta
 
 PURPOSES = ("draw", "init", "train", "valid")
-"""What keys are used for. The position gives the key, so append only."""
+"""What PRNG keys are used for. A key depends on the position, so only append: existing runs keep their keys."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Lane:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What the compiled program depends on, apart from the shapes of its arguments."""
+    """The static values that `start` and `advance` are compiled for."""
 
     family: TaskFamily
     optimizer: Optimizer
@@ -55,35 +55,36 @@ class Program:
 
 
 def evaluation_params(optimizer: Optimizer) -> Callable[[Any, Any], Any] | None:
-    """(optimizer state, params) -> the point that the optimizer returns; None where it is `params`."""
+    """(optimizer state, params) -> the point that the optimizer returns; None if that is `params`."""
     return optimizer.evaluation_params if isinstance(optimizer, Baseline) else None
 
 
 def automatic_num_lanes() -> int:
-    """Lanes of a program where the settings leave it open.
+    """Number of lanes of a program if the settings leave it open: 1 on a CPU, 16 on an accelerator.
 
-    One on a CPU, where lanes gain little on the smallest tasks and cost a third of the speed on larger ones (measured
-    on the tasks of `holdout_small`); on an accelerator, which small networks leave idle, sixteen.
+    On a CPU more lanes gain little on the smallest tasks and lose a third of the speed on larger ones, as measured on
+    the tasks of `holdout_small`. An accelerator is mostly idle with a single small network.
     """
     return 1 if jax.default_backend() == "cpu" else 16
 
 
 def segment_lengths(num_steps: int, num_checkpoints: int) -> list[int]:
-    """Steps between checkpoints: all equal, but a shorter last one where they don't divide `num_steps`.
+    """Numbers of steps between checkpoints: all the same, except that the last may be smaller.
 
-    So a run compiles at most two programs.
+    So a run compiles `advance` at most twice. There may be fewer segments than `num_checkpoints`: 15 steps and 10
+    checkpoints give 8.
     """
     length = -(-num_steps // num_checkpoints)
     return [min(length, num_steps - done) for done in range(0, num_steps, length)]
 
 
 def _key(seed, purpose: str):
-    """A PRNG key for one of `PURPOSES`."""
+    """The PRNG key of a seed for one of `PURPOSES`."""
     return jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
 
 
 def _over_lanes(function, *arguments):
-    """`jax.vmap(function)`, or the plain function where there is one lane: it is faster on a CPU."""
+    """Maps `function` over lanes by `jax.vmap`, or without it if there is only one, which is faster on a CPU."""
     if len(jax.tree.leaves(arguments)[0]) > 1:
         return jax.vmap(function)(*arguments)
     result = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
@@ -91,7 +92,7 @@ def _over_lanes(function, *arguments):
 
 
 def arguments(contender: Contender, lanes: Sequence[Lane]) -> tuple[Theta, dict[str, jax.Array], jax.Array]:
-    """(theta, hyperparameters by name [lanes], seeds [lanes]) of lanes with the same names of hyperparameters."""
+    """(theta, name -> hyperparameters [lanes], seeds [lanes]) of lanes whose hyperparameters have the same names."""
     theta = jax.tree.map(jnp.asarray, contender.theta)
     hyperparameters = {
         name: jnp.asarray([dict(lane.hyperparameters)[name] for lane in lanes], jnp.float32)
@@ -101,7 +102,7 @@ def arguments(contender: Contender, lanes: Sequence[Lane]) -> tuple[Theta, dict[
 
 
 def start(program: Program, theta, hyperparameters, seeds):
-    """(draws, states), each with a leading axis of lanes."""
+    """(draws, states) before the first step, each with a leading axis of lanes."""
 
     def lane(seed, hyperparameters):
         draw = program.family.draw(_key(seed, "draw"))
@@ -131,14 +132,14 @@ def advance(program: Program, segment_steps: int, theta, hyperparameters, seeds,
 
 
 def _returned(optimizer: Optimizer, states):
-    """The parameters that the optimizer returns."""
+    """The parameters that the optimizer returns, with a leading axis of lanes."""
     returned = evaluation_params(optimizer)
     assert returned is not None
     return jax.vmap(returned)(states.opt_state, states.params)
 
 
 def _validate(family: TaskFamily, num_batches: int, seeds, draws, steps, params, valid):
-    """Validation losses [lanes]. Knows no optimizer, so that all optimizers share its program."""
+    """Validation losses [lanes]. It doesn't depend on the optimizer, so all optimizers share its program."""
 
     def lane(seed, draw, step, params):
         draw = family.draw_at(draw, step)
@@ -148,7 +149,7 @@ def _validate(family: TaskFamily, num_batches: int, seeds, draws, steps, params,
 
 
 class Trainer:
-    """Trains contenders on tasks; owns the compiled programs, which runs of equal programs share."""
+    """Trains contenders on tasks; owns the compiled programs, so that runs share those that are equal."""
 
     def __init__(self, max_programs: int = MAX_PROGRAMS):
         self.programs = CompiledPrograms(max_programs)
@@ -164,20 +165,23 @@ class Trainer:
         num_valid_batches: int,
         on_steps: Callable[[int], None] = lambda num_steps: None,
     ) -> list[Curve]:
-        """Trains at most `num_lanes` lanes together for `task.num_steps` steps.
+        """Trains up to `num_lanes` lanes together for `task.num_steps` steps.
 
-        Fewer lanes are padded with copies of the last, so that tuning and reporting share one compiled program, and a
-        curve doesn't depend on what ran beside it.
+        Fewer lanes are padded with copies of the last one. So tuning and reporting share one compiled program, and a
+        curve doesn't depend on the number of runs beside it.
 
         Args:
-            lanes: with the same names of hyperparameters.
-            on_steps: told at every checkpoint the number of steps just done, over all lanes.
+            lanes: their hyperparameters have the same names.
+            num_lanes: number of lanes of the program.
+            num_checkpoints: the greatest number of validation losses per curve (`segment_lengths`).
+            num_valid_batches: batches that each validation loss averages.
+            on_steps: called at every checkpoint with the number of steps since the one before, summed over `lanes`.
 
         Returns:
-            A curve a lane, in the same order; diverged runs are kept.
+            One curve per lane, in the order of `lanes`; diverged runs are kept.
 
         Raises:
-            ValueError: on no lanes, or more than `num_lanes`.
+            ValueError: there are no lanes, or more than `num_lanes`.
         """
         if not 1 <= len(lanes) <= num_lanes:
             raise ValueError(f"run: the number of lanes must be in [1, {num_lanes}], got {len(lanes)}")

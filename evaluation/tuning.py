@@ -5,7 +5,7 @@ A tuner is asked for settings until it proposes none:
     tried = []
     while batch := tuner.propose(baseline, tried):
         tried += [(setting, mean_final_loss(setting)) for setting in batch]
-    best = choose(losses)
+    best = choose(final_losses)  # of all settings that were tried
 
 `LogGrid`, `OneShot`, `RandomSearch` and `OptunaSearch` are the tuners of `velo-evaluate`.
 """
@@ -22,18 +22,19 @@ from evaluation.baselines import Baseline, Span
 from velo.shapes import Float
 
 Setting = tuple[tuple[str, float], ...]
-"""Hyperparameters, sorted by name; those that are left out have their defaults."""
+"""(hyperparameter, value) pairs, sorted by name; hyperparameters that are left out have their defaults."""
 Tried = tuple[Setting, float]
-"""A setting and its mean final loss over the tuning seeds, inf where one diverged."""
+"""A setting and its mean final loss over the tuning seeds; inf if the final loss of a seed isn't finite."""
 OPTUNA_SEED = 0
 OPTUNA_MAX_LOSS = 1e30
-"""Loss that Optuna gets in place of an infinite one, which it refuses."""
+"""Loss that Optuna gets in place of a non-finite one, which it refuses."""
 
 
 class Tuner(abc.ABC):
     """A strategy for choosing hyperparameters: a frozen dataclass.
 
-    Its proposals depend on what was tried and on nothing else, so an interrupted search continues as it would have.
+    Its proposals depend only on the baseline and on what was tried. So an interrupted search, continued, tries the same
+    settings as an uninterrupted one.
     """
 
     @abc.abstractmethod
@@ -41,16 +42,16 @@ class Tuner(abc.ABC):
         """The settings to try next.
 
         Args:
-            baseline: whose `space` and `defaults` are searched.
-            tried: all settings that were proposed before, in their order, with their losses.
+            baseline: the optimizer; its `space` is searched, starting from its `defaults`.
+            tried: all settings that were proposed before, in that order, with their losses.
 
         Returns:
-            Settings that run side by side; none when the budget is spent. The first call has to propose at least one.
+            Settings to try before the next call; none once the budget is spent. The first call returns at least one.
         """
 
     @abc.abstractmethod
     def max_trials(self, baseline: Baseline) -> int:
-        """The greatest number of settings that it tries, at least 1."""
+        """Upper bound on the number of settings that are tried, at least 1."""
 
     @property
     @abc.abstractmethod
@@ -59,15 +60,15 @@ class Tuner(abc.ABC):
 
 
 def as_setting(hyperparameters: Mapping[str, float]) -> Setting:
-    """Hyperparameters as a hashable value."""
+    """Hyperparameters by name as a hashable value."""
     return tuple(sorted(hyperparameters.items()))
 
 
 def choose(final_losses: Float[np.ndarray, "settings seeds"]) -> int:
     """Index of the setting with the least mean final loss over the tuning seeds.
 
-    A non-finite loss counts as infinite, so that a setting that diverged on any seed can't win. Among equal settings
-    the first wins, also if all are infinite.
+    A non-finite loss counts as inf, so a setting with one can't win against a setting without. The first of equal
+    settings wins, also if all are inf.
     """
     finite = np.where(np.isfinite(final_losses), final_losses, np.inf)
     return int(np.argmin(finite.mean(axis=1)))
@@ -93,10 +94,13 @@ class OneShot(Tuner):
 
 @dataclasses.dataclass(frozen=True)
 class LogGrid(Tuner):
-    """Learning rates that are log-spaced over the baseline's span, both ends included; the rest at its defaults.
+    """Log-spaced learning rates over the baseline's span, both ends included; the other hyperparameters at defaults.
 
-    VeLO (2211.09760) tries Adam at 15 such rates: over [1e-5, 1], neighbours differ by a factor of 10^(5/14), 2.3. A
-    baseline without a learning rate runs at its defaults.
+    VeLO (2211.09760) tries Adam at 15 such rates in [1e-5, 1]: neighbours differ by a factor of 10^(5/14) = 2.3. A
+    baseline whose learning rate isn't in its space runs once, at its defaults.
+
+    Raises:
+        ValueError: num_rates isn't in [2, 1000].
     """
 
     num_rates: int = 15
@@ -116,7 +120,7 @@ class LogGrid(Tuner):
         return [as_setting({**defaults, "learning_rate": span.at(float(quantile))}) for quantile in quantiles]
 
     def max_trials(self, baseline):
-        """The number of rates; 1 for a baseline without one."""
+        """The number of rates; 1 for a baseline whose learning rate isn't tuned."""
         return self.num_rates if "learning_rate" in dict(baseline.space) else 1
 
     @property
@@ -130,10 +134,13 @@ class RandomSearch(Tuner):
     """The defaults, then independent random draws from the search space.
 
     Budgets nest: 25 trials are the first 25 of 75, and one trial is the defaults. So a larger budget never does worse
-    on the tuning seeds. Each hyperparameter has a random stream of its own, seeded by its name and span, so that two
-    optimizers that share a hyperparameter are tried at the same values of it.
+    on the tuning seeds. Each hyperparameter has a random stream of its own, seeded by its name and span. So optimizers
+    that share a hyperparameter and its span try the same values of it.
 
-    Deviation: in 2007.01547 the defaults are no part of the search.
+    Deviation: in 2007.01547 the search doesn't include the defaults.
+
+    Raises:
+        ValueError: num_trials isn't in [1, 10000].
     """
 
     num_trials: int = 25
@@ -167,7 +174,7 @@ class RandomSearch(Tuner):
 
 
 def _stream(name: str, span: Span, num_draws: int) -> list[float]:
-    """Draws of one hyperparameter, the same in every search."""
+    """Draws of one hyperparameter; a longer list starts with the shorter one."""
     digest = hashlib.sha256(f"{name} {span}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
     return [span.at(float(quantile)) for quantile in rng.uniform(size=num_draws)]
@@ -177,8 +184,11 @@ def _stream(name: str, span: Span, num_draws: int) -> list[float]:
 class OptunaSearch(Tuner):
     """The defaults, then batches of proposals by Optuna's tree-structured Parzen estimator (`velo[optuna]`).
 
-    Each batch knows the losses of all batches before it. Every call builds the study again from what was tried, so
-    that an interrupted search proposes what it would have.
+    For each batch Optuna knows the losses of all batches before it, but not that of the defaults. Every call builds the
+    study again from what was tried, so an interrupted search proposes the same settings as an uninterrupted one.
+
+    Raises:
+        ValueError: num_trials isn't in [1, 10000].
     """
 
     num_trials: int = 25
@@ -231,7 +241,7 @@ def _study():
 
 
 def _setting(trial, baseline: Baseline) -> Setting:
-    """The setting that an Optuna trial proposes: Optuna searches quantiles, the spans turn them into values."""
+    """The setting that an Optuna trial proposes: Optuna searches over quantiles, which the spans turn into values."""
     quantiles = {name: trial.suggest_float(name, 0.0, 1.0) for name, _ in baseline.space}
     values = {name: span.at(quantiles[name]) for name, span in baseline.space}
     return as_setting({**dict(baseline.defaults), **values})

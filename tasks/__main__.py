@@ -21,6 +21,7 @@ from tasks.pictures import Sample
 from tasks.wrappers.wrapper import Wrapper
 
 PICTURE_SHAPE = (12, 64)
+"""Rows and columns of a loss curve in characters."""
 SHOW_RATE = 3e-3
 
 
@@ -31,7 +32,7 @@ def _write(lines: Iterable[str]) -> None:
 
 
 def _measures(family: TaskFamily) -> str:
-    """Parameters and predicted milliseconds of a step; the second needs the data."""
+    """Number of parameters and predicted milliseconds of a step; no time if the data are missing."""
     if not is_here(family.dataset):
         return f"{num_params(family):>10,}  no data"
     return f"{num_params(family):>10,}  {1e3 * cost.predict_step_seconds(family):6.2f} ms"
@@ -56,7 +57,7 @@ def describe_all() -> Iterable[str]:
 
 
 def describe_mixture(mixture: TaskMixture | WeightedMixtures) -> str:
-    """Number of families, augmentation, normalisation, and cap on the time of a step."""
+    """Number of families, augmentation and normalisation (of the first part), and caps on the time of a step."""
     weighted = mixture.parts if isinstance(mixture, WeightedMixtures) else ((mixture, 1.0),)
     parts = [part for part, _ in weighted if isinstance(part, TaskMixture)]
     num_families = len({family for part in parts for family, _ in part.families})
@@ -72,7 +73,10 @@ def innermost(family: TaskFamily) -> TaskFamily:
 
 
 def describe_samples(mixtures: Sequence[str], num: int, seed: int, picture: Path | None = None) -> Iterable[str]:
-    """A line for each of `num` samples of each mixture: parameters, predicted time of a step, and the family."""
+    """A line for each of `num` samples of each mixture: parameters, predicted time of a step, and the family.
+
+    With `picture`, also writes histograms of the samples to that file.
+    """
     drawn: dict[str, list[Sample]] = {mixture: [] for mixture in mixtures}
     for mixture, index in itertools.product(mixtures, range(num)):
         family = get_mixture(mixture).sample(np.random.default_rng((seed, index)))
@@ -86,7 +90,7 @@ def describe_samples(mixtures: Sequence[str], num: int, seed: int, picture: Path
 
 
 def draw_curve(losses: np.ndarray) -> Iterable[str]:
-    """A loss curve in characters, with a logarithmic scale of losses."""
+    """Lines that draw losses [steps] in characters, on a logarithmic scale."""
     height, width = PICTURE_SHAPE
     values = np.array([chunk.mean() for chunk in np.array_split(losses, min(width, len(losses)))])
     logs = np.log(np.maximum(np.nan_to_num(values, nan=np.inf, posinf=1e30), 1e-30))
@@ -99,7 +103,13 @@ def draw_curve(losses: np.ndarray) -> Iterable[str]:
 
 
 def describe_task(name: str, picture: Path | None = None) -> Iterable[str]:
-    """The fields of a fixed task and Adam's training loss at a rate of .003, in characters and as a picture."""
+    """The fields of a fixed task, and Adam's training loss at a learning rate of .003 in characters.
+
+    With `picture`, also writes the loss curve to that file.
+
+    Raises:
+        ValueError: there is no task of that name.
+    """
     if name not in fixed.TASKS:
         close = ", ".join(difflib.get_close_matches(name, fixed.TASKS)) or "none"
         raise ValueError(f"unknown task {name!r}; close to it: {close}; python -m tasks list names all")
@@ -116,7 +126,10 @@ def describe_task(name: str, picture: Path | None = None) -> Iterable[str]:
 
 
 def time_suite(name: str, max_steps: int | None) -> Iterable[str]:
-    """A line for each task: losses of Adam at a rate of .003, and the processor time of the run."""
+    """A line for each task: first and final loss of Adam at a learning rate of .003, and processor seconds of the run.
+
+    `max_steps` shortens longer tasks.
+    """
     for task in fixed.get_suite(name):
         task = dataclasses.replace(task, num_steps=min(task.num_steps, max_steps or task.num_steps))
         losses, seconds = adam_grid.time_run(task, SHOW_RATE)

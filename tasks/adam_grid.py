@@ -1,4 +1,4 @@
-"""Adam on one task over a grid of constant rates, to show that the task is neither trivial nor impossible."""
+"""Adam on one task over a grid of constant learning rates, to show that the task is neither trivial nor impossible."""
 
 import functools
 import time
@@ -14,7 +14,7 @@ from tasks.fixed import FixedTask
 
 RATES = tuple(10.0 ** np.linspace(-5, 0, 15))
 TAIL_SHARE = 0.05
-"""Share of the steps, the last ones, whose mean loss is the final loss."""
+"""The final loss is the mean loss over the last steps, this share of all."""
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -30,7 +30,7 @@ def _curves(task: FixedTask, rates, seeds, data):
 
 
 def curves(task: FixedTask, rates, seeds) -> np.ndarray:
-    """Training losses [lanes, steps] of Adam, one lane for each pair of a rate and a seed."""
+    """Training losses [lanes, steps] of Adam; lane i has the i-th learning rate and the i-th seed."""
     rates, seeds = jnp.asarray(rates, jnp.float32), jnp.asarray(seeds, jnp.int32)
     return np.asarray(_curves(task, rates, seeds, task.family.load()[0]))
 
@@ -39,11 +39,11 @@ class Timed(NamedTuple):
     """One run and its processor time."""
 
     losses: np.ndarray  # [steps]
-    seconds: float  # of processor time, without compiling
+    seconds: float  # of processor time, compilation excluded
 
 
 def time_run(task: FixedTask, rate: float) -> Timed:
-    """One run of Adam on seed 0."""
+    """One run of Adam on seed 0, at a constant learning rate."""
     data = task.family.load()[0]
     arguments = (jnp.asarray([rate], jnp.float32), jnp.zeros(1, jnp.int32), data)
     compiled = _curves.lower(task, *arguments).compile()
@@ -53,23 +53,23 @@ def time_run(task: FixedTask, rate: float) -> Timed:
 
 
 def final_losses(losses: np.ndarray) -> np.ndarray:
-    """Mean of the last steps [lanes]; infinite if it isn't finite."""
+    """Final losses [lanes] of losses [lanes, steps]: the mean of the last steps, infinite where it isn't finite."""
     tail = losses[:, -max(1, round(TAIL_SHARE * losses.shape[1])) :].mean(1)
     return np.where(np.isfinite(tail), tail, np.inf)
 
 
 class GridResult(NamedTuple):
-    """The best rate of a task and what it reaches."""
+    """The best learning rate of a task and what it reaches."""
 
-    first_loss: float
+    first_loss: float  # mean over the further seeds
     best_rate: float
     place: int  # index of the best rate in the grid
-    final_losses: np.ndarray  # [rates] of the tuning seed
-    seed_losses: np.ndarray  # [seeds] at the best rate
+    final_losses: np.ndarray  # [rates] on the tuning seed
+    seed_losses: np.ndarray  # [seeds] final losses of the best rate on further seeds
 
 
 def search(task: FixedTask, rates=RATES, num_seeds: int = 3) -> GridResult:
-    """The best rate on seed 0, and the final losses of that rate on further seeds."""
+    """The best learning rate on seed 0, and its final losses on `num_seeds` further seeds."""
     finals = final_losses(curves(task, rates, [0] * len(rates)))
     place = int(np.argmin(finals))
     again = curves(task, [rates[place]] * num_seeds, range(1, 1 + num_seeds))

@@ -30,13 +30,13 @@ PROBABILITIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Probability of each wrapper. They are independent, but at most one kind of reparametrisation is used."""
+    """Probability of each wrapper. Each is chosen independently, but at most one kind of reparametrisation is used."""
 
     reparametrize_global: float = 0.0
     reparametrize_tensor: float = 0.0
     reparametrize_parameter: float = 0.0
     decades: tuple[float, ...] = (1.0, 2.0, 3.0)
-    """Decades that a reparametrisation spans; one is chosen at random."""
+    """One is chosen at random: the factors of a reparametrisation are log-uniform in [10^-decades, 10^decades]."""
     evolution_gradient: float = 0.0
     reduced_batch: float = 0.0
     reduced_precision: float = 0.0
@@ -44,10 +44,11 @@ class Augmentation:
     subsampled_gradient: float = 0.0
     delayed_gradient: float = 0.0
     evolution_pairs: tuple[int, ...] = (2,)
-    """Antithetic pairs of an estimated gradient, one chosen at random: a pair costs two evaluations of the loss."""
+    """Numbers of antithetic pairs, one chosen at random. A pair costs two evaluations of the loss."""
     min_batch_share: float = 0.1
+    """Least share of a reduced batch."""
     max_directions: int = 8
-    """Most directions of a subsampled gradient; each takes the memory of the parameters."""
+    """Greatest number of directions of a subsampled gradient; each takes as much memory as the parameters."""
 
     def __post_init__(self):
         for name in PROBABILITIES:
@@ -62,7 +63,7 @@ class Augmentation:
             raise ValueError("Augmentation: evolution_pairs must not be empty")
 
     def apply(self, family: TaskFamily, rng: np.random.Generator) -> TaskFamily:
-        """`family` inside randomly chosen wrappers; those that change a single gradient lie inside a delay."""
+        """`family` inside randomly chosen wrappers; those that change the gradient of one step lie inside a delay."""
         kind, *chances = rng.random(7)
         decades = choice(rng, self.decades)
         for granularity in ("global", "tensor", "parameter"):
@@ -105,6 +106,11 @@ AUGMENTATIONS = {
         _VELO, evolution_pairs=(1, 2, 4, 8, 16), min_batch_share=0.01, max_directions=64
     ),
 }
-"""global_scale is Celo's (2501.12670); velo has VeLO's probabilities (2211.09760), which are the same in its four
-phases, with strengths that suit a core; velo_published has its strengths too. Deviation: at most 64 directions, not
-1024, since they lie in memory at once."""
+"""Augmentations by name.
+
+- `global_scale` is Celo's (2501.12670).
+- `velo` has VeLO's probabilities (2211.09760), which are the same in its four phases, with strengths that suit a CPU
+  core.
+- `velo_published` has VeLO's strengths too. Deviation: at most 64 directions, not 1024, since all lie in memory at
+  once.
+"""

@@ -1,7 +1,7 @@
-"""Tasks of `learned_optimization` as ours, by their methods alone: that package is never imported.
+"""Tasks of `learned_optimization` as families of ours, by their methods alone: that package is never imported.
 
-A task has `init`, `loss`, `normalizer` and `datasets`, a family `sample` and `task_fn`; those with a model state have
-the forms that end in `_with_state`.
+Its tasks have the methods `init`, `loss` and `normalizer`, and `datasets`; those with a model state have
+`init_with_state` and `loss_with_state`. Its task families have `sample` and `task_fn`.
 """
 
 import dataclasses
@@ -17,22 +17,23 @@ from tasks.family import Batch, Data, Draw, Params, TaskFamily
 from velo.shapes import Array, Float, PRNGKeyArray
 
 MAX_RATIO = 1e6
-"""Losses above it, in units of `reference`, count as equal, and as bad as one that is not finite."""
+"""Losses above this multiple of `reference` count as equal, and as bad as a loss that is not finite."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BridgedFamily(TaskFamily):
-    """One of its tasks or families; two are equal if they are the same object.
+    """A task or task family of `learned_optimization`; two are equal only if they are the same object.
 
     Deviation: a model state (of batch normalisation, say) is drawn with the task and stays as it was initialised, since
     our inner loop carries parameters only.
     """
 
     source: Any
+    """The task or the task family."""
     num_batches: int = 16
-    """Taken from its data sets once, and then drawn from with replacement."""
+    """Number of batches taken from each split once; steps draw from them with replacement."""
     reference: float = 1.0
-    """A loss of the size that its tasks start at."""
+    """About the loss at which its tasks start."""
 
     dataset = "bridged"
 
@@ -49,7 +50,13 @@ class BridgedFamily(TaskFamily):
         return self.reference
 
     def load(self) -> tuple[Data, Data]:
-        """Batches of the training and of the first validation split; arrays have the leading axes batches, examples."""
+        """Batches of the splits `train` and `inner_valid`; arrays have the leading axes batches, examples.
+
+        A task without data sets gets zeros in place of batches.
+
+        Raises:
+            ValueError: a split has fewer than `num_batches` batches.
+        """
         datasets = getattr(self.source, "datasets", None)
         if datasets is None:
             empty = {"none": jnp.zeros((self.num_batches, 1))}
@@ -75,10 +82,10 @@ class BridgedFamily(TaskFamily):
         return task.loss(params, key, batch)
 
     def normalize(self, loss: Float[Array, ""]) -> Float[Array, ""]:
-        """Its own normaliser, on its own scale; that of a family is the one of its task for key 0.
+        """The loss after the task's own normaliser, on its own scale; a task family has that of its task for key 0.
 
-        Our clip is not applied: the scales of that package reach to 10 and beyond, where it would make all losses equal
-        and every meta-gradient zero. A task without a normaliser gets ours.
+        Our clip is not applied: normalised losses of that package reach 10 and more, where the clip would make them all
+        equal and every meta-gradient zero. A task without a normaliser gets ours.
         """
         sampled = self.source.sample(jax.random.key(0)) if hasattr(self.source, "task_fn") else None
         normalizer = getattr(self._task(sampled), "normalizer", None)

@@ -11,7 +11,7 @@ import numpy as np
 from tasks.family import TaskFamily
 
 FEATURES = ("step", "flops", "bytes accessed", "transcendentals", "calls")
-"""A constant one, three sums of XLA's cost analysis of the lowered program, and the number of operations that run."""
+"""A constant one, three sums from XLA's cost analysis of the lowered program, and the number of operations that run."""
 SECONDS = (0.0, 3.26e-11, 1.75e-11, 3.57e-9, 1.88e-7)
 """Seconds for one unit of each feature, from `calibrate` on one core of a virtual machine; see docs/tasks.md."""
 
@@ -26,8 +26,9 @@ def _gradient(family: TaskFamily):
 
 
 def _count_calls(jaxpr: Any) -> float:
-    """Number of operations that run: those inside a scan count once an iteration, a generator's rounds, which fuse,
-    as one.
+    """Number of operations that run.
+
+    Operations inside a scan count once per iteration. A call of `prng.threefry` counts as one, since its rounds fuse.
     """
     total = 0.0
     for equation in jaxpr.eqns:
@@ -42,7 +43,11 @@ def _count_calls(jaxpr: Any) -> float:
 
 @functools.cache
 def count(family: TaskFamily) -> tuple[float, ...]:
-    """The `FEATURES` of loss, gradients and batch; needs the family's data set."""
+    """The `FEATURES` of a batch, its loss and the gradients.
+
+    Raises:
+        MissingDataError: the family's data are not on this machine.
+    """
     return count_program(_gradient(family))
 
 
@@ -54,12 +59,22 @@ def count_program(traced: Any) -> tuple[float, ...]:
 
 
 def predict_step_seconds(family: TaskFamily, seconds: tuple[float, ...] = SECONDS) -> float:
-    """Seconds of one core for loss and gradients of one task, without an optimizer or vectorisation."""
+    """Predicted seconds on one CPU core of a batch, its loss and the gradients, without an optimizer or `jax.vmap`.
+
+    Raises:
+        MissingDataError: as `count`.
+    """
     return float(np.dot(count(family), seconds))
 
 
 def measure_step_seconds(family: TaskFamily, *, num_steps: int = 200) -> float:
-    """Processor seconds of a step of plain gradient descent: loss, gradients and update. Compiles."""
+    """Measured processor seconds of a step of plain gradient descent: batch, loss, gradients and update.
+
+    Compiles the step, which isn't part of the time.
+
+    Raises:
+        MissingDataError: as `count`.
+    """
     data = family.load()[0]
 
     @jax.jit
@@ -79,7 +94,12 @@ def measure_step_seconds(family: TaskFamily, *, num_steps: int = 200) -> float:
 
 
 def calibrate(features: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Non-negative seconds for each feature, with least relative errors of [families, features] @ seconds."""
+    """Non-negative seconds [features], fitted by least squares of the relative errors of `features` @ seconds.
+
+    Args:
+        features: [programs, features].
+        measured: seconds [programs].
+    """
     from scipy.optimize import nnls
 
     scale = features.max(0)
@@ -88,7 +108,7 @@ def calibrate(features: np.ndarray, measured: np.ndarray) -> np.ndarray:
 
 
 def quality(predicted: np.ndarray, measured: np.ndarray) -> tuple[float, float]:
-    """(rank correlation, share of predictions within a factor of two)."""
+    """(rank correlation, share of predictions within a factor of two) of predicted and measured seconds [programs]."""
     one, other = (np.argsort(np.argsort(values)) for values in (predicted, measured))
     within = np.abs(np.log2(predicted / measured)) <= 1.0
     return float(np.corrcoef(one, other)[0, 1]), float(within.mean())

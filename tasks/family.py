@@ -5,9 +5,9 @@
     train, valid = family.load()                # arrays, passed as arguments
     loss = family.loss(draw, params, family.batch(train, key_batch), key_loss)
 
-A family of one's own is a frozen dataclass and subclasses `TaskFamily`. It implements `draw`, `init`, `batch`, `loss`
-and `reference_loss`, and has a field `dataset`, "none" if its data are generated. To be in a mixture it needs a class
-method `sample(rng, scale)` too. `examples/own_task.py` is a complete one.
+A family of your own is a frozen dataclass and subclasses `TaskFamily`. It implements `draw`, `init`, `batch`, `loss`
+and `reference_loss`, and has a field `dataset`, "none" if its data are generated. In a mixture it also needs a class
+method `sample(rng, scale)`. `examples/own_task.py` is a complete one.
 """
 
 import abc
@@ -27,24 +27,25 @@ Batch = Any
 Data = Any
 
 LOSS_FLOOR = 0.003
+"""In units of the reference loss. It keeps the logarithm of a loss of zero finite."""
 NORMALIZED_RANGE = (-6.0, 1.5)
 
 
 class TaskFamily(abc.ABC):
     """A distribution of training problems that share one compiled program.
 
-    Subclasses are frozen dataclasses, hashed by value: every field changes a shape or the traced program. Everything
-    else that varies between tasks (scales, teachers, label noise) is the dynamic half, `draw`. All methods but `load`
-    are traced under `jax.jit` and `jax.vmap`.
+    Subclasses are frozen dataclasses, hashed by value: every field changes a shape or the traced program. Whatever else
+    varies between tasks (scales, teachers, label noise) is the dynamic half, which `draw` samples. All methods but
+    `load` are traced under `jax.jit` and `jax.vmap`.
     """
 
     dataset: str
     """Name of the data set in `tasks.data`; `batch` gets its arrays as an argument."""
 
     def load(self) -> tuple[Data, Data]:
-        """(training, validation) arrays of the family's data set, on the device, loaded once a process.
+        """(training, validation) arrays of the family's data set, on the device, loaded once per process.
 
-        Override it for data of your own.
+        Override it for your own data.
 
         Raises:
             MissingDataError: the data are not on this machine.
@@ -63,7 +64,7 @@ class TaskFamily(abc.ABC):
         """
 
     def draw_at(self, draw: Draw, step: Int[Array, ""]) -> Draw:
-        """The draw at a step of the run, by default the same at all.
+        """The draw at a step of the run, by default the same at every step.
 
         Override it for a task that changes while it is trained.
 
@@ -90,11 +91,11 @@ class TaskFamily(abc.ABC):
 
     @abc.abstractmethod
     def batch(self, data: Data, key: PRNGKeyArray) -> Batch:
-        """A random batch: a pure gather from one split of the data.
+        """A random batch, gathered from one split of the data or generated.
 
         Args:
             data: one of the two values of `load`.
-            key: which examples are taken.
+            key: all randomness of the batch.
 
         Returns:
             A pytree of arrays, each with a leading axis over examples (test functions have one example).
@@ -118,14 +119,17 @@ class TaskFamily(abc.ABC):
 
     @property
     def loss_bound(self) -> float:
-        """Losses above it count as equal: log 2C for a cross-entropy of C classes, by default twice the reference."""
+        """Losses above it count as equal in `LinearlyNormalized`, VeLO's normalisation.
+
+        It is log 2C for a cross-entropy of C classes, and by default twice the reference.
+        """
         return 2.0 * self.reference_loss
 
     def wrap_optimizer(self, draw: Draw, tx: optax.GradientTransformation) -> optax.GradientTransformation:
         """The optimizer that trains this task, by default `tx` itself.
 
-        Override it to change gradients over several steps, as a delay does. What needs a single step (estimated or
-        normalised gradients) belongs in `loss`, as a custom gradient.
+        Override it for what spans several steps, such as a delay. What changes the gradient of one step, such as its
+        estimation or normalisation, belongs in `loss` (`tasks.wrappers.wrapper.with_gradient`).
 
         Args:
             draw: of this task.
@@ -136,7 +140,8 @@ class TaskFamily(abc.ABC):
     def normalize(self, loss: Float[Array, ""]) -> Float[Array, ""]:
         """The loss on a scale that all tasks share, for meta-training only: finite and in [-6, 1.5].
 
-        log((loss + .003 ref) / (1.003 ref)), clipped; a non-finite loss counts as the upper bound.
+        It is log((loss + .003 ref) / (1.003 ref)), clipped. A negative loss counts as zero, and a non-finite one as the
+        upper bound.
 
         Args:
             loss: scalar, of `loss`.

@@ -1,4 +1,4 @@
-"""Named tasks and suites that evaluation reports on; no default mixture contains them: other data or other sizes."""
+"""Named tasks and suites for evaluation; no default mixture contains them, since their data or their sizes differ."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ class FixedTask:
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """Fixed tasks, and what files and commands call them: a name of `SUITES`, or `module:attribute`."""
+    """Fixed tasks, and the name that files and commands use: a name of `SUITES`, or `module:attribute`."""
 
     name: str
     tasks: tuple[FixedTask, ...]
@@ -66,7 +66,7 @@ DEMO = (
     FixedTask("mlp_breast_cancer", MLPClassifier(dataset="breast_cancer", widths=(64, 64), activation="tanh"), 300),
     FixedTask("transformer_source_small", TransformerLanguageModel(dataset="python_source"), 500),
 )
-"""Three quick ones for examples."""
+"""Three quick tasks for examples."""
 
 HOLDOUT_SMALL = (
     FixedTask("autoencoder_china", Autoencoder(dataset="china", widths=(128, 32)), 1000),
@@ -113,7 +113,7 @@ HOLDOUT_SMALL = (
         "vit_china", VisionTransformer(dataset="china", patch_size=3, width=24, num_heads=3, depth=2), 1000
     ),
 )  # fmt: skip
-"""Reported on: patches of one photograph, source code, and architectures of sizes that are sampled nowhere."""
+"""Reported on: patches of one photograph, source code, and architectures in sizes that no mixture samples."""
 
 META_VALID_11 = (
     FixedTask("autoencoder_flower", Autoencoder(dataset="flower", widths=(96, 24), activation="gelu"), 500),
@@ -136,7 +136,7 @@ META_VALID_11 = (
     FixedTask("vae_flower", VariationalAutoencoder(dataset="flower", widths=(48,), latent_size=6), 500),
     FixedTask("vit_flower", VisionTransformer(dataset="flower", patch_size=2, width=24, num_heads=2), 500),
 )
-"""The tasks of `meta_valid` before it had the five below: figures of that time are over these eleven."""
+"""The tasks of `meta_valid` before the five below were added; older results are over these eleven."""
 
 META_VALID = (
     *META_VALID_11,
@@ -158,7 +158,7 @@ META_VALID = (
     ),
     FixedTask("mlp_flower_long", MLPClassifier(dataset="flower", widths=(40, 40), activation="gelu"), 5000),
 )
-"""For every choice during meta-training, so that the reported suites stay unseen."""
+"""Every choice during meta-training is made on these, so that the reported suites stay unseen."""
 
 STRETCH = (
     FixedTask("autoencoder_china_wide", Autoencoder(dataset="china", widths=(640, 320)), 10_000),
@@ -173,7 +173,7 @@ STRETCH = (
         10_000,
     ),
 )  # fmt: skip
-"""Ten times the steps and widths that are meta-trained."""
+"""Ten times the greatest number of steps and width that the preset `laptop` meta-trains on."""
 
 _PLAIN = MLPClassifier(dataset="china", widths=(64, 64))
 
@@ -202,16 +202,16 @@ ROBUSTNESS = (
     FixedTask("changing_data", ChangingData(TeacherRegression(widths=(64, 64)), num_phases=4, phase_steps=250), 1000),
     FixedTask("heavy_tailed_noise", HeavyTailedGradient(_PLAIN), 1000),
 )  # fmt: skip
-"""A small classifier under conditions that none of the default mixtures samples."""
+"""A small classifier, and a few other networks, under conditions that no mixture without augmentations samples."""
 
 PUBLIC = tuple(FixedTask(name, family, public.NUM_STEPS) for name, family in sorted(public.FAMILIES.items()))
 """Google's fixed tasks; they need data sets that have to be downloaded."""
 
 VELODROME = tuple(FixedTask(*task) for task in velodrome.TASKS)
-"""Reported on: 83 small tasks of twenty kinds, as VeLO's article has them (2211.09760)."""
+"""Reported on: 83 small tasks of twenty kinds, modelled on the VeLOdrome of the VeLO paper (2211.09760)."""
 
 CROWDED_VALLEY = (FixedTask("crowded_valley_quadratic", CrowdedValleyQuadratic(), 700),)
-"""Problems of 2007.01547 with the published number of steps: those that need no download."""
+"""The problem of 2007.01547 that needs no download, with the published number of steps."""
 
 TASKS = {
     task.name: task
@@ -240,7 +240,11 @@ SUITES = {
 
 
 def get_suite(name: str) -> list[FixedTask]:
-    """The tasks of a bundled suite; a ValueError names those that there are."""
+    """The tasks of a bundled suite.
+
+    Raises:
+        ValueError: there is no suite of that name.
+    """
     if name not in SUITES:
         raise ValueError(f"unknown suite {name!r}; known: {', '.join(sorted(SUITES))}")
     return [TASKS[task] for task in SUITES[name]]

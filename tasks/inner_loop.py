@@ -40,14 +40,14 @@ def train(
 ) -> tuple[InnerState, Float[Array, " num_steps"]]:
     """Runs `num_steps` further inner steps; returns the state after them and the training loss before each.
 
-    The batch and the noise of a step depend on `key` and on the step's number only, so a run in segments equals a
-    single run to the bit. The optimizer gets the loss as `value`, and can evaluate it at other points (`obj_fn`, as
-    optax's second-order methods do).
+    The batch and the noise of a step depend only on `key` and on the step's number, so that a run in segments equals a
+    single run bit for bit. The optimizer gets the loss as `value`, and the step's loss function as `obj_fn`: methods
+    such as `optax.contrib.sophia` evaluate it at other points.
 
     Args:
-        evaluation_params: (optimizer state, parameters) -> the point that the optimizer would return. Give it for
-            optimizers that take gradients at another point; the returned losses are then those of the returned
-            point, on the step's batch.
+        evaluation_params: (optimizer state, parameters) -> the parameters that the optimizer would return. Give it
+            for an optimizer that takes gradients at other parameters than those. The losses are then those of the
+            returned parameters, on the same batches.
     """
     tx = optax.with_extra_args_support(family.wrap_optimizer(draw, tx))
 

@@ -1,4 +1,4 @@
-"""Adam whose rate and decays are learned: the smallest learned optimizer (`LearnableAdam` of learned_optimization)."""
+"""Adam with learned hyperparameters: the smallest learned optimizer (`LearnableAdam` of learned_optimization)."""
 
 import dataclasses
 
@@ -10,10 +10,10 @@ from velo.learned_optimizer import LearnedOptimizer
 
 @dataclasses.dataclass(frozen=True)
 class LearnedAdam(LearnedOptimizer):
-    """Learns the logarithms of the rate, of one minus both decays and of epsilon."""
+    """Theta holds the logarithms of the learning rate, of one minus each decay, and of epsilon."""
 
     learning_rate: float = 1e-3
-    """Initial value, as the other fields are."""
+    """An initial value, as are the other fields."""
     first_decay: float = 0.9
     second_decay: float = 0.999
     epsilon: float = 1e-8
@@ -29,7 +29,7 @@ class LearnedAdam(LearnedOptimizer):
 
     def bind(self, theta, num_steps):
         values = {name: jnp.exp(leaf) for name, leaf in theta.items()}
-        # Under the root as well, so that a gradient of zero has a finite derivative.
+        # A constant under the root as well: without it the root has no finite derivative where a gradient is zero.
         adam = optax.scale_by_adam(
             1.0 - values["first_rate"], 1.0 - values["second_rate"], values["epsilon"], eps_root=1e-16
         )

@@ -13,21 +13,24 @@ from velo.shapes import Array, Int
 
 MOMENTUM_DECAYS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 STEP_TIMESCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
+"""In steps."""
 NUM_INPUTS = 2 + len(MOMENTUM_DECAYS) + len(STEP_TIMESCALES)
 MULTIPLIER = 0.001
 
 
 class State(NamedTuple):
-    """Steps done and momenta."""
+    """Number of steps taken, and the momenta."""
 
     step: Int[Array, ""]
-    momenta: tuple[Any, ...]  # one tree a decay
+    momenta: tuple[Any, ...]  # a tree for each decay
 
 
 @dataclasses.dataclass(frozen=True)
 class LearnedMLP(LearnedOptimizer):
-    """Two small outputs a parameter, a direction and a log length; its inputs have a mean square of 1 over each
-    tensor.
+    """The MLP has two outputs for each parameter, a direction d and a log length l: the update is -.001 d e^(.001 l).
+
+    Gradient, parameter and momenta are scaled to a mean square of one over each tensor. The step's number enters as
+    tanh(step / timescale - 1).
     """
 
     width: int = 32

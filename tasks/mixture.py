@@ -1,7 +1,9 @@
 """Samples random architectures from weighted families, on the host.
 
-mixture = TaskMixture(((MLPClassifier, 3.0), (MyFamily, 1.0)))  # in my_module.py
-settings = MetaTraining(mixture=mixture)  # or: velo-meta-train laptop --mixture my_module:mixture
+For example, in my_module.py:
+
+    mixture = TaskMixture(((MLPClassifier, 3.0), (MyFamily, 1.0)))
+    settings = MetaTraining(mixture=mixture)  # or: velo-meta-train laptop --mixture my_module:mixture
 """
 
 import abc
@@ -65,9 +67,9 @@ FAMILIES = {
 Family = type[Any]  # of a `TaskFamily` with a class method sample(rng, scale)
 NORMALIZATIONS = ("linear", "logarithmic")
 MAX_REJECTIONS = 200
-"""Samples above the cap on a step's time after which a mixture gives up."""
+"""A mixture gives up after this many samples above the cap on a step's time."""
 MAX_PLACED = 50
-"""Samples from the family that was asked for; if all of them are above the cap, any family is sampled."""
+"""Number of samples from the requested family; if all of them are above the cap, any family is sampled."""
 
 
 class Mixture(abc.ABC):
@@ -79,8 +81,8 @@ class Mixture(abc.ABC):
 
         Args:
             rng: all randomness of the sample.
-            place: in [0, 1): chooses the family, as if the families lay side by side in [0, 1), each as wide as its
-                weight; None chooses one at random.
+            place: in [0, 1), chooses the family: each has a part of [0, 1) as wide as its share of the weights. None
+                chooses one at random.
 
         Raises:
             ValueError: nothing can be sampled.
@@ -106,7 +108,7 @@ class NamedMixture(Mixture):
         return self.mixture.sample(rng, place)
 
     def capped(self, max_step_seconds: float) -> Mixture:
-        """The capped mixture, without the name: that stands for the whole mixture."""
+        """The capped mixture, without the name, which stands for the whole mixture."""
         return self.mixture.capped(max_step_seconds)
 
 
@@ -116,7 +118,7 @@ class TaskMixture(Mixture):
 
     families: tuple[tuple[Family, float], ...]
     augmentation: str = "none"
-    """Named probabilities of `tasks.augmentation`."""
+    """A name of `tasks.augmentation.AUGMENTATIONS`."""
     image_datasets: tuple[str, ...] = ("digits",)
     """Data sets that families on images choose from."""
     text_datasets: tuple[str, ...] = ("python_help",)
@@ -127,9 +129,9 @@ class TaskMixture(Mixture):
     max_step_seconds: float | None = None
     """Cap on the predicted time of a step (`tasks.cost`); None has no cap and predicts nothing."""
     scale: int = 1
-    """Factor on the largest widths and batches (and, less, depths and contexts): 1 suits a core, 16 an accelerator."""
+    """Factor on the largest widths and batches (less on depths and contexts): 1 suits a CPU core, 16 an accelerator."""
     normalization: str = "logarithmic"
-    """Normalisation of losses: logarithmic as `TaskFamily.normalize`, or linear as VeLO's (`LinearlyNormalized`)."""
+    """How losses are normalised: `logarithmic` (`TaskFamily.normalize`), or VeLO's `linear` (`LinearlyNormalized`)."""
 
     def __post_init__(self):
         if not self.families:
@@ -158,14 +160,14 @@ class TaskMixture(Mixture):
                     raise ValueError(f"TaskMixture: {name!r} is not a data set of kind {kind}; known: {known}")
 
     def capped(self, max_step_seconds: float) -> "TaskMixture":
-        """The same under this cap too."""
+        """The same mixture under the lower of its own cap and this one."""
         own = math.inf if self.max_step_seconds is None else self.max_step_seconds
         return dataclasses.replace(self, max_step_seconds=min(max_step_seconds, own))
 
     def sample(self, rng: np.random.Generator, place: float | None = None) -> TaskFamily:
         """A random architecture on a random data set, perhaps augmented; samples above the cap are drawn again.
 
-        Without `skip_missing`, a missing data set raises only when it is loaded.
+        Without `skip_missing`, a missing data set raises only when it is loaded, which happens here if there is a cap.
         """
         for attempt in range(MAX_REJECTIONS):
             family = self._propose(rng, place if attempt < MAX_PLACED else None)
@@ -229,7 +231,7 @@ def _choose(weights: list[float], rng: np.random.Generator, place: float | None)
 
 
 HELD_OUT_FAMILIES = (GraphClassifier,)
-"""In no default mixture: there is one data set of graphs, and evaluation reports on it."""
+"""In no default mixture: suites use both data sets of graphs."""
 _ANALYTIC_FAMILIES = (ClassicalFunction, Quadratic)
 _IMAGES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "food101", "imagenet16")
 _TEXTS = ("python_help", "lm1b")
@@ -248,7 +250,7 @@ _COSTLY = (RNNLanguageModel, TransformerLanguageModel, ResNetClassifier, Learned
 
 
 def _velo_phase(caps: tuple[tuple[float, float], ...]) -> WeightedMixtures:
-    """VeLO's families under caps of (seconds a step, weight); costly families only where the cap is at least .0001."""
+    """VeLO's families under `caps` of (seconds a step, weight); costly ones only where the cap is at least .0001 s."""
     base = TaskMixture(
         tuple((family, 1.0) for family in (*_CHEAP, *_COSTLY)),
         augmentation="velo_published",
@@ -286,14 +288,15 @@ MIXTURES: dict[str, TaskMixture | WeightedMixtures] = {
 }
 """Mixtures by name.
 
-- `broad`, `varied` and `small` suit a CPU core; `varied` has images of two kinds.
+- `broad`, `varied` and `small` suit a CPU core. `varied` is `broad` with images of two kinds, and doubles the weights
+  of autoencoders, `SequenceLabeller` and `TeacherRegression`.
 - `broad_augmented` is `broad` with augmentations; `broad_downloaded` adds public data sets; `broad_cluster` adds
   networks of up to some twenty million parameters.
-- `accelerator` is `varied` without the families that thousands of lanes make slow, such as convolutions, whose weights
-  differ by lanes.
+- `accelerator` is `varied` without the families that are slow in thousands of lanes, such as convolutions, whose
+  weights differ between lanes.
 - `velo_phase_*` have the families, caps, augmentations and normalisation of VeLO's phases (2211.09760). The last three
-  are equal: those phases differ only in how the optimizer is trained. Deviation: the caps are seconds on the machine
-  that `tasks.cost` is calibrated on.
+  are equal, since those phases differ only in how the optimizer is trained. Deviation: the caps are seconds on the
+  machine on which `tasks.cost` is calibrated.
 """
 
 

@@ -19,7 +19,7 @@ class Sample(NamedTuple):
 
 
 def _figure(width: float, height: float) -> Any:
-    """An empty figure, in inches, that needs no screen."""
+    """An empty figure that needs no screen; sizes are in inches. A ValueError if matplotlib is missing."""
     try:
         figures = importlib.import_module("matplotlib.figure")
     except ImportError as error:
@@ -28,7 +28,7 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """Writes PNG, SVG or PDF, by the suffix; equal pictures make equal files."""
+    """Writes PNG, SVG or PDF, by the suffix; equal pictures make equal PNG and SVG files."""
     known = (".pdf", ".png", ".svg")
     if path.suffix not in known:
         raise ValueError(f"a picture must end in one of {', '.join(known)}, got {path.name!r}")
@@ -38,7 +38,11 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def draw_curve(path: Path, losses: np.ndarray, title: str, reference_loss: float) -> None:
-    """Draws losses [steps] and their running mean, with a line at the loss of a guess."""
+    """Draws losses [steps] and their running mean, with a line at the loss of a guess.
+
+    Raises:
+        ValueError: matplotlib is missing, or the suffix is not one of .pdf, .png and .svg.
+    """
     figure = _figure(7.0, 4.0)
     axes = figure.add_subplot()
     axes.plot(losses, color="lightsteelblue", linewidth=0.7, label="a batch")
@@ -52,7 +56,11 @@ def draw_curve(path: Path, losses: np.ndarray, title: str, reference_loss: float
 
 
 def draw_samples(path: Path, samples: Mapping[str, Sequence[Sample]]) -> None:
-    """Draws histograms of families, parameters and predicted times of a step, one colour a mixture."""
+    """Draws histograms of families, parameters and predicted times of a step, with a colour for each mixture.
+
+    Raises:
+        ValueError: as `draw_curve`.
+    """
     figure = _figure(8.0, 10.0)
     top, middle, bottom = figure.subplots(3, 1, height_ratios=(2, 1, 1))
     names = sorted({sample.family for several in samples.values() for sample in several}, reverse=True)

@@ -1,7 +1,8 @@
-"""Some functions of `jax.random`, equal to the bit and several times faster inside a training loop on a CPU.
+"""Some functions of `jax.random`, equal bit for bit and several times faster inside a training loop on a CPU.
 
 On a CPU, JAX runs the twenty rounds of threefry as a loop over arrays in memory. Here the rounds are written out, so
-that they fuse with each other and with what reads the numbers.
+that XLA fuses them with each other and with what reads the numbers. Keys are threefry keys under JAX's default
+settings, `jax_threefry_partitionable` among them.
 """
 
 import math
@@ -27,13 +28,17 @@ def fold_in(key: PRNGKeyArray, data: int | Int[Array, ""]) -> PRNGKeyArray:
 
 
 def _key(words: tuple[UInt[Array, "..."], UInt[Array, "..."]]) -> Array:
-    # The barrier keeps the rounds of one key out of the next one's: fused, three generations take XLA of jaxlib 0.11
-    # minutes to compile.
+    # The barrier keeps XLA from fusing the rounds of one key with those of the next: three generations, fused, take
+    # jaxlib 0.11 minutes to compile.
     return jax.random.wrap_key_data(jax.lax.optimization_barrier(jnp.stack(words, axis=-1)))
 
 
 def bits(key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> UInt[Array, "..."]:
-    """Uniform 32-bit integers, as `jax.random.bits`; `shape` has less than 2^32 elements."""
+    """Uniform 32-bit integers, as `jax.random.bits`.
+
+    Raises:
+        ValueError: `shape` has 2^32 elements or more.
+    """
     if math.prod(shape) >= 1 << 32:
         raise ValueError(f"prng.bits: shape must have less than 2^32 elements, got {shape}")
     index = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
@@ -65,7 +70,7 @@ def normal(key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Float[Array, "..."
 def threefry(
     key: UInt[Array, " 2"], x: UInt[Array, "..."], y: UInt[Array, "..."]
 ) -> tuple[UInt[Array, "..."], UInt[Array, "..."]]:
-    """Threefry-2x32 in twenty rounds of the counter (x, y), element by element (Salmon et al., SC 2011)."""
+    """Threefry-2x32: twenty rounds on the counters (x, y), element by element (Salmon et al., SC 2011)."""
     schedule = (key[0], key[1], key[0] ^ key[1] ^ PARITY)
     x, y = x + schedule[0], y + schedule[1]
     for group in range(5):

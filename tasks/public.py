@@ -1,10 +1,12 @@
 """The fixed tasks of google's learned_optimization under their public names, as instances of our families.
 
 Source: learned_optimization/tasks/fixed. Architectures, batch sizes, losses and data sets are theirs. Deviations:
-initialisers and the standard deviations of embeddings are ours; images have pixels in [-1, 1], which makes squared
-errors of autoencoders four times theirs; text has no padding, positions are embedded in transformers, and the
-vocabulary of the names with 32k is our own (`tasks.data.downloads.words`); vision transformers average patches in
-place of a token of their own. LOptPES_* are missing: they carry a state from step to step besides the parameters.
+
+- Initialisers and the standard deviations of embeddings are ours.
+- Images have pixels in [-1, 1], which makes the squared errors of autoencoders four times theirs.
+- Text has no padding, and the vocabulary of the names with 32k is our own (`tasks.data.downloads.words`).
+- Transformers learn embeddings of positions. Vision transformers average the patches in place of a class token.
+- LOptPES_* are missing: besides the parameters, they carry a state from step to step.
 """
 
 from typing import Any
@@ -26,7 +28,7 @@ from tasks.wrappers.undisturbed import Undisturbed
 from velo.architectures import AdafacMLP
 
 NUM_STEPS = 10_000
-"""Of the reference's own evaluation."""
+"""As in the reference's own evaluation."""
 
 
 def _mlp(dataset: str, *widths: int, batch_size: int = 128, **fields: Any) -> TaskFamily:
@@ -127,7 +129,7 @@ RESNET_ROWS = (
     (64, 256, (256, 512, 1024, 1024), (1, 2, 4, 5), 3, True),
     (64, 256, (256, 512, 1024, 1024), (1, 1, 3, 4), 5, False),
 )
-"""Image size, batch size, channels, blocks, first kernel, maximum."""
+"""Image size, batch size, channels, blocks, size of the first kernel, max pooling."""
 
 RESNETS = {
     f"MultiRuntime_{number}": BottleneckResNet(
@@ -152,7 +154,7 @@ RNN_ROWS = (
     ("wikipediaenbytes", 32, "LSTM", 256),
     ("wikipediaenbytes", 32, "GRU", 256),
 )
-"""Text, context, cell, width; embeddings have half the width, batches 128 windows."""
+"""Text, context, cell, width; embeddings have half the width, and batches have 128 windows."""
 TEXTS = {"lm1bbytes": "lm1b", "lm1b32k": "lm1b_words", "wikipediaenbytes": "wikipedia",
          "wikipediaen32k": "wikipedia_words"}  # fmt: skip
 CELLS = {"IRNN": "irnn", "LSTM": "lstm", "GRU": "gru", "VanillaRNN": "vanilla"}
@@ -178,7 +180,7 @@ TRANSFORMER_ROWS = (
     (256, 4, 3, 64, 128, 0.0),
     (304, 19, 2, 32, 256, 0.0),
 )
-"""Width, heads of 32, depth, context, batch size, dropout."""
+"""Width, number of heads (of size 32), depth, context, batch size, dropout."""
 
 
 def _transformer(

@@ -1,4 +1,4 @@
-"""Starts Ray without noise, for meta-training and evaluation, which don't know each other."""
+"""Starts Ray without its log output, for meta-training and evaluation, which don't import each other."""
 
 import logging
 import os
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 MAX_FOLDER_BYTES = 30
-"""Ray adds up to 72 to its folder for the paths of its sockets, for which macOS allows 103 and Linux 107."""
+"""Ray appends up to 72 bytes to its folder for the paths of its sockets. macOS allows such a path 103, Linux 107."""
 SHORT_FOLDER = Path("/tmp/ray")
-"""Ray's own, where neither RAY_TMPDIR nor TMPDIR names another."""
+"""Ray's default where neither RAY_TMPDIR nor TMPDIR names another folder."""
 
 
 def start(address: str, *, num_cpus: int, runtime_env: dict[str, Any]) -> None:
     """Connects to a cluster, or starts one on this machine.
 
     Args:
-        address: of the cluster; `local` starts one.
+        address: of the cluster; `local` starts one on this machine.
         num_cpus: of a cluster that is started.
-        runtime_env: of the worker processes.
+        runtime_env: Ray's runtime environment for the worker processes.
 
     Raises:
         OSError: Ray's folder has too long a path for its sockets, and no short one can be written.

@@ -1,7 +1,7 @@
 """The tasks of `velodrome`: 83, sampled once with a fixed seed by `benchmarks/sample_velodrome.py` and frozen here.
 
-After the VeLOdrome of VeLO's article (2211.09760), in sizes for a core. The table is not to be changed: results would
-no longer be comparable. No mixture has these sizes or these stored data; three kinds of task, `graph`, `bottleneck` and
+Modelled on the VeLOdrome of the VeLO paper (2211.09760), in sizes for a CPU core. Don't change the table: results would
+no longer be comparable. No mixture has these sizes or these stored data. Three kinds of task, `graph`, `bottleneck` and
 `unroll`, are in no mixture that meta-training uses by default.
 """
 
@@ -114,4 +114,4 @@ TASKS: tuple[tuple[str, TaskFamily, int], ...] = (
     ("v82_quadratic", Quadratic(size=20, num_reflections=3), 3000),
     ("v83_function", ClassicalFunction(function="zakharov", size=40), 1000),
 )  # fmt: skip
-"""(name, family, number of steps); v24 is number 24 of velodrome."""
+"""(name, family, number of steps); the name of number 24 begins with v24."""

@@ -1,4 +1,4 @@
-"""Hand-designed optimizers by name, each with what may be tuned about it."""
+"""Hand-designed optimizers by name, each with its search space and its defaults."""
 
 from evaluation.baselines.baseline import Baseline, Hyperparameters
 from evaluation.baselines.catalogue import BASELINES, get, names

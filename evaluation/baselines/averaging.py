@@ -1,4 +1,9 @@
-"""Optimizers that return another point than the one where they take gradients: averages and slow weights."""
+"""Optimizers whose returned point is not the one at which they take gradients: averages and slow weights.
+
+`average`, `slow_weights`, `schedule_free_average` and `schedule_free_plus_average` have the signature of
+`Baseline.evaluation_params`. They find the state however deep it is nested in `opt_state`, and raise a ValueError
+unless there is exactly one of its kind.
+"""
 
 from typing import Any, NamedTuple
 
@@ -10,11 +15,11 @@ from optax import contrib
 from evaluation.baselines.schedule_free_plus import ScheduleFreePlusState
 
 GAMMA = 8
-"""Exponent of the polynomial average that DoG (2302.12022) is evaluated with."""
+"""Exponent of the polynomial-decay average with which DoG (2302.12022) is evaluated."""
 
 
 class AveragedState(NamedTuple):
-    """State of the optimizer inside, and the average of its iterates."""
+    """State of the wrapped optimizer, and the average of its iterates."""
 
     inner: Any
     average: Any
@@ -22,10 +27,14 @@ class AveragedState(NamedTuple):
 
 
 def averaged(tx: optax.GradientTransformation, gamma: float = GAMMA) -> optax.GradientTransformationExtraArgs:
-    """`tx`, with the polynomial-decay average of its iterates beside it (1212.1824, as DoG's authors use it).
+    """Wraps `tx` to keep the polynomial-decay average of its iterates (1212.1824, as DoG's authors use it).
 
-    xbar_t = (1 - (1 + gamma) / (t + gamma)) xbar_{t-1} + (1 + gamma) / (t + gamma) x_t for t = 1, 2, ..., so that the
-    first iterate replaces the initial point and late ones weigh as t^gamma.
+    With the iterate x_t after step t = 1, 2, ...:
+
+        xbar_t = (1 - w_t) xbar_{t-1} + w_t x_t,  w_t = (1 + gamma) / (t + gamma)
+
+    As w_1 is 1, the initial point has no weight. Late iterates weigh as t^gamma. The updates are those of `tx`, but
+    `update` needs `params`.
     """
     tx = optax.with_extra_args_support(tx)
 
@@ -46,7 +55,7 @@ def averaged(tx: optax.GradientTransformation, gamma: float = GAMMA) -> optax.Gr
 
 
 class SlowState(NamedTuple):
-    """State of the optimizer inside, and the slow weights."""
+    """State of the wrapped optimizer, and the slow weights."""
 
     inner: Any
     slow: Any
@@ -55,7 +64,13 @@ class SlowState(NamedTuple):
 def lookahead(
     tx: optax.GradientTransformation, sync_period: int, slow_step_size
 ) -> optax.GradientTransformationExtraArgs:
-    """optax's Lookahead (1907.08610) with the slow weights in the state, so that the parameters are ordinary ones."""
+    """optax's Lookahead (1907.08610) with the slow weights in the state, so that params are an ordinary pytree.
+
+    Args:
+        tx: the fast optimizer; it gets no extra arguments.
+        sync_period: number of steps of `tx` from one synchronisation to the next.
+        slow_step_size: share of the way to the fast weights that the slow ones move at a synchronisation.
+    """
     pair = optax.lookahead(tx, sync_period, slow_step_size)
 
     def init(params):
@@ -72,7 +87,7 @@ def lookahead(
 
 
 def average(opt_state: Any, params: Any) -> Any:
-    """The averaged iterate of `averaged`, whatever its state is wrapped in."""
+    """The average that `averaged` keeps."""
     del params
     return _find(opt_state, AveragedState).average
 
@@ -84,18 +99,18 @@ def slow_weights(opt_state: Any, params: Any) -> Any:
 
 
 def schedule_free_average(opt_state: Any, params: Any) -> Any:
-    """x of schedule-free (2405.15682) from y, where its gradients are taken, and z."""
+    """x of schedule-free (2405.15682), computed from z in the state and from `params`, which are y."""
     return contrib.schedule_free_eval_params(_find(opt_state, contrib.ScheduleFreeState), params)
 
 
 def schedule_free_plus_average(opt_state: Any, params: Any) -> Any:
-    """x of ScheduleFree+."""
+    """x of `schedule_free_plus`."""
     del params
     return _find(opt_state, ScheduleFreePlusState).x
 
 
 def _find(opt_state: Any, kind: type) -> Any:
-    """The one state of this type in a tree of optimizer states."""
+    """The only state of this type in a tree of optimizer states."""
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, kind))
     found = [node for node in nodes if isinstance(node, kind)]
     if len(found) != 1:

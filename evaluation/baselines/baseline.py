@@ -25,10 +25,10 @@ from evaluation.baselines.schedules import SCHEDULES, scheduled
 from evaluation.baselines.spans import Span
 
 Hyperparameters = Mapping[str, Any]
-"""Name -> scalar, a Python number or traced."""
+"""Name -> scalar: a Python number, or a traced value."""
 RATE = "learning_rate"
 PEAK_RATE = "peak_rate"
-"""The learning rate without its schedule, for the few factories that need both."""
+"""Name under which a factory also gets the learning rate without its schedule; few need it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Baseline:
     """An optax optimizer that takes its hyperparameters at `bind`; a frozen dataclass, hashed by value.
 
     Raises:
-        ValueError: a hyperparameter of the space has no default, or the schedule is unknown or not taken.
+        ValueError: a hyperparameter of the space has no default, the schedule is unknown, or the baseline takes none.
     """
 
     name: str
@@ -44,15 +44,15 @@ class Baseline:
     factory: Callable[[Hyperparameters, int], optax.GradientTransformation]
     """(hyperparameters, num_steps) -> optax transformation; the hyperparameters may be traced.
 
-    "learning_rate" is a scalar or, under a schedule, a function of the number of steps taken: optax's optimizers take
-    either. It is 1, or the schedule's factor, for a baseline that has no learning rate.
+    "learning_rate" is always among them. It is a scalar, or under a schedule a function of the number of steps taken;
+    optax's optimizers take either. For a baseline without a learning rate it is 1, or the schedule's factor.
     """
     paper: str
     """arXiv number or a short reference."""
     space: tuple[tuple[str, Span], ...] = ()
-    """(hyperparameter, span from which it is drawn): what is tuned. Nothing is tuned if empty."""
+    """(hyperparameter, span from which it is drawn) for each one that is tuned; empty if there are none."""
     defaults: tuple[tuple[str, float], ...] = ()
-    """(hyperparameter, value) of an untuned run, for all that the factory takes."""
+    """(hyperparameter, value in an untuned run) for all that the factory takes."""
     schedule: str = "constant"
     """Name in `schedules.SCHEDULES`, or "constant"."""
     takes_schedule: bool = True
@@ -60,7 +60,7 @@ class Baseline:
     evaluation_params: Callable[[Any, Any], Any] | None = None
     """(optimizer state, params) -> the params to evaluate, a tree of the same shapes; None for `params` themselves.
 
-    For optimizers that return another point than the one at which they take gradients, such as an average.
+    For optimizers whose returned point, such as an average, is not the one at which they take gradients.
     """
 
     def __post_init__(self):
@@ -77,14 +77,15 @@ class Baseline:
         """The optimizer for one run.
 
         Args:
-            hyperparameters: scalars, which may be traced; those that are left out take their defaults.
-            num_steps: the length of the run, for schedules and warm-ups.
+            hyperparameters: scalars, which may be traced; one that is left out has its default.
+            num_steps: length of the run in steps, for schedules and warm-ups.
 
         Returns:
-            An optax transformation for params of any shapes; its `update` may take the loss as `value`.
+            An optax transformation. The `update` of some baselines needs the loss of the step's batch as `value`, or
+            the function params -> loss as `obj_fn`; `optax.with_extra_args_support` lets all of them take both.
 
         Raises:
-            ValueError: on a hyperparameter that the baseline doesn't have.
+            ValueError: the baseline has no hyperparameter of this name.
         """
         defaults = dict(self.defaults)
         unknown = sorted(set(hyperparameters) - set(defaults))

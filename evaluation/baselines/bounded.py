@@ -1,4 +1,4 @@
-"""AdaBound and AMSBound (1902.09843): Adam whose per-parameter rates move towards that of plain SGD."""
+"""AdaBound and AMSBound (1902.09843): Adam with bounds on each parameter's step size that close in on that of SGD."""
 
 from typing import Any, NamedTuple
 
@@ -8,28 +8,32 @@ import optax
 
 
 class BoundedState(NamedTuple):
-    """Adam's averages and the number of steps."""
+    """Adam's moving averages, not debiased, and the number of steps taken."""
 
     mean: Any
     square: Any
-    max_square: Any  # of AMSBound; unused by AdaBound
+    max_square: Any  # greatest `square` so far; AdaBound doesn't use it
     count: jax.Array
 
 
 def adabound(
     learning_rate: Any, *, peak_rate, b1=0.9, b2=0.999, final_rate=0.1, gamma=1e-3, eps=1e-8, amsbound: bool = False
 ) -> optax.GradientTransformation:
-    """Algorithm 2 with the bounds of the authors' code.
+    """Algorithm 2 with the bounds of the authors' code. At step t from 1:
 
-    Step t from 1 takes clip(alpha_t / (sqrt(v_t) + eps), low_t, high_t) * m_t with alpha_t = alpha
-    sqrt(1 - b2^t) / (1 - b1^t), low_t = final (1 - 1 / (gamma t + 1)), high_t = final (1 + 1 / (gamma t)); under a
-    schedule both bounds take its factor. AMSBound takes the greatest v so far.
+        alpha_t = alpha sqrt(1 - b2^t) / (1 - b1^t)
+        low_t = final (1 - 1 / (gamma t + 1)),  high_t = final (1 + 1 / (gamma t))
+        update = -clip(alpha_t / (sqrt(v_t) + eps), low_t, high_t) m_t
+
+    m_t and v_t are Adam's moving averages, not debiased. AMSBound takes the greatest v so far. A schedule scales the
+    bounds along with alpha: final = final_rate alpha / peak_rate.
 
     Args:
-        learning_rate: a number, or a function of the number of steps taken.
-        peak_rate: the rate before its schedule, which scales the bounds along.
-        final_rate: where both bounds meet.
-        gamma: how fast.
+        learning_rate: alpha: a number, or a function of the number of steps taken.
+        peak_rate: the learning rate without its schedule.
+        final_rate: where both bounds meet, without the schedule.
+        gamma: how fast they get there.
+        amsbound: AMSBound in place of AdaBound.
     """
 
     def init(params):

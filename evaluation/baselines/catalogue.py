@@ -25,11 +25,11 @@ from evaluation.baselines.schedules import SCHEDULES, WARM_UP
 from evaluation.baselines.spans import Decay, LogUniform
 
 RATES = LogUniform(1e-5, 1.0)
-"""The span of VeLO's baselines (2211.09760)."""
+"""Learning rates that VeLO tries for its baselines (2211.09760)."""
 ADAPTIVE_RATES = LogUniform(1e-4, 0.1)
-"""A narrower span for random searches over several hyperparameters, which would waste trials outside."""
+"""A narrower span, outside of which a random search over several hyperparameters would waste trials."""
 FIRST_DECAYS, SECOND_DECAYS = Decay(0.5, 0.999), Decay(0.8, 0.9999)
-"""Deviation: 2007.01547 draws the decays themselves log-uniformly, which hardly tries long averages."""
+"""Deviation: 1 - decay is log-uniform. 2007.01547 draws the decay itself log-uniformly: long averages are rare then."""
 WEIGHT_DECAYS = LogUniform(1e-5, 0.1)
 
 _RATE = (RATE, RATES)
@@ -42,7 +42,7 @@ def _baseline(name: str, factory, paper: str, *space, defaults: dict[str, float]
 
 
 def _with(factory, *names: str, **fixed: Any):
-    """A factory that passes on the learning rate and the hyperparameters of these names."""
+    """A baseline's factory: passes the learning rate, the hyperparameters of these names and `fixed` to `factory`."""
 
     def build(h, num_steps):
         return factory(h[RATE], **{name: h[name] for name in names}, **fixed)
@@ -51,7 +51,7 @@ def _with(factory, *names: str, **fixed: Any):
 
 
 def _ademamix(h, num_steps):
-    """With the paper's warm-ups of alpha and b3 over the whole run."""
+    """optax's AdEMAMix with the paper's warm-ups of alpha and b3, over the whole run."""
 
     def b3(count):
         share = jnp.minimum(count / num_steps, 1.0)
@@ -65,7 +65,7 @@ def _ademamix(h, num_steps):
 
 
 def _schedule_free(tx, h, num_steps, b1):
-    """optax's wrapper with a warm-up over the first tenth, which the authors ask for."""
+    """optax's schedule-free wrapper with a warm-up over the first tenth of the run, which the authors ask for."""
     rate = lambda count: h[RATE] * SCHEDULES["warmup"](num_steps)(count)  # noqa: E731
     return contrib.schedule_free(optax.chain(tx, optax.scale_by_learning_rate(rate)), rate, b1=b1)
 
@@ -78,13 +78,13 @@ def _schedule_free_adamw(h, num_steps):
 
 
 def _schedule_free_soap(h, num_steps):
-    """SOAP's direction without momentum; the interpolation of schedule-free takes its place."""
+    """SOAP's direction without momentum, since the interpolation of schedule-free takes its place."""
     direction = soap.scale_by_soap(b1=0.0, b2=h["b2"])
     return _schedule_free(optax.chain(direction, optax.add_decayed_weights(h["weight_decay"])), h, num_steps, h["b1"])
 
 
 def _schedule_free_plus(h, num_steps):
-    """With a warm-up over the first tenth and averages from twice as late, which the author's code recommends."""
+    """A warm-up over the first tenth, and averages that start at twice its length, as the author's code recommends."""
     rate = lambda count: h[RATE] * SCHEDULES["warmup"](num_steps)(count)  # noqa: E731
     return schedule_free_plus(
         rate, b1=h["b1"], b2=h["b2"], interpolation=h["interpolation"], average_from=round(2 * WARM_UP * num_steps)
@@ -113,7 +113,7 @@ def _adabound(amsbound: bool):
 
 
 def _with_average(baseline: Baseline) -> tuple[Baseline, Baseline]:
-    """A baseline, and as NAME_averaged the polynomial average of its iterates."""
+    """The baseline, and NAME_averaged, which returns the polynomial average of its iterates."""
     averaged = dataclasses.replace(
         baseline,
         name=f"{baseline.name}_averaged",
@@ -144,7 +144,7 @@ _TABLE = (
     _baseline("lion", _with(optax.lion, "b1", "b2", "weight_decay"), "2302.06675", _RATE,
               ("b1", FIRST_DECAYS), ("b2", SECOND_DECAYS), _WEIGHT_DECAY,
               defaults={RATE: 1e-4, "b1": 0.9, "b2": 0.99, "weight_decay": 1e-3}),
-    # One rate a parameter.
+    # A step size per parameter.
     _baseline("adam", _with(optax.adam, "b1", "b2"), "1412.6980", _RATE, *_MOMENTS, defaults=_ADAM),
     _baseline("adamw", _with(optax.adamw, "b1", "b2", "weight_decay"), "1711.05101",
               (RATE, ADAPTIVE_RATES), *_MOMENTS, _WEIGHT_DECAY, defaults={**_ADAM, "weight_decay": 1e-4}),
@@ -166,12 +166,12 @@ _TABLE = (
     _baseline("adagrad", _with(optax.adagrad), "Duchi et al. 2011", _RATE, defaults={RATE: 1e-2}),
     _baseline("adadelta", _with(optax.adadelta, "rho"), "1212.5701", (RATE, LogUniform(1e-3, 100.0)),
               ("rho", SECOND_DECAYS), defaults={RATE: 1.0, "rho": 0.9}),
-    # Less memory.
+    # A step size per parameter, in less memory.
     _baseline("adafactor", _with(optax.adafactor, "decay_rate"), "1804.04235", _RATE, ("decay_rate", Decay(0.5, 0.99)),
               defaults={RATE: 1e-2, "decay_rate": 0.8}),
     _baseline("sm3", _sm3, "1901.11150", _RATE, ("momentum", FIRST_DECAYS),
               defaults={RATE: 0.1, "momentum": 0.9}, takes_schedule=False),
-    # Whole tensors.
+    # A step size per tensor.
     _baseline("lamb", _with(optax.lamb, "b1", "b2", "weight_decay"), "1904.00962", _RATE, *_MOMENTS, _WEIGHT_DECAY,
               defaults={**_ADAM, RATE: 1e-2, "weight_decay": 1e-4}),
     _baseline("lars", _with(optax.lars, "momentum", "weight_decay"), "1708.03888", (RATE, LogUniform(1e-3, 100.0)),
@@ -179,7 +179,7 @@ _TABLE = (
               defaults={RATE: 0.1, "momentum": 0.9, "weight_decay": 1e-4}),
     _baseline("novograd", _with(optax.novograd, "b1", "b2"), "1905.11286", _RATE, ("b1", FIRST_DECAYS),
               ("b2", Decay(0.1, 0.99)), defaults={RATE: 1e-2, "b1": 0.9, "b2": 0.25}),
-    # One rate for matrices and the rest: updates of matrices get the root mean square of Adam's (2502.16982).
+    # Muon's updates of matrices get the RMS of Adam's (2502.16982), so that one learning rate fits all tensors.
     _baseline("muon", _with(contrib.muon, "beta", "weight_decay", consistent_rms=0.2), "Jordan et al. 2024, 2502.16982",
               _RATE, ("beta", FIRST_DECAYS), _WEIGHT_DECAY,
               defaults={RATE: 3e-3, "beta": 0.95, "weight_decay": 1e-4}),
@@ -192,7 +192,7 @@ _TABLE = (
               defaults={RATE: 3e-2, "damping": 1e-3, "momentum": 0.9}),
     _baseline("soap", _with(soap.soap, "b1", "b2", "weight_decay"), "2409.11321", _RATE, *_MOMENTS, _WEIGHT_DECAY,
               defaults={RATE: 3e-3, "b1": 0.95, "b2": 0.95, "weight_decay": 1e-4}),
-    # Curvature: Kronecker factors of the Fisher matrix, and Hutchinson's estimate, both on the step's batch.
+    # Curvature on the step's batch: Kronecker factors of the Fisher matrix, and Hutchinson's estimate.
     _baseline("kfac", lambda h, num_steps: kfac.kfac(
                   h[RATE], damping=kronecker.relative_damping(h["damping"]), momentum=h["momentum"]),
               "1503.05671, 1602.01407, 2312.12226", _RATE, ("damping", LogUniform(1e-3, 1.0)),
@@ -226,7 +226,7 @@ _TABLE = (
               ("interpolation", Decay(0.8, 0.99)),
               defaults={RATE: 1.0, "b1": 0.9, "b2": 0.95, "interpolation": 0.9},
               takes_schedule=False, evaluation_params=averaging.schedule_free_plus_average),
-    # Nothing to tune.
+    # Nothing to tune, or a learning rate that matters less than usual (MoMo).
     _baseline("prodigy", _with(contrib.prodigy), "2306.06101"),
     _baseline("dadapt_adamw", _with(contrib.dadapt_adamw), "2301.07733"),
     _baseline("mechanic_adamw", lambda h, num_steps: contrib.mechanize(optax.adamw(h[RATE])), "2306.00144"),
@@ -251,7 +251,7 @@ def get(name: str) -> Baseline:
     """The baseline of this name, or NAME_SCHEDULE under a schedule.
 
     Raises:
-        ValueError: with the nearest name, if there is none or it takes no schedule.
+        ValueError: there is no such baseline (the message has the nearest name), or it takes no schedule.
     """
     if name in BASELINES:
         return BASELINES[name]
@@ -268,7 +268,7 @@ def get(name: str) -> Baseline:
 
 
 def names() -> list[str]:
-    """Names of all baselines under all schedules."""
+    """Names of all baselines, plain and under every schedule that they take."""
     return [
         *BASELINES,
         *(f"{name}_{schedule}" for name, b in BASELINES.items() if b.takes_schedule for schedule in SCHEDULES),

@@ -1,4 +1,4 @@
-"""Members of the DoG family (2302.12022) beyond optax's: one rate a tensor, and the theory's stable variant."""
+"""DoG (2302.12022), its variant with a step size per tensor (L-DoG), and the variant of its theory (T-DoG)."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import optax
 from optax import contrib
 
 RELATIVE_DISTANCE = 1e-6
-"""First distance estimate over 1 + |x_0|."""
+"""First distance estimate, relative to 1 + |x_0|."""
 TINY = 1e-30
 
 
@@ -16,15 +16,20 @@ def whole(learning_rate, reps_rel=RELATIVE_DISTANCE) -> optax.GradientTransforma
     """DoG as optax has it.
 
     Args:
-        reps_rel: first distance estimate over 1 + |x_0|; 1e-4 for networks with batch norm.
+        learning_rate: factor on DoG's step size: a number, or a function of the number of steps taken.
+        reps_rel: first distance estimate, relative to 1 + |x_0|; the authors take 1e-4 for networks with batch norm.
     """
     return contrib.dog(learning_rate, init_step=("heuristic", reps_rel))
 
 
 def layerwise(learning_rate, reps_rel=RELATIVE_DISTANCE) -> optax.GradientTransformation:
-    """L-DoG: optax's DoG with distances and gradient sums of each tensor for itself.
+    """L-DoG: optax's DoG on each tensor separately, with a distance and a sum of squared gradients of its own.
 
-    Deviation: not optax's `scale_by_distance_over_gradients`, whose accumulators give scalars updates of shape (1,).
+    It isn't built on `optax.scale_by_distance_over_gradients`, which gives scalar parameters updates of shape (1,).
+
+    Args:
+        learning_rate: as in `whole`.
+        reps_rel: first distance estimate of each tensor, relative to 1 + |x_0| of that tensor.
     """
     tx = whole(learning_rate, reps_rel)
 
@@ -41,11 +46,11 @@ def layerwise(learning_rate, reps_rel=RELATIVE_DISTANCE) -> optax.GradientTransf
 
 
 class StableState(NamedTuple):
-    """State of `stable`, with the names of the paper."""
+    """State of `stable`; the comments give the symbols of its docstring, after step t."""
 
-    initial_params: Any
-    max_distance: jax.Array
-    sum_squares: jax.Array  # G_{t-1}
+    initial_params: Any  # x_0
+    max_distance: jax.Array  # rbar_t
+    sum_squares: jax.Array  # G_t
     first_norm: jax.Array  # lbar_0
     max_norm: jax.Array  # lbar_t
     count: jax.Array
@@ -54,20 +59,30 @@ class StableState(NamedTuple):
 def stable(
     learning_rate, num_steps: int, reps_rel=RELATIVE_DISTANCE, failure_probability: float = 0.01
 ) -> optax.GradientTransformation:
-    """T-DoG, for which the paper proves that iterates stay bounded: eta_t = rbar_t / sqrt(G'_t) with
+    """T-DoG, for which the paper proves that the iterates stay bounded. At step t from 0:
 
+        eta_t = rbar_t / sqrt(G'_t)
         G'_t = 8^4 theta^2 log+^2(1 + t lbar_t^2 / lbar_0^2) (G_{t-1} + 16 lbar_t^2)
-        theta = log(60 log(6 T) / delta), log+(z) = 1 + log z
+        theta = log(60 log(6 T) / delta),  log+(z) = 1 + log z
 
-    where lbar_t bounds the norms of gradients up to t. How the factors come about: rbar_t / sqrt(G_{t-1} + ...)
-    doesn't depend on the gradient that it multiplies, so that the noise terms are a martingale; the concentration
-    bound 8 rbar sqrt(theta sum |eta g|^2 + theta^2 (eta lbar)^2) has to stay below the distance to the solution, which
-    asks for theta^2 (its second term) and 8^4; and sum a_t / (A_t log+^2(A_t / A_0)) <= 1 asks for the squared
-    logarithm, with 1 + t lbar_t^2 / lbar_0^2 for A_t / A_0. docs/studies/dog.md follows the constants through to the
-    theorem: with probability 1 - delta no iterate is further from x_0 than 3 |x_0 - x*|.
+    rbar_t is the greatest distance from x_0 so far, at least the first estimate. G_t is the sum of the squared norms of
+    the gradients up to t, lbar_t a bound on these norms, T `num_steps` and delta `failure_probability`.
 
-    Deviation: the greatest norm seen stands in for the bound, which nobody knows. Hundreds of times smaller steps than
-    DoG's: it is here to show what the guarantee costs.
+    The theorem: if the loss is convex and the first estimate is at most 3 |x_0 - x*|, then with probability 1 - delta
+    no iterate is further from x_0 than 3 |x_0 - x*|. What each factor is for (proof in docs/studies/dog.md):
+
+    - G_{t-1} in place of G_t: the step size doesn't depend on the gradient that it multiplies, so the noise terms form
+      a martingale.
+    - log+^2: it bounds the sum of the squared steps, by sum_t a_t / (A_t log+^2(A_t / A_0)) <= 1 for increments a_t of
+      A_t; 1 + t lbar_t^2 / lbar_0^2 stands for A_t / A_0.
+    - 8^4, theta^2 and 16: they keep the concentration bound of the martingale small relative to |x_0 - x*|^2.
+
+    Deviation: the greatest norm so far stands in for lbar_t, since nobody knows a bound. At the same rbar_t the steps
+    are hundreds of times smaller than DoG's or more: T-DoG is here to show what the guarantee costs.
+
+    Args:
+        learning_rate: factor on the step size: a number, or a function of the number of steps taken.
+        reps_rel: first distance estimate, relative to 1 + |x_0|.
     """
 
     def init(params):

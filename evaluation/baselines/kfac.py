@@ -12,18 +12,18 @@ from tasks.families import recording
 from velo.shapes import Array, Float, PRNGKeyArray
 
 TINY = 1e-30
-"""Least damping, for layers without any gradient."""
+"""Least damping; it makes the factors of a layer without any gradient invertible."""
 DECAY, FREQUENCY = 0.95, 10
-"""Of the factors' moving averages; steps from one inversion to the next."""
+"""Decay of the factors' moving averages; number of steps from one inversion to the next."""
 
 
 class Factors(NamedTuple):
     """The Kronecker factors of a layer's block of the Fisher matrix, or their damped inverses."""
 
     inputs: Float[Array, "inputs inputs"]
-    """A: of the layer's inputs, with a last entry of 1 where the layer has a bias."""
+    """A: the second moment of the layer's inputs, to which a last entry of 1 is added if the layer has a bias."""
     outputs: Float[Array, "outputs outputs"]
-    """B: of the gradient by the layer's outputs."""
+    """B: the second moment of the gradient with respect to the layer's outputs."""
 
 
 class KfacState(NamedTuple):
@@ -35,31 +35,34 @@ class KfacState(NamedTuple):
 def scale_by_kfac(
     damping: Damping, *, decay: float = DECAY, frequency: int = FREQUENCY
 ) -> optax.GradientTransformationExtraArgs:
-    """The natural gradient block by block. For a layer with the gradient G, inputs by outputs, at step t from 1:
+    """The natural gradient, layer by layer. For a layer with the gradient G [inputs, outputs], at step t from 1:
 
         A <- decay A + (1 - decay) sum_p a_p a_p^T / num_terms
         B <- decay B + (1 - decay) num_terms^2 sum_p g_p g_p^T / num_positions
         step = (A / (1 - decay^t) + rho_A I)^-1 G (B / (1 - decay^t) + rho_B I)^-1
 
-    p runs over all positions at which the layer is applied: the examples, for a convolution their places too, for text
-    their tokens. a_p is the input there, g_p the gradient of the mean loss by the output. The loss is a mean of
-    num_terms terms. For convolutions A and B are Omega and Gamma of 1602.01407, equations 23 to 28.
+    p runs over the num_positions at which the layer is applied: the examples; for a convolution, the places in every
+    example; for text, the tokens. a_p is the input at p, g_p the gradient of the loss with respect to the output at p.
+    The loss is a mean of num_terms terms. For convolutions A and B are Omega and Gamma of 1602.01407, equations 23 to
+    28.
 
-    The g_p come from a second pass of the step's batch with targets drawn from the network's predictions, so that A (x)
-    B is an estimate of the Fisher matrix and not of the gradients' second moment (1503.05671, section 5).
+    The g_p come from a second pass over the step's batch, with targets that are drawn from the network's predictions.
+    So the Kronecker product of A and B estimates the Fisher matrix and not the second moment of the gradients
+    (1503.05671, section 5).
 
-    What it takes: parameters that are all kernels "w" and biases "b" of layers, each applied once an evaluation by
-    `tasks.families.layers.dense` or `conv`, outside of loops, and one loss, by `cross_entropy` or `squared_error` of
-    that module. Its `update` needs the objective of the step's batch as `obj_fn`, which `tasks.inner_loop` passes.
+    Requirements: every parameter is the kernel "w" or the bias "b" of a layer. The objective applies each layer once,
+    by `tasks.families.layers.dense` or `conv`, outside loops, `jax.vmap` and `jax.jit`. It takes one loss, by
+    `cross_entropy` or `squared_error` of that module. `update` needs `params`, and the objective of the step's batch
+    (params -> loss) as `obj_fn`, which `tasks.inner_loop` passes.
 
     The inverses are computed at steps 1, 1 + frequency, ...
 
     Args:
-        damping: rho of an averaged factor.
+        damping: gives rho of a debiased factor.
         decay: in [0, 1).
 
     Raises:
-        ValueError: from `init` or `update`, in one line, about whatever else is met.
+        ValueError: from `init` or `update`, in one line, if a requirement isn't met.
     """
 
     def init(params):
@@ -90,12 +93,13 @@ def scale_by_kfac(
 
 
 def limited(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
-    """`tx` with steps of a length of at most 1 in the metric of its own curvature.
+    """Limits the steps of `tx` to a length of 1 in the metric of its own curvature.
 
-    Where step = C^-1 gradient, that length is the root of gradient^T step, and half its square the change of the
-    predictions in nats. A network that starts confident and wrong has great gradients and hardly any curvature.
+    If step = C^-1 gradient, the length is sqrt(gradient^T step). Half its square estimates how far the step moves the
+    predictions, in nats. The limit is for networks that start confident and wrong: their gradients are large, and they
+    have hardly any curvature.
 
-    Deviation: Ba et al. (ICLR 2017, section 5) limit the product of rate and step, with a constant to tune.
+    Deviation: Ba et al. (ICLR 2017, section 5) limit the product of learning rate and step, by a constant to tune.
     """
 
     def update(updates, state, params=None, **extra_args):
@@ -109,8 +113,8 @@ def limited(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransfor
 def kfac(learning_rate: Any, *, damping: Damping, momentum=0.9) -> optax.GradientTransformation:
     """K-FAC with limited steps and momentum.
 
-    Deviation: neither the adaptive damping nor the rescaling by a quadratic model of 1503.05671, which take further
-    evaluations of the loss; the rate is tuned instead.
+    Deviation: 1503.05671 adapts the damping, and rescales the step by a quadratic model. Both take further evaluations
+    of the loss; here the learning rate is tuned instead.
 
     Args:
         learning_rate: a number, or a function of the number of steps taken.
@@ -121,14 +125,17 @@ def kfac(learning_rate: Any, *, damping: Damping, momentum=0.9) -> optax.Gradien
 
 
 def estimate(objective: Callable[[Any], Any], params: Any, key: PRNGKeyArray) -> dict[str, Factors]:
-    """The factors of every layer from one batch.
+    """The factors of every layer from one batch, without damping.
 
     Args:
         objective: params -> the loss of the batch.
-        key: of the targets that are sampled.
+        key: PRNG key of the sampled targets.
+
+    Returns:
+        Path of a layer in `params`, such as "mlp/dense_0" -> its factors.
 
     Raises:
-        ValueError: on a layer or a loss that K-FAC can't handle.
+        ValueError: K-FAC can't handle a layer or the loss.
     """
     layers = _layers(params)
     found: dict[str, Any] = {}
@@ -148,7 +155,7 @@ def estimate(objective: Callable[[Any], Any], params: Any, key: PRNGKeyArray) ->
 
 
 def _check(names: list[str], recorder: recording.Recorder) -> None:
-    """Raises a ValueError unless each layer was applied once, in the open, and one loss was met."""
+    """Raises a ValueError unless each layer was applied once, outside loops and transformations, and one loss taken."""
     for name in names:
         uses = recorder.uses.get(name, 0)
         if name in recorder.hidden:
@@ -168,14 +175,14 @@ def _check(names: list[str], recorder: recording.Recorder) -> None:
 
 
 def _inputs_factor(inputs: Float[Array, "positions inputs"], has_bias: bool) -> Float[Array, "rows rows"]:
-    """Sum over the positions."""
+    """Sum over the positions of the outer product of the inputs, with an entry of 1 for the bias."""
     if has_bias:
         inputs = jnp.concatenate([inputs, jnp.ones((len(inputs), 1))], axis=1)
     return inputs.T @ inputs
 
 
 def _outputs_factor(gradients: Float[Array, "... outputs"]) -> Float[Array, "outputs outputs"]:
-    """Mean over the positions."""
+    """Mean over the positions of the outer product of the gradients."""
     gradients = gradients.reshape(-1, gradients.shape[-1])
     return gradients.T @ gradients / len(gradients)
 
@@ -187,7 +194,7 @@ def _inverse(factor: Float[Array, "n n"], damping: Damping) -> Float[Array, "n n
 
 
 def _precondition(layer: Mapping[str, Array], inverses: Factors) -> dict[str, Array]:
-    """A^-1 G B^-1 of a layer's gradients."""
+    """A^-1 G B^-1 for the gradients of a layer."""
     kernel = layer["w"].reshape(-1, layer["w"].shape[-1])
     rows = jnp.concatenate([kernel, layer["b"][None]]) if "b" in layer else kernel
     step = inverses.inputs @ rows.astype(jnp.float32) @ inverses.outputs
@@ -200,7 +207,7 @@ def _is_layer(node: Any) -> bool:
 
 
 def _layers(tree: Any) -> dict[str, Mapping[str, Array]]:
-    """Path -> layer, of a tree that consists of layers alone; a ValueError names another leaf."""
+    """Path -> layer. Raises a ValueError that names the first leaf that isn't part of a layer."""
     found = {}
     for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_layer):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -214,13 +221,13 @@ def _layers(tree: Any) -> dict[str, Mapping[str, Array]]:
 
 
 def _restore(tree: Any, layers: Mapping[str, Any]) -> Any:
-    """`tree` with these layers."""
+    """`tree` with its layers replaced by `layers`, which are in the same order."""
     _, treedef = jax.tree.flatten(tree, is_leaf=_is_layer)
     return treedef.unflatten(layers.values())
 
 
 def _sides(name: str, layer: Mapping[str, Array]) -> tuple[int, int]:
-    """(inputs with the bias's, outputs)."""
+    """(number of inputs, plus 1 if there is a bias; number of outputs)."""
     shape = jnp.shape(layer["w"])
     if len(shape) not in (2, 4):
         raise ValueError(

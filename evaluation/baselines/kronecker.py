@@ -1,4 +1,4 @@
-"""Reads tensors as matrices, and computes and applies the Kronecker factors of their gradients."""
+"""Folds tensors into matrices, and computes and applies the Kronecker factors of their gradients."""
 
 import math
 from collections.abc import Callable
@@ -10,30 +10,31 @@ import jax.numpy as jnp
 MAX_SIDE = 1024
 """Longest side that gets a factor, as in Distributed Shampoo (2309.06497).
 
-Deviation: SOAP's code says 10,000, with which a table of 6,144 tokens would take a dense eigenbasis of that side.
+Deviation: the limit in SOAP's code is 10,000. A table of 6,144 tokens would then take a dense eigenbasis of 6,144 x
+6,144.
 """
 
 Sides = tuple[jax.Array | None, ...]
-"""A square matrix for each axis of a tensor that was folded; None where an axis has none."""
+"""A square matrix for each axis of a folded tensor; None for an axis without one."""
 Damping = Callable[[jax.Array], Any]
-"""Factor -> what is added to its diagonal before it is inverted."""
+"""Factor -> rho, the scalar that is added to its diagonal before its inverse or inverse root is taken."""
 
 
 def relative_damping(share) -> Damping:
-    """rho = share trace(factor): the rescaled damping of 2312.12226, which is right at every width."""
+    """rho = share * trace(factor): the rescaled damping of 2312.12226, for which one share is right at every width."""
     return lambda factor: share * jnp.trace(factor)
 
 
 def constant_damping(ridge) -> Damping:
-    """The same rho for all factors: what most implementations have."""
+    """The same rho for all factors, as in most implementations."""
     return lambda factor: ridge
 
 
 def fold(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of at most two axes under which a tensor is preconditioned.
+    """The shape, of at most two axes, in which a tensor is preconditioned.
 
-    A tensor of more than two axes becomes a matrix: the product of all axes but the last, by the last. A convolution's
-    kernel (height, width, in, out) is then the dense layer that acts on its patches.
+    A tensor of more than two axes becomes a matrix: all axes but the last are merged. A convolution's kernel (height,
+    width, in, out) is then that of the dense layer that acts on the patches.
     """
     return tuple(shape) if len(shape) <= 2 else (math.prod(shape[:-1]), shape[-1])
 
@@ -44,9 +45,9 @@ def identities(shape: tuple[int, ...], max_side: int) -> Sides:
 
 
 def average(factors: Sides, tensor: jax.Array, decay) -> Sides:
-    """Each factor's moving average of the product of the tensor with itself over all other axes.
+    """Updates the factors: moving averages of the tensor contracted with itself over all axes but the factor's own.
 
-    For a matrix these are L <- decay L + (1 - decay) G G^T and R <- decay R + (1 - decay) G^T G.
+    For a matrix G: L <- decay L + (1 - decay) G G^T and R <- decay R + (1 - decay) G^T G.
     """
     found = []
     for axis, factor in enumerate(factors):
@@ -60,7 +61,7 @@ def average(factors: Sides, tensor: jax.Array, decay) -> Sides:
 
 
 def multiply(matrices: Sides, tensor: jax.Array) -> jax.Array:
-    """A G B^T for a matrix G and the matrices (A, B); sides without a matrix stay as they are."""
+    """A G B^T for a matrix G and the matrices (A, B); None stands for the identity."""
     for axis, matrix in enumerate(matrices):
         if matrix is not None:
             tensor = jnp.moveaxis(jnp.tensordot(matrix, tensor, axes=(1, axis)), 0, axis)

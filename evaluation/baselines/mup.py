@@ -1,12 +1,14 @@
-"""muP: initial weights and rates by layer, with which a rate found at one width holds at others.
+"""muP: initial weights and learning rates by layer, with which a rate tuned at one width is right at all widths.
 
     base = jax.eval_shape(network(width=64).init, key)            # shapes at the width where the rate was tuned
     params = mup.initialize(network(width=1024).init(key), base)  # from the usual 1 / sqrt(inputs)
     tx = optax.chain(optax.adam(3e-3), mup.scale_by_layer(mup.ADAM, base))
 
-At the base width both change nothing. What a layer is follows from which axes of its kernel are wider than the base's:
-the outputs alone (input layer), both (hidden), the inputs alone (output layer). Papers: 2011.14522 for gradient
-descent, 2203.03466 for Adam, 2312.12226 for K-FAC and Shampoo, whose notation b and c is used here.
+At the base width both change nothing. The kind of a layer follows from which axes of its kernel are wider than the
+base's: only the outputs (input layer), both (hidden layer), only the inputs (output layer).
+
+Papers: 2011.14522 for gradient descent, 2203.03466 for Adam, 2312.12226 for K-FAC and Shampoo. The notation is that of
+2312.12226: initial standard deviations are proportional to width^-b, learning rates to width^-c.
 """
 
 import enum
@@ -21,16 +23,16 @@ class Kind(enum.Enum):
     """How a tensor grows with the width."""
 
     INPUT = "input"
-    """From data to features; biases and norms of features too, as weights of an input that is 1."""
+    """From data to features. Biases and norms of features belong here too: they are weights of an input that is 1."""
     HIDDEN = "hidden"
     OUTPUT = "output"
     """From features to outputs."""
     FIXED = "fixed"
-    """Not at all: it keeps its initial values and its rate."""
+    """It doesn't grow, and keeps its initial values and its learning rate."""
 
 
 class Exponents(NamedTuple):
-    """Of 1 / width, by kind of layer."""
+    """Exponents of 1 / width, by kind of layer."""
 
     input: float
     hidden: float
@@ -48,7 +50,7 @@ MUP_DEVIATION = Exponents(0.0, 0.5, 1.0)
 SGD = Exponents(-1.0, 0.0, 1.0)
 """c of gradient descent, with momentum as well (2011.14522)."""
 ADAM = Exponents(0.0, 1.0, 1.0)
-"""c of optimizers that divide each gradient by its size: Adam, RMSProp, Lion (2203.03466)."""
+"""c of optimizers whose steps don't depend on the scale of the gradient: Adam, RMSProp, Lion (2203.03466)."""
 KFAC = Exponents(0.0, 0.0, 0.0)
 """c of K-FAC under relative damping (2312.12226)."""
 SHAMPOO = Exponents(-0.5, 0.0, 0.5)
@@ -56,16 +58,20 @@ SHAMPOO = Exponents(-0.5, 0.0, 0.5)
 
 
 def kinds(params: Any, base: Any) -> Any:
-    """(kind, ratio) of every tensor: how it grows with the width, and how many times wider than the base's it is.
+    """(kind, ratio) of every tensor: how it grows with the width, and width / base width.
 
-    The last two axes of a kernel are its inputs and outputs, those of a convolution too.
+    The last two axes of a kernel are its inputs and outputs, also for a convolution.
 
     Args:
         params: arrays or shapes.
         base: the same tree at the base width.
 
+    Returns:
+        A tree of the same structure with a tuple for each tensor.
+
     Raises:
-        ValueError: in one line, on trees or shapes of which one is no wider form of the other.
+        ValueError: in one line, if the structures differ, if a tensor differs from the base's in more than its last two
+            axes, or if these grow by different factors.
     """
     structures = jax.tree.structure(params), jax.tree.structure(base)
     if structures[0] != structures[1]:
@@ -93,11 +99,14 @@ def _kind(path: Any, leaf: Any, base: Any) -> tuple[Kind, float]:
 
 
 def initialize(params: Any, base: Any) -> Any:
-    """Initial params in muP from those of a usual initialisation: read-outs smaller by sqrt(width / base width).
+    """Initial params in muP from those of a usual initialisation: divides read-outs by sqrt(width / base width).
 
     Args:
-        params: initial values with deviations of a constant / sqrt(inputs).
+        params: initial values whose standard deviations are a constant / sqrt(inputs).
         base: the same tree at the base width, arrays or shapes.
+
+    Raises:
+        ValueError: as `kinds`.
     """
 
     def scaled(leaf, kind_and_ratio):
@@ -108,14 +117,17 @@ def initialize(params: Any, base: Any) -> Any:
 
 
 def scale_by_layer(rates: Exponents, base: Any) -> optax.GradientTransformation:
-    """Multiplies every tensor's update by (width / base width)^-c; chain it behind the optimizer that it is for.
+    """Multiplies every tensor's update by (width / base width)^-c; chain it after the optimizer.
 
-    Decoupled weight decay in that optimizer is scaled as well; chain `optax.add_decayed_weights` behind this for decay
-    that doesn't depend on the layer.
+    It also scales decoupled weight decay in that optimizer. For decay that doesn't depend on the layer, chain
+    `optax.add_decayed_weights` after this.
 
     Args:
         rates: c of the optimizer: `SGD`, `ADAM`, `KFAC`, `SHAMPOO`, or your own.
-        base: shapes of the parameters at the base width.
+        base: params at the base width, arrays or shapes.
+
+    Raises:
+        ValueError: from `update`, as `kinds`.
     """
 
     def update(updates, params=None):

@@ -1,4 +1,4 @@
-"""Shampoo (1802.09568) without a step size of another optimizer, in the form whose widths 2312.12226 works out."""
+"""Shampoo (1802.09568) without grafting, in the form for which 2312.12226 works out the scaling with the width."""
 
 from typing import Any, NamedTuple
 
@@ -10,9 +10,9 @@ from evaluation.baselines import kronecker
 from evaluation.baselines.kronecker import Damping, Sides
 
 DECAY, FREQUENCY = 0.95, 10
-"""Of the factors' moving averages; steps from one root to the next."""
+"""Decay of the factors' moving averages; number of steps from one computation of the roots to the next."""
 TINY = 1e-30
-"""Least damping, for tensors without any gradient."""
+"""Least damping; it makes the factors of a tensor without any gradient invertible."""
 
 
 class PlainShampooState(NamedTuple):
@@ -24,7 +24,7 @@ class PlainShampooState(NamedTuple):
 def scale_by_plain_shampoo(
     damping: Damping, *, decay: float = DECAY, frequency: int = FREQUENCY, max_side: int = kronecker.MAX_SIDE
 ) -> optax.GradientTransformation:
-    """For a matrix G of m x n at step t from 1:
+    """Shampoo's direction. For a matrix G of m x n at step t from 1:
 
         L <- decay L + (1 - decay) G G^T,  R <- decay R + (1 - decay) G^T G
         step = (L / (1 - decay^t) + rho_L I)^(-1/4) G (R / (1 - decay^t) + rho_R I)^(-1/4)
@@ -32,12 +32,12 @@ def scale_by_plain_shampoo(
     Vectors have one factor and the exponent -1/2; scalars keep their gradient. Tensors of more than two axes are folded
     into matrices (`kronecker.fold`). The roots are computed at steps 1, 1 + frequency, ...
 
-    Deviation: the paper sums the factors, and damps by a constant. Moving averages are 2309.06497's.
+    Deviation: the paper sums the factors, and damps by a constant. The moving averages are those of 2309.06497.
 
     Args:
-        damping: rho of an averaged factor.
+        damping: gives rho of a debiased factor.
         decay: in [0, 1).
-        max_side: longest side that gets a factor.
+        max_side: longest side that gets a factor; a longer one is left as it is, and the exponents don't change.
     """
 
     def init(params):
@@ -84,7 +84,7 @@ def _roots(factors: Sides, debias: Any, damping: Damping) -> Sides:
 
 
 def _root(matrix: jax.Array, power: float, damping: Damping) -> jax.Array:
-    """The damped matrix to a negative power; rounding's negative eigenvalues count as none."""
+    """The damped symmetric matrix to a negative power; negative eigenvalues come from rounding and count as 0."""
     values, vectors = jnp.linalg.eigh(matrix)
     damped = jnp.maximum(values, 0.0) + jnp.maximum(damping(matrix), TINY)
     return (vectors * (damped**power)[None, :]) @ vectors.T

@@ -9,10 +9,10 @@ import optax
 
 
 class ScheduleFreePlusState(NamedTuple):
-    """State with the names of the paper."""
+    """State; x, z and y are named as in the paper."""
 
-    x: Any  # the average, which is returned
-    z: Any  # the iterate under it; the parameters are y between both
+    x: Any  # the average: the point that the optimizer returns
+    z: Any  # the iterates that it averages; params are y, between x and z
     mean: Any
     square: Any
     norm: jax.Array  # moving average of the gradient's norm
@@ -35,7 +35,7 @@ def schedule_free_plus(
     weight_decay=0.0,
     eps=1e-8,
 ) -> optax.GradientTransformationExtraArgs:
-    """The author's `AdamCScheduleFreePlusPaper`. At step k from 0, with the gradient g and the loss f at y:
+    """`AdamCScheduleFreePlusPaper` of the author's code. At step k from 0, with the gradient g and the loss f at y:
 
         beta = 1 - (1 - interpolation)^(1 - s) (1 - final_interpolation)^s with s = min(k / anneal_steps, 1)
         e <- p e + (1 - p) sqrt(pi / 2) |g|_1,  e' = e / (1 - p^(k + 1))
@@ -43,24 +43,29 @@ def schedule_free_plus(
         z <- z - rate^2 weight_decay y - rate m' / (sqrt v' + eps)      with Adam's m' and v'
         x <- (1 - c) x + c z,  y <- beta x + (1 - beta) z
 
-    c = w / sum w with w = (k + 1)^average_power (greatest rate so far)^2; c = 1 for the first `average_from` steps,
-    which the sum leaves out.
+    c = w / sum w with w = (k + 1)^average_power (greatest rate so far)^2. In the first `average_from` steps c is 1, and
+    the sum leaves them out.
 
-    Polyak's rate takes 0 for the lowest loss. f + beta <g, z - x> is the loss at z by its slope at y, since z - y =
-    beta (z - x). sqrt(pi / 2) |g|_1 is sqrt(n) |g|_2 for a Gaussian g of n entries.
+    Polyak's rate takes 0 for the lowest loss. f + beta <g, z - x> is the loss at z, extrapolated from y by the slope
+    there: for a constant beta, z - y = beta (z - x). sqrt(pi / 2) |g|_1 is sqrt(n) |g|_2 for a Gaussian g of n entries.
+
+    `update` needs `params`, and the loss of the step's batch: `tx.update(grads, state, params, value=loss)`.
 
     Unconfirmed: the update is that of the author's published code and of a published summary of the paper, which agree.
-    The paper's text was not at hand. So its settings for its experiments are unknown here, above all those of
+    It was not compared with the paper's text. So the settings of the paper's experiments are unknown here, above all
     `anneal_steps`, `average_from`, `average_power` and `polyak_beta`. The defaults are the code's.
 
     Deviation: the rate is 0 where the gradient's norm is 0; the code divides by it.
 
     Args:
-        learning_rate: factor on Polyak's rate, a number or a function of the number of steps taken (a warm-up).
-        anneal_steps: 0 keeps `interpolation`.
-        weight_decay: of AdamC (2506.02285), scaled by the squared rate: 20 to 50 where AdamW would have .1.
+        learning_rate: factor on Polyak's rate, at least `eps`: a number, or a function of the number of steps taken (a
+            warm-up).
+        anneal_steps: steps from `interpolation` to `final_interpolation`; 0 keeps `interpolation`.
+        polyak_beta: p, the decay of the norm's moving average.
+        weight_decay: of AdamC (2506.02285), scaled by the squared rate: 20 to 50 where AdamW would have 0.1.
 
-    `update` needs the loss of the step's batch: `tx.update(grads, state, params, value=loss)`.
+    Raises:
+        ValueError: from `update`, without the loss.
     """
 
     def init(params):
@@ -106,6 +111,6 @@ def schedule_free_plus(
 
 
 def _sum(function: Any, *trees: Any) -> jax.Array:
-    """Over all entries of all leaves, in float32."""
+    """Sum of `function` of the leaves over all entries of all leaves, in float32."""
     terms = jax.tree.map(lambda *leaves: jnp.sum(function(*leaves), dtype=jnp.float32), *trees)
     return sum(jax.tree.leaves(terms), jnp.zeros(()))

@@ -1,4 +1,4 @@
-"""Schedules: factors on a learning rate over a run, for every baseline that takes a rate."""
+"""Learning-rate schedules: the factor on the learning rate at every step of a run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import optax
 
 WARM_UP = 0.1
-"""Share of the steps over which warm-ups rise linearly; the first step already moves."""
+"""Share of the steps over which warm-ups rise linearly; the factor of the first step is above 0."""
 COOL_DOWN = 0.2
+"""Share of the steps over which `trapezoidal` falls linearly at the end."""
 NUM_RESTARTS = 3
+"""Number of cosine cycles."""
 
 
 def _warm_up(num_steps: int) -> optax.Schedule:
@@ -66,11 +68,11 @@ SCHEDULES: dict[str, Callable[[int], optax.Schedule]] = {
     "warmup_cosine": _times(_warm_up, _cosine),
     "warmup_linear": _times(_warm_up, _linear),
 }
-"""Name -> number of steps -> factor at each count of steps taken; "constant" is no schedule."""
+"""Name -> (number of steps of a run -> optax schedule of the factor). "constant" is no schedule."""
 
 
 def scheduled(rate: Any, schedule: str, num_steps: int) -> Any:
-    """`rate` itself for "constant", otherwise a function of the number of steps taken; `rate` may be traced."""
+    """`rate` itself for "constant", otherwise a function of the number of steps taken. `rate` may be traced."""
     if schedule == "constant":
         return rate
     factor = SCHEDULES[schedule](num_steps)

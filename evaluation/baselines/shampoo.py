@@ -1,4 +1,4 @@
-"""Shampoo (1802.09568) with moving averages, rarely updated roots and the size of Adam's step (2309.06497)."""
+"""Shampoo (1802.09568) with moving averages, roots that are updated rarely, and Adam grafted (2309.06497)."""
 
 from typing import Any, NamedTuple
 
@@ -10,16 +10,16 @@ from evaluation.baselines import kronecker
 from evaluation.baselines.kronecker import Sides
 
 RELATIVE_RIDGE, RIDGE = 1e-6, 1e-12
-"""Added to the eigenvalues: a share of the largest, and the absolute damping of 2309.06497."""
+"""What is added to the eigenvalues: a share of the largest one, and the absolute damping of 2309.06497."""
 TINY = 1e-30
 
 
 class ShampooState(NamedTuple):
-    """Averages, factors and roots, and the number of steps."""
+    """Moving averages, factors, their roots, and the number of steps taken."""
 
     mean: Any
     square: Any  # of the grafted Adam
-    factors: Any  # a list of `Sides`, one entry a leaf
+    factors: Any  # a list of `Sides`, one for each leaf
     roots: Any
     count: jax.Array
 
@@ -37,22 +37,23 @@ def scale_by_shampoo(
 
     The exponent is -1 / (2 order): -1/4 a side for matrices, -1/2 for vectors, whose one factor is n x n. Scalars have
     no factor and take Adam's step. Grafting (2002.11803) gives each tensor the norm of Adam's step, so that Adam's
-    rates carry over.
+    learning rates carry over.
 
-    The roots are computed every `precondition_frequency` steps; before the first time the steps are Adam's. The paper
-    of 2018 sums the factors; moving averages with Adam's decays are what Distributed Shampoo's guide recommends where
-    Adam is grafted.
+    The roots are computed every `precondition_frequency` steps; before the first time the steps are Adam's. 1802.09568
+    sums the factors. The guide of Distributed Shampoo recommends moving averages with Adam's decays where Adam is
+    grafted.
 
-    Deviation: a tensor of more than two axes is folded into a matrix (`kronecker.fold`), for all of ours alike. The
-    paper gives each axis a factor.
+    Deviation: a tensor of more than two axes is folded into a matrix, as in all our preconditioners (`kronecker.fold`).
+    The paper gives each axis a factor.
 
-    Deviation: a side above `max_side` gets no factor; the other keeps its exponent. Distributed Shampoo cuts such
-    matrices into blocks.
+    Deviation: a side above `max_side` gets no factor, and the other one keeps its exponent. A tensor without any factor
+    gets the direction of M'. Distributed Shampoo cuts such matrices into blocks.
 
-    Deviation: a ridge of 1e-6 of the largest eigenvalue joins the 1e-12 of Distributed Shampoo, as in the code of
-    2002.09018: in float32 eigenvalues below 1e-7 of the largest are rounding.
+    Deviation: 1e-6 times the largest eigenvalue is added to the 1e-12 of Distributed Shampoo, as in the code of
+    2002.09018: in float32, eigenvalues below 1e-7 of the largest are rounding errors.
 
-    The refresh is a `lax.cond` on the counter. Under `vmap` it stays one where all lanes share the counter.
+    The roots are refreshed under a `lax.cond` on the counter. Under `vmap` it stays a conditional only if all lanes
+    share the counter. Lanes with counters of their own compute the roots at every step, for the same result.
 
     Args:
         max_side: longest side that gets a factor.
@@ -98,7 +99,7 @@ def shampoo(learning_rate: Any, *, weight_decay=1e-4, **settings: Any) -> optax.
 
     Args:
         learning_rate: a number, or a function of the number of steps taken.
-        settings: of `scale_by_shampoo`.
+        settings: keyword arguments of `scale_by_shampoo`.
     """
     return optax.chain(
         scale_by_shampoo(**settings),
@@ -117,7 +118,7 @@ def _roots(factors: Sides, debias) -> Sides:
 
 
 def _root(matrix: jax.Array, power: float) -> jax.Array:
-    """A symmetric matrix to a negative power; rounding's negative eigenvalues count as none."""
+    """The damped symmetric matrix to a negative power; negative eigenvalues come from rounding and count as 0."""
     values, vectors = jnp.linalg.eigh(matrix)
     values = jnp.maximum(values, 0.0)
     damped = values + RELATIVE_RIDGE * values[-1] + RIDGE

@@ -11,17 +11,17 @@ from evaluation.baselines import kronecker
 from evaluation.baselines.kronecker import Sides
 
 RIDGE = 1e-30
-"""What the authors' code adds to the diagonal before the first decomposition."""
+"""Added to the diagonal before the first decomposition, as in the authors' code."""
 
 
 class SoapState(NamedTuple):
-    """Moments, factors and bases, and the number of gradients."""
+    """Moments, factors, bases, and the number of gradients seen."""
 
-    mean: Any  # m and v have the shapes of the parameters and are in the bases of this state
-    square: Any
-    factors: Any  # a list of `Sides`, one entry a leaf; empty for leaves of fewer than two axes
+    mean: Any  # m; like v, of the shape of the parameter and in the bases of this state
+    square: Any  # v
+    factors: Any  # a list of `Sides`, one for each leaf; empty for leaves of fewer than two axes
     bases: Any
-    count: jax.Array  # of gradients seen, one more than the moments have
+    count: jax.Array  # the moments lack the first gradient
 
 
 def scale_by_soap(
@@ -39,23 +39,24 @@ def scale_by_soap(
         step = sqrt(1 - b2^t) / (1 - b1^t) Q_L [m / (sqrt v + eps)] Q_R^T
         L <- beta L + (1 - beta) G G^T,  R <- beta R + (1 - beta) G^T G
 
-    Every `precondition_frequency` steps each basis is turned by one power iteration: Q <- qr(L Q) with the columns of Q
-    sorted by the diagonal of Q^T L Q. v is sorted along, and m is turned from the old basis into the new one.
-
     The first gradient makes no step, as in the authors' code: it gives the factors and, by `eigh`, their bases. So no
-    gradient is ever seen in a basis that it has shaped itself.
+    gradient is ever seen in a basis that it has shaped itself. t counts the gradients after it.
 
-    Vectors and scalars get plain Adam, without the first step as well. A side above `max_side` isn't turned, the other
-    side is.
+    Every `precondition_frequency` steps one power iteration updates each basis: Q <- qr(L Q), with the columns of Q
+    sorted by the diagonal of Q^T L Q. v is sorted in the same order, and m is turned from the old basis into the new
+    one.
+
+    Vectors and scalars get plain Adam, without a first step too. A side above `max_side` isn't turned; the other side
+    is.
 
     Deviation: a tensor of more than two axes is folded into a matrix (`kronecker.fold`). The authors' code turns each
     axis by a basis of its own.
 
-    The refresh is a `lax.switch` on the counter. Under `vmap` it stays one where all lanes share the counter. Lanes
-    that carry counters of their own compute all branches at every step, for the same result.
+    The bases are refreshed under a `lax.switch` on the counter. Under `vmap` it stays a conditional only if all lanes
+    share the counter. Lanes with counters of their own compute all branches at every step, for the same result.
 
     Args:
-        shampoo_beta: decay of the factors; None takes `b2`.
+        shampoo_beta: beta, the decay of the factors; None takes `b2`.
         max_side: longest side that is turned.
     """
     shampoo_beta = b2 if shampoo_beta is None else shampoo_beta
@@ -72,8 +73,8 @@ def scale_by_soap(
         grads = [_folded(leaf) for leaf in leaves]
         means = [_folded(leaf) for leaf in jax.tree.leaves(state.mean)]
         squares = [_folded(leaf) for leaf in jax.tree.leaves(state.square)]
-        num_moments = state.count  # this gradient included, the first one left out
-        first = num_moments == 0  # which leaves the moments, and so the step, at zero
+        num_moments = state.count  # with this gradient, without the first one
+        first = num_moments == 0  # it leaves the moments, and so the step, at zero
         decay1, decay2 = jnp.where(first, 1.0, b1), jnp.where(first, 1.0, b2)
         safe_count = jnp.maximum(num_moments, 1)
         scale = jnp.sqrt(1.0 - b2**safe_count) / (1.0 - b1**safe_count)
@@ -102,12 +103,12 @@ def scale_by_soap(
 def soap(learning_rate: Any, *, weight_decay=1e-4, **settings: Any) -> optax.GradientTransformation:
     """SOAP with decoupled weight decay.
 
-    Deviation: the decay is part of the step, as optax's is, and acts at the first step too. The authors' code applies
-    it to the parameters after the step, and its default is .01 where this is that of optax's AdamW.
+    Deviation: as in optax, the weight decay is part of the step, so it acts at the first step too. The authors' code
+    applies it to the parameters after the step. The default is that of `optax.adamw`; theirs is 0.01.
 
     Args:
         learning_rate: a number, or a function of the number of steps taken.
-        settings: of `scale_by_soap`.
+        settings: keyword arguments of `scale_by_soap`.
     """
     return optax.chain(
         scale_by_soap(**settings),
@@ -136,24 +137,24 @@ def _keep(factors, means, squares, bases):
 
 
 def _decompose(factors, means, squares, bases):
-    """The bases of the first gradient; the moments are still zero."""
+    """The eigenbases of the first gradient's factors; the moments are still zero."""
     del bases
     return means, squares, [tuple(None if side is None else _eigenbasis(side) for side in sides) for sides in factors]
 
 
 def _eigenbasis(factor: jax.Array) -> jax.Array:
-    """Columns in the order of falling eigenvalues."""
+    """Eigenvectors as columns, in the order of falling eigenvalues."""
     return jnp.linalg.eigh(factor + RIDGE * jnp.eye(len(factor), dtype=factor.dtype))[1][:, ::-1]
 
 
 def _iterate(factors, means, squares, bases):
-    """One power iteration of all bases, with the moments taken along."""
+    """One power iteration of all bases; moves the moments into the new bases."""
     turned = [_turn(*leaf) for leaf in zip(factors, means, squares, bases, strict=True)]
     return [leaf[0] for leaf in turned], [leaf[1] for leaf in turned], [leaf[2] for leaf in turned]
 
 
 def _turn(factors: Sides, mean: jax.Array, square: jax.Array, bases: Sides) -> tuple[jax.Array, jax.Array, Sides]:
-    """(m in the new bases, v sorted as they are, the new bases) of one leaf."""
+    """(m in the new bases, v in the order of their columns, the new bases) of one leaf."""
     straight = kronecker.multiply(bases, mean)
     new = []
     for axis, (factor, basis) in enumerate(zip(factors, bases, strict=True)):

@@ -14,12 +14,16 @@ class Span(abc.ABC):
 
     @abc.abstractmethod
     def at(self, quantile: float) -> float:
-        """The value below which a share `quantile` in [0, 1] lies; six significant digits."""
+        """The value at `quantile` in [0, 1], to six significant digits."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LogUniform(Span):
-    """A positive number whose logarithm is uniform in [log(low), log(high)]."""
+    """A positive number whose logarithm is uniform in [log(low), log(high)].
+
+    Raises:
+        ValueError: unless 0 < low < high < inf.
+    """
 
     def __post_init__(self):
         if not 0 < self.low < self.high < math.inf:
@@ -31,7 +35,11 @@ class LogUniform(Span):
 
 @dataclasses.dataclass(frozen=True)
 class Decay(Span):
-    """The decay of a moving average: 1 - value is log-uniform, so that horizons of all lengths are tried."""
+    """The decay of a moving average: 1 - value is log-uniform, so that long and short averages are tried equally.
+
+    Raises:
+        ValueError: unless 0 <= low < high < 1.
+    """
 
     def __post_init__(self):
         if not 0 <= self.low < self.high < 1:

@@ -1,4 +1,4 @@
-"""Data sets by name: arrays that install with the dependencies, loaded once a process."""
+"""Data sets by name, loaded once per process; only those of `downloads` have to be downloaded."""
 
 from tasks.data.registry import SOURCES, Source, is_here, load
 

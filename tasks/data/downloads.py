@@ -14,10 +14,11 @@ from tasks.data.missing import MissingDataError
 from tasks.data.split import shuffle_split
 
 MAX_EXAMPLES = 50_000
-"""Images that are kept; all live on the device."""
+"""Greatest number of images of a data set: all of them stay on the device."""
 MAX_BYTES = 20_000_000
-"""Bytes of text that are kept."""
+"""Greatest number of bytes of a text."""
 NUM_WORDS = 32_000
+"""Size of the vocabulary of `words`."""
 
 
 def folder() -> str:
@@ -35,7 +36,11 @@ def _library(name: str) -> Any:
 
 
 def prepare(name: str) -> None:
-    """Downloads a set of tensorflow-datasets into its folder."""
+    """Downloads a data set of tensorflow-datasets into `folder()`.
+
+    Raises:
+        MissingDataError: tensorflow-datasets isn't installed.
+    """
     _library(name).builder(name, data_dir=folder()).download_and_prepare()
 
 
@@ -59,7 +64,11 @@ def _resize(image: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def images(name: str, shape: tuple[int, int, int]):
-    """At most 50,000 training images of the given shape as bytes, a fifth of them for validation."""
+    """The first 50,000 training images as bytes of the given shape, with their labels; a fifth validates.
+
+    Raises:
+        MissingDataError: tensorflow-datasets isn't installed, or the data set isn't in `folder()`.
+    """
     inputs, labels = [], []
     for _, example in zip(range(MAX_EXAMPLES), _examples(name, "train"), strict=False):
         image = np.asarray(example["image"])
@@ -69,7 +78,7 @@ def images(name: str, shape: tuple[int, int, int]):
 
 
 def _text(name: str) -> bytes:
-    """The first 20 million bytes, articles on lines of their own."""
+    """The first 20 million bytes, with a newline between articles."""
     pieces, size = [], 0
     for example in _examples(name, "train"):
         pieces.append(bytes(example["text"]))
@@ -80,14 +89,22 @@ def _text(name: str) -> bytes:
 
 
 def articles(name: str):
-    """Text as bytes, 256 tokens; the last tenth validates."""
+    """Text as bytes, a vocabulary of 256 tokens; the last tenth validates.
+
+    Raises:
+        MissingDataError: as `images`.
+    """
     return text.split_tail(np.frombuffer(_text(name), np.uint8).astype(np.int32))
 
 
 def words(name: str):
-    """Text as words and punctuation, 32,000 tokens, numbered by frequency; rarer ones share the last number.
+    """Text as words and punctuation; the last tenth validates.
 
-    Deviation: learned_optimization cuts rare words into pieces by a vocabulary that has to be downloaded apart.
+    The vocabulary has 32,000 tokens, numbered by frequency; rarer words share the last one. Deviation:
+    learned_optimization cuts rare words into pieces, by a vocabulary that needs a download of its own.
+
+    Raises:
+        MissingDataError: as `images`.
     """
     pieces = re.findall(rb"\w+|[^\w\s]|\n", _text(name))
     common = collections.Counter(pieces).most_common(NUM_WORDS - 1)

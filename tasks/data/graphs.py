@@ -1,4 +1,4 @@
-"""Random graphs of several kinds with about the same number of edges: (adjacency of 0 and 1, integer kinds)."""
+"""Random graphs with about as many edges in each kind: (0/1 adjacency of shape (n, nodes, nodes), integer kinds)."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,16 +11,16 @@ NUM_GRAPHS = 4000
 MEAN_DEGREE = 4
 NUM_STRUCTURED_NODES = 12
 NUM_EXTRA_EDGES = 12
-"""Of a structured graph, on top of a spanning path, so that all kinds have as many edges."""
+"""Edges of a structured graph besides a path through all nodes; so all kinds have the same number of edges."""
 
 
 def _uniform(rng: np.random.Generator) -> np.ndarray:
-    """Every edge with the same chance (Erdos and Renyi)."""
+    """Every edge with the same probability (Erdos and Renyi)."""
     return rng.random((NUM_NODES, NUM_NODES)) < MEAN_DEGREE / (NUM_NODES - 1)
 
 
 def _small_world(rng: np.random.Generator) -> np.ndarray:
-    """A ring whose edges are rewired with a chance of .3 (Watts and Strogatz)."""
+    """A ring of near neighbours whose edges are rewired with a probability of .3 (Watts and Strogatz)."""
     edges = np.zeros((NUM_NODES, NUM_NODES), bool)
     for node in range(NUM_NODES):
         for distance in range(1, MEAN_DEGREE // 2 + 1):
@@ -43,7 +43,7 @@ def _scale_free(rng: np.random.Generator) -> np.ndarray:
 
 
 def _blocks(rng: np.random.Generator) -> np.ndarray:
-    """Two groups with five times as many edges inside as between (Holland et al.)."""
+    """Two groups; an edge is five times as probable within a group as between them (Holland et al.)."""
     group = rng.permutation(NUM_NODES) % 2
     same = group[:, None] == group[None]
     return rng.random((NUM_NODES, NUM_NODES)) < MEAN_DEGREE / (NUM_NODES - 1) * np.where(same, 5 / 3, 1 / 3)
@@ -53,7 +53,7 @@ KINDS = (_uniform, _small_world, _scale_free, _blocks)
 
 
 def _graphs(kinds: Sequence[Callable[[np.random.Generator], np.ndarray]], num_nodes: int):
-    """`NUM_GRAPHS` undirected graphs of random kinds, whose nodes come in random order, and their kinds."""
+    """`NUM_GRAPHS` undirected graphs of random kinds, nodes in random order, and their kinds; a fifth validates."""
     rng = np.random.default_rng(0)
     labels = rng.integers(len(kinds), size=NUM_GRAPHS)
     graphs = np.zeros((NUM_GRAPHS, num_nodes, num_nodes), np.int32)
@@ -70,7 +70,7 @@ def random_graphs():
 
 
 def _path_and(allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A path through all nodes, and `NUM_EXTRA_EDGES` random ones of the pairs that are `allowed`."""
+    """A path through all nodes, and `NUM_EXTRA_EDGES` random edges between pairs that are `allowed`."""
     edges = np.eye(NUM_STRUCTURED_NODES, k=1, dtype=bool)
     pairs = np.flatnonzero(np.triu(allowed, 1) & ~edges)
     edges.flat[rng.choice(pairs, NUM_EXTRA_EDGES, replace=False)] = True
@@ -92,14 +92,14 @@ def _ladder(rng: np.random.Generator) -> np.ndarray:
 
 
 def _hubs(rng: np.random.Generator) -> np.ndarray:
-    """Every edge off the path has one of two ends in common."""
+    """Every edge off the path ends at one of two random nodes."""
     hubs = np.zeros(NUM_STRUCTURED_NODES, bool)
     hubs[rng.choice(NUM_STRUCTURED_NODES, 2, replace=False)] = True
     return _path_and(hubs[:, None] | hubs[None], rng)
 
 
 def _distance() -> np.ndarray:
-    """Between nodes along the path."""
+    """[nodes, nodes] number of edges between two nodes along the path."""
     places = np.arange(NUM_STRUCTURED_NODES)
     return np.abs(places[:, None] - places[None])
 

@@ -1,4 +1,4 @@
-"""Image data sets: (images of shape (n, height, width, channels) in about [-1, 1], integer labels)."""
+"""Image data sets: (images of shape (n, height, width, channels) in [-1, 1], integer labels)."""
 
 from typing import Any
 

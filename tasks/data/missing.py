@@ -2,6 +2,7 @@
 
 
 class MissingDataError(RuntimeError):
-    """A data set isn't on this machine; the message says which package and folder it needs. Mixtures can skip such
-    sets.
+    """A data set isn't on this machine; the message says which package or folder it needs.
+
+    Mixtures can skip such data sets (`TaskMixture.skip_missing`).
     """

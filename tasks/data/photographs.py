@@ -1,6 +1,6 @@
 """Patches of photographs that ship with scikit-learn and scikit-image; the label is the region of the photograph.
 
-Neighbouring patches look alike and regions share textures, so that the error cannot fall to zero by simple features.
+Neighbouring patches look alike and regions share textures, so that simple features cannot bring the error to zero.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ NUM_PATCHES = 6000
 
 
 def _patches(photograph: np.ndarray, size: int):
-    """(NUM_PATCHES standardised patches of size x size x 3, their regions of a 3 x 4 grid)."""
+    """`NUM_PATCHES` standardised patches of size x size x 3 and their regions in a 3 x 4 grid; a fifth validates."""
     rng = np.random.default_rng(0)
     height, width = photograph.shape[:2]
     rows = rng.integers(0, height - size + 1, NUM_PATCHES)
@@ -28,12 +28,20 @@ def _patches(photograph: np.ndarray, size: int):
 
 
 def sklearn_photograph(name: str, size: int):
-    """A photograph of scikit-learn: china or flower."""
+    """Patches of a photograph of scikit-learn: china or flower.
+
+    Raises:
+        MissingDataError: scikit-learn isn't installed.
+    """
     return _patches(scikit_learn.datasets().load_sample_image(f"{name}.jpg"), size)
 
 
 def skimage_photograph(name: str, size: int):
-    """A colour photograph inside the scikit-image package: astronaut, chelsea, coffee, ...; needs the package."""
+    """Patches of a colour photograph of scikit-image: astronaut, chelsea, coffee, ...
+
+    Raises:
+        MissingDataError: scikit-image isn't installed.
+    """
     try:
         from skimage import data
     except ImportError as error:

@@ -23,9 +23,9 @@ class Source:
     """Returns (training, validation) NumPy arrays."""
     input_shape: tuple[int, ...] = ()
     num_classes: int = 0
-    """Classes, or the size of the vocabulary."""
+    """Number of classes, of targets, or of tokens in the vocabulary."""
     variance: float = 1.0
-    """Variance of an input over the data set, averaged over inputs: the squared error of the best constant."""
+    """Variance of an input entry over the data set, averaged over entries: the squared error of the best constant."""
     is_downloaded: bool = False
     """Whether it comes from tensorflow-datasets."""
 
@@ -106,16 +106,21 @@ SOURCES = {
 
 @functools.cache
 def load(name: str):
-    """(training, validation) arrays of the data set `name`, on the default device."""
+    """(training, validation) arrays of the data set `name`, on the default device.
+
+    Raises:
+        ValueError: there is no data set of that name.
+        MissingDataError: it isn't on this machine.
+    """
     if name not in SOURCES:
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(sorted(SOURCES))}")
-    with jax.ensure_compile_time_eval():
+    with jax.ensure_compile_time_eval():  # constants, also where a program is being traced
         return jax.tree.map(jnp.asarray, SOURCES[name].load())
 
 
 @functools.cache
 def is_here(name: str) -> bool:
-    """Whether the data set loads on this machine."""
+    """Whether the data set can be loaded on this machine; loads it."""
     try:
         load(name)
     except MissingDataError:

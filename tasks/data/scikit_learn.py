@@ -6,7 +6,7 @@ from tasks.data.missing import MissingDataError
 
 
 def datasets() -> ModuleType:
-    """The module `sklearn.datasets`: its import takes longer than that of all else that a command or worker needs.
+    """The module `sklearn.datasets`, imported late: that takes longer than all else a command or worker imports.
 
     Raises:
         MissingDataError: scikit-learn isn't installed.

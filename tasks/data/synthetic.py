@@ -1,4 +1,4 @@
-"""Small generated sets: spirals, textures, shapes, arithmetic modulo a prime, text of a random Markov chain."""
+"""Small generated data sets: spirals, textures, shapes, arithmetic modulo a prime, text of a random Markov chain."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ SHAPE_SIZE = 10
 
 
 def spirals():
-    """3,000 points of three noisy interleaved arms of two turns; labels are the arms."""
+    """3,000 points on three noisy interleaved arms of two turns, labelled with their arms; a fifth validates."""
     rng = np.random.default_rng(0)
     arms = rng.integers(NUM_ARMS, size=3000)
     radius = np.sqrt(rng.random(3000))
@@ -26,7 +26,7 @@ def spirals():
 def textures():
     """6,000 standardised 8 x 8 x 3 patches of ten textures: noise with a power law, a direction and colours of its own.
 
-    As in photographs, neighbouring pixels and channels go together, and contrast varies from patch to patch.
+    As in photographs, neighbouring pixels and channels are correlated, and contrast varies from patch to patch.
     """
     rng = np.random.default_rng(0)
     labels = rng.integers(NUM_TEXTURES, size=6000)
@@ -48,7 +48,7 @@ def textures():
 
 
 def shapes():
-    """6,000 standardised 10 x 10 grey pictures of eight shapes, anywhere, of any size and contrast, in noise."""
+    """6,000 standardised 10 x 10 grey pictures of eight shapes in noise; place, size and contrast are random."""
     rng = np.random.default_rng(0)
     labels = rng.integers(NUM_SHAPES, size=6000)
     row, column = np.meshgrid(np.arange(SHAPE_SIZE), np.arange(SHAPE_SIZE), indexing="ij")
@@ -72,9 +72,9 @@ def shapes():
 
 
 def modular_addition():
-    """All pairs below 31 as text a, b, a + b mod 31: one row of tokens, pairs in random order, with separators.
+    """All pairs of numbers below 31 as one row of tokens: a, b, a + b mod 31 and a separator, pairs in random order.
 
-    A language model can only predict the third token of each four; the last fifth of the pairs validates.
+    A language model can't predict the first two of these four tokens. The last fifth of the pairs validates.
     """
     rng = np.random.default_rng(0)
     first, second = np.divmod(rng.permutation(PRIME**2), PRIME)
@@ -84,13 +84,13 @@ def modular_addition():
 
 
 def markov_text():
-    """200,000 tokens of a second-order Markov chain on 64 tokens whose next tokens follow a power law."""
+    """200,000 tokens of a second-order Markov chain on 64 tokens, by a power law of the next one; a tenth validates."""
     rng = np.random.default_rng(0)
     size = MARKOV_VOCABULARY
     chances = (1.0 + np.arange(size)) ** -1.5
     ends = np.cumsum(chances / chances.sum())
     ranks = np.minimum(np.searchsorted(ends, rng.random(200_000)), size - 1)
-    # The token before decides the ranking of the next one and the token before that shifts it.
+    # The last token decides the ranking of the next one, and the token before the last shifts it.
     rankings = np.stack([rng.permutation(size) for _ in range(size)])
     shifts = rng.integers(0, 4, size=size)
     tokens = np.zeros(len(ranks), np.int32)

@@ -10,7 +10,7 @@ from velo.shapes import Array, Float, PRNGKeyArray
 def block_layers(
     name: str, width: int, expansion: int = 4, inner_width: int | None = None
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, dict[str, Array]]]:
-    """(shapes of the dense layers, norms) of a block whose heads have `inner_width` entries together (or `width`)."""
+    """(shapes of the dense layers, norms) of a block; its heads together have `inner_width` entries, or `width`."""
     inner_width = inner_width or width
     shapes = {
         f"{name}_qkv": (width, 3 * inner_width),
@@ -24,7 +24,7 @@ def block_layers(
 def stack_layers(
     depth: int, width: int, inner_width: int | None = None
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, dict[str, Array]]]:
-    """(shapes of the dense layers, norms) of the blocks block_0, block_1, ..."""
+    """(shapes of the dense layers, norms) of `depth` blocks: block_0, block_1, ..."""
     shapes, norms = {}, {}
     for index in range(depth):
         more_shapes, more_norms = block_layers(f"block_{index}", width, inner_width=inner_width)
@@ -50,7 +50,7 @@ def block(
     params: dict, name: str, x: Float[Array, "batch length width"], num_heads: int, causal: bool = False,
     dropout: float = 0.0, key: PRNGKeyArray | None = None,
 ) -> Float[Array, "batch length width"]:  # fmt: skip
-    """Self-attention and a gelu MLP, each added to its input, after dropout."""
+    """Self-attention, then a gelu MLP; the output of each goes through dropout and is added to its input."""
     qkv = layers.dense(params[f"{name}_qkv"], layers.normalize(params[f"{name}_norm_attention"], x))
     mixed = attend(*jnp.split(qkv, 3, axis=-1), num_heads=num_heads, causal=causal)
     x = x + layers.drop_out(layers.dense(params[f"{name}_mix"], mixed), dropout, key, 0)

@@ -16,22 +16,23 @@ from velo.shapes import Array, Float
 
 
 class AutoencoderDraw(NamedTuple):
-    """Noise on the input and scale of the initial parameters."""
+    """Noise on the input, and the scale of the initial parameters."""
 
     input_noise: Float[Array, ""]  # standard deviation; the target is the clean image
     init_scale: Float[Array, ""]
 
     def undisturbed(self) -> "AutoencoderDraw":
-        """The data as they are stored, initial weights of their usual scale."""
+        """The same draw with data as stored and initial parameters of their usual scale."""
         return self._replace(input_noise=None, init_scale=jnp.ones(()))
 
 
 @dataclasses.dataclass(frozen=True)
 class Autoencoder(TaskFamily):
-    """Denoising autoencoder with mirrored hidden layers, under mean squared error."""
+    """A denoising autoencoder under mean squared error; its decoder mirrors the hidden layers of the encoder."""
 
     dataset: str = "digits"
     widths: tuple[int, ...] = (64, 16)
+    """Of the encoder's layers; the last is the code."""
     activation: str = "relu"
     initializer: str = "glorot_normal"
     batch_size: int = 64

@@ -1,4 +1,4 @@
-"""Continuous bags of words: the token in the middle of a window from the sum of its neighbours (1301.3781)."""
+"""Continuous bags of words: the token in the middle of a window from the mean of its neighbours (1301.3781)."""
 
 import dataclasses
 
@@ -12,8 +12,8 @@ from tasks.families import language, layers
 class BagOfWords(language.LanguageModel):
     """Predicts a token from the mean embedding of the `context` tokens around it, half of them on each side.
 
-    Both layers are `layers.dense`, the embedding of mean one-hot vectors, so that optimizers that know layers alone can
-    train it.
+    The embedding is a `layers.dense` of the mean of one-hot vectors, so that optimizers that only know layers can train
+    it.
     """
 
     dataset: str = "python_source"

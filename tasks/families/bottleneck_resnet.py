@@ -10,18 +10,18 @@ from tasks.families import classification, layers
 
 @dataclasses.dataclass(frozen=True)
 class BottleneckResNet(classification.Classifier):
-    """A strided convolution, perhaps a maximum, groups of blocks, a mean over positions, a dense layer.
+    """A strided convolution, perhaps max pooling, groups of blocks, a mean over positions, a dense layer.
 
-    A block narrows to a quarter of its channels, convolves 3 x 3 and widens again, each after a norm and a relu; the
-    first of a group projects its shortcut, and halves the image in all groups but the first. In no mixture: these are
-    the published sizes.
+    A block narrows to a quarter of its channels, convolves 3 x 3 and widens again, each after a norm and a relu. The
+    first block of a group projects its shortcut, and halves the image in all groups but the first. No mixture samples
+    this family; its defaults are those of `Resnet_MultiRuntime_0` in `tasks.public`.
     """
 
     dataset: str = "imagenet16"
     channels: tuple[int, ...] = (8, 16, 16, 16)
-    """Of each group's output."""
+    """Channels of each group's output, multiples of 4."""
     blocks: tuple[int, ...] = (1, 1, 1, 1)
-    """Of each group."""
+    """Number of blocks of each group."""
     first_channels: int = 64
     first_kernel_size: int = 3
     max_pool: bool = True

@@ -58,7 +58,10 @@ FUNCTIONS = {
     "styblinski_tang": (_styblinski_tang, 50.0),
     "zakharov": (_zakharov, 1.2),
 }
-"""Name -> (function with minimum zero at zero, its usual value at a standard normal point), scaled by the length."""
+"""Name -> (function, its typical value at a standard normal point).
+
+Each has its minimum, zero, at zero. Means over the entries replace sums, so that values hardly depend on the length.
+"""
 
 
 class FunctionDraw(NamedTuple):
@@ -71,7 +74,7 @@ class FunctionDraw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ClassicalFunction(TaskFamily):
-    """A named function of one vector, evaluated at points around the parameters."""
+    """A named function of one vector, evaluated at random points around the shifted and scaled parameters."""
 
     dataset: str = "none"
     function: str = "rosenbrock"

@@ -19,11 +19,13 @@ IMAGES = tuple(name for name, shape in INPUT_SHAPES.items() if len(shape) == 3)
 OBJECTIVES = ("cross_entropy", "squared_error")
 """squared_error is that of one-hot labels, averaged over the classes."""
 SAMPLED_OBJECTIVES = ("cross_entropy", "cross_entropy", "cross_entropy", "squared_error")
+"""Each as often as families sample it."""
 
 
 class ClassifierDraw(NamedTuple):
-    """Scales and noise. Noise keeps a small data set from being memorised, so that tasks differ by more than their
-    seeds.
+    """Scales and noise.
+
+    Noise keeps networks from memorising a small data set, so that tasks differ by more than their seeds.
     """
 
     input_scale: Float[Array, ""]
@@ -32,7 +34,7 @@ class ClassifierDraw(NamedTuple):
     init_scale: Float[Array, ""]
 
     def undisturbed(self) -> "ClassifierDraw":
-        """The data as they are stored, initial weights of their usual scale."""
+        """The same draw with data as stored and initial parameters of their usual scale."""
         return self._replace(input_scale=None, input_noise=None, label_noise=None, init_scale=jnp.ones(()))
 
 
@@ -59,8 +61,7 @@ def perturb(
     draw: ClassifierDraw, inputs: Float[Array, "batch ..."], labels: Int[Array, " batch"], num_classes: int,
     key: PRNGKeyArray,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """(scaled inputs with noise, labels with noise); both unchanged if the draw has no noise."""
-    """(scaled inputs with noise, labels with noise); both as they are if the draw has no noise at all."""
+    """(scaled inputs with noise, labels with noise); both unchanged if the draw is undisturbed."""
     if draw.input_noise is None:
         return inputs, labels
     key_input, key_label = prng.split(key)

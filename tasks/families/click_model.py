@@ -28,10 +28,10 @@ class ClickDraw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ClickModel(TaskFamily):
-    """Embeddings of `num_fields` tokens and a projection of dense features; their products go through an MLP.
+    """Embeds `num_fields` tokens and projects dense features; an MLP reads all inner products and the projection.
 
-    Tokens follow Zipf's law; clicks are random with log odds of a bias for each token, products of hidden vectors of
-    neighbouring fields and a linear function of the dense features.
+    Tokens follow Zipf's law. Clicks are random. Their log odds are the sum of a bias for each token, the inner products
+    of hidden vectors of neighbouring fields, and a linear function of the dense features.
     """
 
     dataset: str = "none"

@@ -11,7 +11,7 @@ from tasks.families.sampling import SAMPLED_NORMS, choice, log_uniform_power
 
 @dataclasses.dataclass(frozen=True)
 class ConvClassifier(classification.Classifier):
-    """Convolutions, each with an activation and then a norm, and a dense layer of the mean over positions."""
+    """Convolutions, each followed by an activation and a norm, then a mean over positions and a dense layer."""
 
     dataset: str = "digits"
     channels: tuple[int, ...] = (8, 16)
@@ -19,6 +19,7 @@ class ConvClassifier(classification.Classifier):
     stride: int = 1
     """Of the first convolution."""
     later_stride: int = 2
+    """Of the other convolutions."""
     activation: str = "relu"
     initializer: str = "he_normal"
     norm: str = "none"

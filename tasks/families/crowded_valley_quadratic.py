@@ -1,4 +1,4 @@
-"""The noisy quadratic of a benchmark of optimizers, number for number (2007.01547's P1, DeepOBS' `quadratic_deep`)."""
+"""The noisy quadratic of an optimizer benchmark, with its numbers (2007.01547's P1, DeepOBS' `quadratic_deep`)."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ HESSIAN_SEED, TRAIN_SEED, TEST_SEED = 42, 42, 43
 
 
 def _rotation(rng: np.random.RandomState, size: int) -> np.ndarray:
-    """Uniform over the rotations of `size` dimensions, by induction over reflections (Diaconis and Shahshahani)."""
+    """A uniform random rotation of `size` dimensions, built from reflections (Diaconis and Shahshahani)."""
     angle = 2 * np.pi * rng.uniform()
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     for dimension in range(2, size):
@@ -34,7 +34,7 @@ def _rotation(rng: np.random.RandomState, size: int) -> np.ndarray:
 
 @functools.cache
 def hessian() -> np.ndarray:
-    """[100, 100]: ninety eigenvalues of U(0, 1), ten of U(30, 60), rotated with the same generator."""
+    """Q [100, 100]: ninety eigenvalues from U(0, 1) and ten from U(30, 60), rotated with the same generator."""
     rng = np.random.RandomState(HESSIAN_SEED)
     eigenvalues = np.concatenate([rng.uniform(0.0, 1.0, 90), rng.uniform(30.0, 60.0, 10)])
     rotation = _rotation(rng, SIZE)
@@ -53,10 +53,10 @@ def points() -> tuple[np.ndarray, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class CrowdedValleyQuadratic(TaskFamily):
-    """Mean of 0.5 (theta - x)^T Q (theta - x) over the batch's points x, from theta = 1; nothing of it is drawn.
+    """Mean of 0.5 (theta - x)^T Q (theta - x) over the batch's points x. Theta starts at 1; the draw is empty.
 
-    Deviation: a batch is drawn from all points without replacement, each step afresh, where the benchmark goes through
-    shuffled epochs of seven batches.
+    Deviation: each step draws a new batch from all points, without replacement. The benchmark goes through shuffled
+    epochs of seven batches.
     """
 
     dataset: str = "none"
@@ -74,7 +74,7 @@ class CrowdedValleyQuadratic(TaskFamily):
 
     @property
     def reference_loss(self) -> float:
-        """At the mean of the points: the noise alone, 0.5 * 0.6^2 * trace(Q)."""
+        """The loss at the mean of the points, due to the noise alone: 0.5 * 0.6^2 * trace(Q)."""
         return float(0.5 * NOISE**2 * np.trace(hessian()))
 
     def draw(self, key):

@@ -1,4 +1,4 @@
-"""Random numbers of a draw, from few generator calls, since those take most of the compile time."""
+"""Random numbers of a draw, from few generator calls, since these take most of the compile time."""
 
 import math
 
@@ -10,7 +10,7 @@ from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 
 def integers(key: PRNGKeyArray, shape: tuple[int, ...], limit: int) -> Int[Array, "..."]:
-    """Uniform in [0, limit), from one sample of 23 bits (jax.random.randint takes two); limit is at most 2**23."""
+    """Uniform in [0, limit), from one sample (`jax.random.randint` takes two) of 23 bits: limit is at most 2**23."""
     return (prng.uniform(key, shape) * limit).astype(jnp.int32)
 
 
@@ -31,7 +31,7 @@ def init_scale(uniform: Float[Array, ""]) -> Float[Array, ""]:
 
 
 def log_uniform(uniform: Float[Array, ""], low: float, high: float) -> Float[Array, ""]:
-    """A uniform number in [0, 1] on the logarithmic scale from low to high."""
+    """Maps a uniform number in [0, 1] to a log-uniform one in [low, high]."""
     return low * (high / low) ** uniform
 
 
@@ -41,5 +41,5 @@ def permutation(uniform: Float[Array, " n"]) -> Int[Array, " n"]:
 
 
 def zipf(uniform: Float[Array, "..."], num_tokens: int) -> Int[Array, "..."]:
-    """Tokens of [0, num_tokens) with probability about 1 / (token + 1), by inversion: the log-uniform law."""
+    """Tokens in [0, num_tokens) with probabilities about proportional to 1 / (token + 1), from uniform numbers."""
     return jnp.minimum((num_tokens + 1.0) ** uniform - 1.0, num_tokens - 1.0).astype(jnp.int32)

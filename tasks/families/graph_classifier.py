@@ -16,7 +16,7 @@ from velo.shapes import Array, Float
 
 GRAPHS = tuple(name for name, source in SOURCES.items() if source.kind == "graph")
 FEATURE_SIZE = 4
-"""Random features of a node, afresh in every batch, and its degree."""
+"""A node's degree and three random features, fresh in every batch."""
 
 
 class GraphDraw(NamedTuple):
@@ -28,9 +28,10 @@ class GraphDraw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class GraphClassifier(TaskFamily):
-    """`num_rounds` of messages, then a mean and a maximum over nodes.
+    """`num_rounds` rounds of messages, a mean and a maximum over nodes, then an MLP.
 
-    A message is a dense layer of the mean over neighbours and of the node itself, added to the node.
+    A message is a dense layer, with an activation, of the node and of the mean over its neighbours. It is added to the
+    node.
     """
 
     dataset: str = "random_graphs"

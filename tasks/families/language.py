@@ -16,7 +16,7 @@ from velo.shapes import Array, Float, Int, PRNGKeyArray
 VOCABULARY_SIZES = {name: source.num_classes for name, source in SOURCES.items() if source.kind == "text"}
 MAX_TOKEN_NOISE = 0.2
 MAX_ONE_HOT = 1024
-"""Largest vocabulary whose embeddings are read by a one-hot product; larger ones are gathered."""
+"""Largest vocabulary whose embeddings `embed` reads by a one-hot product; it gathers from larger ones."""
 
 
 class LanguageDraw(NamedTuple):
@@ -27,7 +27,7 @@ class LanguageDraw(NamedTuple):
     relabelling: Int[Array, " vocabulary"]  # a permutation of the tokens
 
     def undisturbed(self) -> "LanguageDraw":
-        """The data as they are stored, initial weights of their usual scale."""
+        """The same draw with data as stored and initial parameters of their usual scale."""
         return self._replace(token_noise=None, relabelling=None, init_scale=jnp.ones(()))
 
 
@@ -48,7 +48,7 @@ def windows(tokens: Int[Array, " length"], key: PRNGKeyArray, batch_size: int, s
 
 
 def corrupt(draw: LanguageDraw, tokens: Int[Array, "batch size"], key: PRNGKeyArray) -> tuple[Array, Array]:
-    """(inputs with noise, clean targets), both relabelled; both unchanged if the draw has no noise."""
+    """(inputs with noise, clean targets), both relabelled; both unchanged if the draw is undisturbed."""
     if draw.token_noise is None:
         return tokens, tokens
     vocabulary_size = len(draw.relabelling)
@@ -62,7 +62,8 @@ def corrupt(draw: LanguageDraw, tokens: Int[Array, "batch size"], key: PRNGKeyAr
 def embed(table: Float[Array, "vocabulary width"], tokens: Int[Array, "..."]) -> Float[Array, "... width"]:
     """Rows of the table.
 
-    Small tables are read by a one-hot product: the gradient of a gather is a scatter, slow on a CPU under vmap.
+    Small tables are read by a one-hot product: the gradient of a gather is a scatter, which is slow on a CPU under
+    `jax.vmap`.
     """
     if len(table) > MAX_ONE_HOT:
         return table[tokens]
@@ -70,7 +71,7 @@ def embed(table: Float[Array, "vocabulary width"], tokens: Int[Array, "..."]) ->
 
 
 class LanguageModel(TaskFamily):
-    """A network of a window of text that predicts one or all of the next tokens."""
+    """A network that reads a window of `context` tokens and predicts the token after the last, or after each."""
 
     batch_size: int
     context: int

@@ -28,14 +28,14 @@ INITIALIZERS = {
     "glorot_normal": lambda fan_in, fan_out: (2.0 / (fan_in + fan_out)) ** 0.5,
     "small_normal": lambda fan_in, fan_out: 0.05,
 }
-"""Standard deviation of a kernel's entries from its numbers of inputs and outputs."""
+"""Standard deviation of a kernel's entries, from its fan-in and fan-out."""
 NORMS = {
     "layer": lambda x: standardize(x),
     "rms": lambda x: x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-5),
     "batch": lambda x: standardize(x, tuple(range(x.ndim - 1))),
 }
-"""Before a scale and an offset: layer norm (Ba et al. 2016), its form without a mean (Zhang and Sennrich 2019), batch
-norm (Ioffe and Szegedy 2015) by the batch at hand, since training doesn't read its running averages."""
+"""Norms before their scale and offset: layer norm (Ba et al. 2016), RMS norm (Zhang and Sennrich 2019), and batch norm
+(Ioffe and Szegedy 2015). Batch norm takes the statistics of the batch: training doesn't read running averages."""
 CHOICES = {"activation": ACTIVATIONS, "initializer": INITIALIZERS, "norm": ("none", *NORMS)}
 """Fields that have the same meaning in every family, and their allowed values."""
 
@@ -43,7 +43,7 @@ CHOICES = {"activation": ACTIVATIONS, "initializer": INITIALIZERS, "norm": ("non
 def check_fields(family: Any, *sizes: str, **choices: Iterable[str]) -> None:
     """Raises a ValueError that names the field unless `sizes` are positive and each field is one of its `choices`.
 
-    The fields of `CHOICES` are checked wherever a family has them.
+    The fields of `CHOICES` and `dropout`, in [0, 1), are checked in every family that has them.
     """
     check_positive(family, *sizes)
     for field, known in (CHOICES | choices).items():
@@ -61,7 +61,7 @@ def check_choice(family: str, field: str, value: str, known) -> None:
 
 
 def check_positive(family: Any, *fields: str) -> None:
-    """Raises a ValueError that names the field unless each is a positive integer (or a tuple of them)."""
+    """Raises a ValueError that names the field unless each is at least 1 (of a tuple, every entry)."""
     for field in fields:
         value = getattr(family, field)
         if any(size < 1 for size in (value if isinstance(value, tuple) else (value,))):
@@ -76,9 +76,17 @@ def init_layers(
     tables: dict[str, tuple[int, ...]] | None = None,
     table_deviation: float = 1.0,
 ) -> dict[str, Any]:
-    """Kernels of the given shapes (..., inputs, outputs) times `scale`, with zero biases, and plain normal `tables`.
+    """Layers {"w", "b"} with kernels of the given shapes (..., inputs, outputs) and zero biases, and normal `tables`.
 
     All are cut from one normal sample.
+
+    Args:
+        key: all randomness of the initialisation.
+        shapes: layer -> shape of its kernel.
+        initializer: a name of `INITIALIZERS`.
+        scale: factor on the kernels.
+        tables: name -> shape of a plain array, such as an embedding.
+        table_deviation: standard deviation of the tables' entries.
     """
     tables = tables or {}
     arrays = draws.normals(key, shapes | tables)
@@ -92,7 +100,7 @@ def init_layers(
 
 
 def stack(name: str, sizes: Sequence[int], kernel: tuple[int, ...] = ()) -> dict[str, tuple[int, ...]]:
-    """Shapes of the layers name_0, name_1, ... that lead from one of `sizes` to the next."""
+    """Shapes of the layers name_0, name_1, ... from each of `sizes` to the next; `kernel` is a convolution's size."""
     return {f"{name}_{index}": (*kernel, *pair) for index, pair in enumerate(itertools.pairwise(sizes))}
 
 
@@ -107,7 +115,7 @@ def dense(layer: dict[str, Array], x: Float[Array, "*batch inputs"]) -> Float[Ar
 def conv(
     layer: dict[str, Array], x: Float[Array, "batch height width inputs"], stride: int = 1
 ) -> Float[Array, "batch out_height out_width outputs"]:
-    """Convolution with zero padding, of the input's size over the stride; by slices on a CPU, by XLA elsewhere."""
+    """Zero-padded convolution: the output has the input's size over the stride. Slices on a CPU, XLA elsewhere."""
     form = conv_by_slices if jax.default_backend() == "cpu" else conv_by_xla
     return recording.layer(layer["w"], lambda: patches(x, len(layer["w"]), stride), form(layer, x, stride))
 
@@ -115,7 +123,7 @@ def conv(
 def conv_by_slices(layer: dict[str, Array], x: Float[Array, "batch height width inputs"], stride: int) -> Array:
     """Convolution as shifted slices and one matrix product.
 
-    On a CPU, XLA runs its own convolution 10 to 17 times slower inside a scan, and under `vmap` as a slow grouped one.
+    On a CPU, XLA's own convolution is 10 to 17 times slower inside a scan, and a slow grouped one under `jax.vmap`.
     """
     size, _, num_inputs, num_outputs = layer["w"].shape
     kernel = layer["w"].reshape(size * size * num_inputs, num_outputs)
@@ -125,7 +133,7 @@ def conv_by_slices(layer: dict[str, Array], x: Float[Array, "batch height width 
 def patches(
     x: Float[Array, "batch height width inputs"], size: int, stride: int
 ) -> Float[Array, "batch out_height out_width patch"]:
-    """The size x size neighbourhoods that a convolution of this stride sees, in the order of its kernel."""
+    """The size x size neighbourhoods that a convolution of this stride sees, flattened in the order of its kernel."""
     height, width = x.shape[1:3]
     before, after = (size - 1) // 2, size // 2
     padded = jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
@@ -144,17 +152,17 @@ def conv_by_xla(layer: dict[str, Array], x: Float[Array, "batch height width inp
 
 
 def init_norm(size: int) -> dict[str, Array]:
-    """Scales of one and offsets of zero."""
+    """The parameters of a norm: scales of one and offsets of zero."""
     return {"scale": jnp.ones(size), "offset": jnp.zeros(size)}
 
 
 def init_norms(norm: str, sizes: Sequence[int]) -> dict[str, dict[str, Array]]:
-    """The norms norm_0, norm_1, ... of layers of the given sizes; nothing where `norm` is none."""
+    """The norms norm_0, norm_1, ... of layers of the given sizes; empty if `norm` is "none"."""
     return {} if norm == "none" else {f"norm_{index}": init_norm(size) for index, size in enumerate(sizes)}
 
 
 def standardize(x: Float[Array, "*batch size"], axes: int | tuple[int, ...] = -1) -> Float[Array, "*batch size"]:
-    """Mean zero and variance one over the axes."""
+    """x with mean zero and variance one over the axes."""
     centered = x - jnp.mean(x, axis=axes, keepdims=True)
     return centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=axes, keepdims=True) + 1e-5)
 
@@ -168,9 +176,9 @@ def normalize(
 
 
 def drop_out(x: Float[Array, "..."], rate: float, key: PRNGKeyArray | None, place: int) -> Float[Array, "..."]:
-    """Entries replaced by zero with a probability of `rate`, the others scaled up (Srivastava et al. 2014).
+    """Sets entries to zero with a probability of `rate` and scales the others up (dropout, Srivastava et al. 2014).
 
-    `place` makes the noise differ between the layers that share `key`; a rate of zero needs no key.
+    `place` makes the noise differ between layers that share `key`. A rate of zero needs no key.
     """
     if not rate:
         return x
@@ -183,7 +191,7 @@ def mlp(
     params: dict, name: str, num_layers: int, x: Float[Array, "*batch inputs"], activation: str, norm: str = "none",
     dropout: float = 0.0, key: PRNGKeyArray | None = None,
 ) -> Float[Array, "*batch outputs"]:  # fmt: skip
-    """Dense layers name_0, name_1, ...; all but the last with a norm norm_0, ..., an activation and dropout."""
+    """Dense layers name_0, name_1, ...; after all but the last, a norm (norm_0, ...), an activation and dropout."""
     for index in range(num_layers - 1):
         x = dense(params[f"{name}_{index}"], x)
         if norm != "none":
@@ -209,5 +217,5 @@ def cross_entropy(logits: Float[Array, "*batch classes"], labels: Array) -> Floa
 
 
 def squared_error(predicted: Float[Array, "batch ..."], target: Float[Array, "batch ..."]) -> Float[Array, ""]:
-    """Mean over all entries."""
+    """Mean squared error over all entries."""
     return jnp.mean(jnp.square(predicted - recording.targets(predicted, target)))

@@ -1,4 +1,4 @@
-"""Training of a small learned optimizer by backpropagation through the problems that it solves."""
+"""Training of a small learned optimizer by backpropagation through its runs on inner problems."""
 
 import dataclasses
 from typing import NamedTuple
@@ -15,22 +15,22 @@ from velo.shapes import Array, Float
 
 NUM_FEATURES = 3
 LOSS_BOUND = 20.0
-"""Bound on the logarithm of an inner loss, so that an unstable inner run has a large loss and not an infinite one."""
+"""Bound on |log(inner loss / first inner loss)|, so that the loss of an unstable inner run is large but finite."""
 
 
 class InnerProblemsDraw(NamedTuple):
     """Curvatures and noise of the inner problems, and the scale of the initial parameters."""
 
-    curvature_spread: Float[Array, ""]  # curvatures are e^(spread * normal)
+    curvature_spread: Float[Array, ""]  # curvatures are e^(spread * tanh(normal))
     gradient_noise: Float[Array, ""]
     init_scale: Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
 class LearnedOptimizerTraining(TaskFamily):
-    """The parameters are an MLP that maps gradient and momenta of an entry to its step.
+    """The parameters are those of an MLP that maps the gradient and two momenta of an entry to its step.
 
-    It minimises noisy diagonal quadratics for `unroll_steps` steps. The loss is the softplus of the mean of
+    The MLP minimises noisy diagonal quadratics for `unroll_steps` steps. The loss is the softplus of the mean of
     log(inner loss / first inner loss), which grows slowly where inner runs diverge.
     """
 

@@ -11,7 +11,7 @@ from tasks.families.sampling import SAMPLED_NORMS, choice, log_uniform_power
 
 @dataclasses.dataclass(frozen=True)
 class MLPClassifier(classification.Classifier):
-    """Hidden layers of the given widths, each with a norm before its activation and dropout after it."""
+    """Hidden layers of the given widths, each with a norm, an activation and dropout, then a dense layer."""
 
     dataset: str = "digits"
     widths: tuple[int, ...] = (32,)

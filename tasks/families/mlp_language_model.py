@@ -1,4 +1,4 @@
-"""Character language models with a fixed window: embed, concatenate, MLP (Bengio et al. 2003)."""
+"""Language models with a fixed window: embed, concatenate, MLP (Bengio et al. 2003)."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from tasks.families.sampling import choice, log_uniform_power
 
 @dataclasses.dataclass(frozen=True)
 class MLPLanguageModel(language.LanguageModel):
-    """Predicts a character from the `context` before it."""
+    """Predicts a token from the `context` tokens before it."""
 
     dataset: str = "python_help"
     context: int = 4

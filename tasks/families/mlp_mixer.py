@@ -1,4 +1,4 @@
-"""Classifiers of image patches that mix positions and channels by MLPs (Tolstikhin et al. 2021)."""
+"""Classifiers of images that mix patches and channels by MLPs (Tolstikhin et al. 2021)."""
 
 import dataclasses
 

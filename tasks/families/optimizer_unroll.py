@@ -15,8 +15,8 @@ from velo.learned_optimizer import LearnedOptimizer
 class OptimizerUnroll(TaskFamily):
     """The parameters are `optimizer`'s theta; the loss is the mean training loss over `num_steps` inner steps.
 
-    Inner losses are bounded at one and a half times the reference, so that an unstable run has a large loss and not an
-    infinite one.
+    Inner losses are bounded at one and a half times the reference, so that the loss of an unstable run is large but
+    finite.
     """
 
     family: TaskFamily

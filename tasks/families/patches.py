@@ -1,4 +1,4 @@
-"""What classifiers of image patches share: cutting images, embedding patches, classifying their mean."""
+"""What classifiers of image patches share: they cut images, embed patches and classify their mean."""
 
 import abc
 from typing import Any
@@ -11,14 +11,14 @@ from velo.shapes import Array, Float
 
 
 def cut(images: Float[Array, "batch height width channels"], size: int) -> Float[Array, "batch patches pixels"]:
-    """Square patches of an image that they tile, row by row."""
+    """The square patches, of side `size`, that tile each image, row by row."""
     batch, height, width, num_channels = images.shape
     tiles = images.reshape(batch, height // size, size, width // size, size, num_channels)
     return tiles.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, size * size * num_channels)
 
 
 class PatchClassifier(classification.Classifier):
-    """Embeds square patches, mixes them as the subclass says, and classifies their mean by a dense layer."""
+    """Embeds square patches, mixes them by `mix` of the subclass, and classifies their mean by a dense layer."""
 
     patch_size: int
     width: int

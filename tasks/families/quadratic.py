@@ -24,10 +24,10 @@ class QuadraticDraw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Quadratic(TaskFamily):
-    """Mean of curvature * (rotated distance)^2 to a minimum that moves a little with every batch.
+    """Mean of curvature * distance^2, in rotated coordinates, to a minimum that moves a little with every batch.
 
-    The noise is thus like that of a regression. The condition number is log-uniform in [1, 10^5]. The rotation makes
-    entries interact, as in a network.
+    The noise is thus like that of a regression. Curvatures are log-uniform in [1 / c, 1], then scaled to a mean of one;
+    c is log-uniform in [1, 10^5]. The rotation makes entries interact, as in a network.
     """
 
     dataset: str = "none"

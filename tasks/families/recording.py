@@ -1,4 +1,4 @@
-"""What passes through the layers during one evaluation of a loss, for optimizers that need more than gradients.
+"""Records what passes through the layers while a loss is evaluated, for optimizers that need more than gradients.
 
     def probed(probes):
         with recording.record({"dense_0": params["dense_0"]["w"]}, key, probes) as recorder:
@@ -27,15 +27,16 @@ from velo.shapes import Array, Float, Int, PRNGKeyArray
 
 @dataclasses.dataclass
 class Recorder:
-    """Of one evaluation of a loss."""
+    """What one evaluation of a loss reports."""
 
     names: dict[int, str]
-    """Identity of a kernel -> name of its layer."""
+    """`id` of a kernel -> name of its layer."""
     key: PRNGKeyArray
-    """Of the targets that are sampled from the network's own predictions."""
+    """For the targets that are sampled from the network's own predictions."""
     probes: Mapping[str, Array] | None
+    """Layer -> what is added to its output."""
     trace: Any
-    """Where JAX was when the recording began."""
+    """JAX's trace state when the recording began."""
     inputs: dict[str, Array] = dataclasses.field(default_factory=dict)
     """Layer -> [positions, inputs]: a position is an example, a token, or a place of a convolution's output."""
     shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
@@ -43,10 +44,10 @@ class Recorder:
     uses: dict[str, int] = dataclasses.field(default_factory=dict)
     """Layer -> how often it was used."""
     hidden: set[str] = dataclasses.field(default_factory=set)
-    """Layers inside of a loop or of another transformation that starts within the recording. Their inputs can't leave
-    it, so that nothing else is recorded of them."""
+    """Layers inside a loop or another transformation that starts within the recording. Their inputs can't leave it, so
+    that only their uses are recorded."""
     num_terms: list[int] = dataclasses.field(default_factory=list)
-    """For each loss, of how many independent terms it is the mean."""
+    """For each loss, the number of independent terms of which it is the mean."""
 
 
 _ACTIVE: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("recorder", default=None)
@@ -60,9 +61,9 @@ def record(
 
     Args:
         kernels: layer -> the very array that the loss will find in its parameters.
-        key: of the sampled targets.
-        probes: layer -> zeros of the shape of its output, which are added to it. The gradient of the loss by them is
-            that by the outputs.
+        key: for the sampled targets.
+        probes: layer -> zeros with as many entries as its output, to which they are added. The gradient of the loss
+            with respect to a probe is thus that with respect to the output.
     """
     recorder = Recorder({id(kernel): name for name, kernel in kernels.items()}, key, probes, get_opaque_trace_state())
     token = _ACTIVE.set(recorder)
@@ -75,7 +76,7 @@ def record(
 def layer(
     kernel: Array, inputs: Callable[[], Float[Array, "... inputs"]], output: Float[Array, "... outputs"]
 ) -> Array:
-    """Reports a layer; returns its output, with the probe if there is one."""
+    """Reports a layer to the recorder, if there is one; returns its output, plus the probe if there is one."""
     recorder = _ACTIVE.get()
     if recorder is None or id(kernel) not in recorder.names:
         return output
@@ -91,7 +92,7 @@ def layer(
 
 
 def labels(logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]) -> Int[Array, "*batch"]:
-    """The labels of a mean cross-entropy: as they are, or drawn from the softmax of the logits for a recorder."""
+    """The labels of a mean cross-entropy: unchanged, or with a recorder drawn from the softmax of the logits."""
     recorder = _ACTIVE.get()
     if recorder is None:
         return labels
@@ -101,10 +102,10 @@ def labels(logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"])
 
 
 def targets(predicted: Float[Array, "batch ..."], target: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
-    """The targets of a mean squared error: as they are, or drawn around the predictions for a recorder.
+    """The targets of a mean squared error: unchanged, or with a recorder drawn around the predictions.
 
-    The mean over D entries of the squared error is, up to a constant, minus the logarithm of a normal density with a
-    variance of D / 2 an entry.
+    The squared error of an example, averaged over its D entries, is up to a constant the negative log density of a
+    normal distribution with a variance of D / 2 in every entry. The targets are drawn from this distribution.
     """
     recorder = _ACTIVE.get()
     if recorder is None:

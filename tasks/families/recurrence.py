@@ -9,18 +9,20 @@ from velo.shapes import Array, Float
 CELLS = {"vanilla": 1, "irnn": 1, "gru": 3, "lstm": 4}
 """Number of kernels of a cell, each as wide as its state.
 
-vanilla is tanh, irnn has relu and starts from the identity (Le et al. 2015), gru is Cho et al. 2014 (the reset gate
-after the product), lstm is Hochreiter and Schmidhuber 1997 with a forget gate whose bias starts at one.
+- `vanilla` has tanh.
+- `irnn` has relu, and its state kernel starts at the identity (Le et al. 2015).
+- `gru` is Cho et al. 2014, with the reset gate after the product with the kernel.
+- `lstm` is Hochreiter and Schmidhuber 1997 with a forget gate, whose bias starts at one.
 """
 
 
 def cell_shapes(name: str, cell: str, input_size: int, width: int) -> dict[str, tuple[int, int]]:
-    """Dense layers of a cell, for `layers.init_layers`."""
+    """Shapes of the dense layers of a cell, for `layers.init_layers`."""
     return {f"{name}_input": (input_size, CELLS[cell] * width), f"{name}_state": (width, CELLS[cell] * width)}
 
 
 def adjust_init(params: dict, name: str, cell: str) -> dict:
-    """Sets the identity of an irnn and the forget bias of an lstm."""
+    """The parameters with the identity as the state kernel of an irnn, and a forget bias of one in an lstm."""
     state = params[f"{name}_state"]
     width = len(state["w"])
     if cell == "irnn":
@@ -33,7 +35,7 @@ def adjust_init(params: dict, name: str, cell: str) -> dict:
 def run(
     params: dict, name: str, cell: str, inputs: Float[Array, "time batch inputs"], start: dict[str, Array] | None = None
 ) -> Float[Array, "time batch width"]:
-    """States after every input, from the vectors `hidden` and `memory` of `start` or from zeros."""
+    """The state after every input; it starts from the vectors `hidden` and `memory` of `start`, or from zeros."""
     width = len(params[f"{name}_state"]["w"])
     projected = layers.dense(params[f"{name}_input"], inputs)
     zeros = jnp.zeros((inputs.shape[1], width), projected.dtype)

@@ -14,14 +14,16 @@ from tasks.families.sampling import choice, log_uniform_power
 class ResNetClassifier(classification.Classifier):
     """A first convolution, stages of residual blocks, a mean over positions, a dense layer.
 
-    A stage starts with a strided convolution (the first has stride one) to its `channels`. Deviation: layer norm over
-    channels in place of batch norm by default, which makes the loss depend on the other examples of a batch.
+    A stage starts with a convolution to its `channels`, with a stride of `stride` in the first stage and of 2 in the
+    others. Deviation: the default is layer norm over channels. Batch norm makes the loss of an example depend on the
+    others of the batch.
     """
 
     dataset: str = "digits"
     channels: tuple[int, ...] = (8, 16)
     blocks_per_stage: int = 1
     stride: int = 1
+    """Of the first stage."""
     initializer: str = "he_normal"
     batch_size: int = 16
     norm: str = "layer"

@@ -11,7 +11,7 @@ from tasks.families.sampling import choice, log_uniform_power
 
 @dataclasses.dataclass(frozen=True)
 class RNNLanguageModel(language.LanguageModel):
-    """Embeds tokens, runs a recurrent cell over a window, predicts every next token."""
+    """Embeds tokens, runs a recurrent cell over the window, and predicts every next token."""
 
     dataset: str = "python_help"
     cell: str = "gru"
@@ -21,7 +21,7 @@ class RNNLanguageModel(language.LanguageModel):
     initializer: str = "lecun_normal"
     batch_size: int = 16
     learned_start: bool = False
-    """Whether the state before the first token is trained, from zeros."""
+    """Whether the state before the first token is trained; it starts at zero."""
 
     def __post_init__(self):
         self.check("embedding_size", "width", cell=recurrence.CELLS)

@@ -1,4 +1,4 @@
-"""Host-side draws of architecture sizes."""
+"""Random choices of architectures, on the host."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -9,15 +9,15 @@ T = TypeVar("T")
 
 
 def choice(rng: np.random.Generator, options: Sequence[T]) -> T:
-    """A uniform choice that keeps the option's Python type."""
+    """A uniform choice; unlike that of NumPy, it keeps the option's Python type."""
     return options[int(rng.integers(len(options)))]
 
 
 def log_uniform_power(rng: np.random.Generator, low: int, high: int) -> int:
-    """A power of two in [low, high], uniform in the exponent; sizes are quantised so that programs are shared."""
+    """A power of two in [low, high], uniform in the exponent. With few sizes, more tasks share a program."""
     exponents = range(int(np.ceil(np.log2(low))), int(np.floor(np.log2(high))) + 1)
     return 2 ** choice(rng, exponents)
 
 
 SAMPLED_NORMS = ("none", "none", "none", "layer", "rms", "batch")
-"""Norms of `layers.NORMS`, as often as families sample them."""
+"""`none` and `layers.NORMS`, each as often as families sample it."""

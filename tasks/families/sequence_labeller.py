@@ -21,15 +21,16 @@ class SequenceDraw(NamedTuple):
     """The teacher, noise on frames, and the scale of the initial parameters."""
 
     teacher: Float[Array, "window frame classes"]
-    frame_noise: Float[Array, ""]  # standard deviation of what the model sees on top of the teacher's frames
+    frame_noise: Float[Array, ""]  # standard deviation of the noise that only the model sees
     init_scale: Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
 class SequenceLabeller(TaskFamily):
-    """A recurrent cell over frames and softmax regression of each label.
+    """A recurrent cell over frames, and softmax regression of each frame's label.
 
-    A label is the largest of linear functions of the last three frames, so that the state has to remember.
+    A label is the index of the largest among linear functions of the last three frames, so that the state has to
+    remember.
     """
 
     dataset: str = "none"

@@ -25,10 +25,10 @@ class TranslationDraw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SequenceToSequence(TaskFamily):
-    """One transformer block reads the source; another writes the target with attention to the first one's output.
+    """One transformer block reads the source; another writes the target, with attention to the output of the first.
 
     The target is the source in another word order and another vocabulary. Each word has two translations; the parity of
-    the word before it decides which one is right.
+    the word before it, in the target's order, decides which one is right.
     """
 
     dataset: str = "none"
@@ -110,7 +110,7 @@ class SequenceToSequence(TaskFamily):
         source, target = self._sentences(draw, batch)
         read = params["source"][source] + params["source_position"][None]
         read = layers.normalize(params["norm_memory"], attention.block(params, "encoder", read, self.num_heads))
-        # Each target word is predicted from those before it; the first stands for the start as well.
+        # Each target word is predicted from those before it. Token 0 also marks the start.
         shifted = jnp.pad(target[:, :-1], ((0, 0), (1, 0)))
         x = params["target"][shifted] + params["target_position"][None]
         queries = layers.dense(params["look"], layers.normalize(params["norm_look"], x))

@@ -15,7 +15,7 @@ from tasks.family import TaskFamily
 from velo.shapes import Array, Float
 
 OBJECTIVES = ("squared_error", "huber")
-"""The second is linear beyond an error of one (Huber 1964)."""
+"""The Huber loss is linear beyond an error of one (Huber 1964)."""
 SAMPLED_OBJECTIVES = ("squared_error", "squared_error", "squared_error", "huber")
 HUBER_REFERENCE = 0.425
 """Mean Huber loss of a standard normal error."""
@@ -25,17 +25,17 @@ class TeacherDraw(NamedTuple):
     """The teacher, its inputs and noise, and the scale of the initial parameters."""
 
     teacher: dict[str, Array]  # kernels of unit gain
-    input_deviations: Float[Array, " inputs"]  # a power law: some directions matter much more than others
-    target_noise: Float[Array, ""]  # standard deviation; the clean target's is one
+    input_deviations: Float[Array, " inputs"]  # a power law, so that some directions matter much more
+    target_noise: Float[Array, ""]  # standard deviation; that of the clean target is one
     init_scale: Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
 class TeacherRegression(TaskFamily):
-    """A student of hidden layers `widths` under squared error; inputs are normal, targets come from a teacher.
+    """An MLP with hidden layers of `widths` learns the outputs of a random network, the teacher, on normal inputs.
 
-    The teacher's kernels are in the draw. With `teacher_norm` its hidden layers are normalised, which makes targets
-    that vary on a finer scale.
+    The teacher's kernels are in the draw. With `teacher_norm` its hidden layers are normalised, so that targets vary on
+    a finer scale.
     """
 
     dataset: str = "none"
@@ -109,7 +109,7 @@ class TeacherRegression(TaskFamily):
             x = layers.ACTIVATIONS[self.teacher_activation](1.5 * (x @ draw.teacher[f"dense_{index}"]))
             if self.teacher_norm:
                 x = layers.standardize(x)
-        # Over the teachers every output then has mean zero and variance one.
+        # Over random teachers, every output then has mean zero and variance one.
         x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-8)
         return x @ draw.teacher[f"dense_{self.teacher_depth}"]
 

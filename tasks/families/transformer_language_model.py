@@ -1,4 +1,4 @@
-"""Language models with causal attention."""
+"""Language models with causal attention (Vaswani et al. 2017)."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from tasks.families.sampling import choice, log_uniform_power
 
 @dataclasses.dataclass(frozen=True)
 class TransformerLanguageModel(language.LanguageModel):
-    """`depth` blocks of attention and a gelu MLP, learned positions; predicts every token of a window."""
+    """`depth` blocks of causal attention and a gelu MLP, with learned positions; predicts every next token."""
 
     dataset: str = "python_help"
     context: int = 16
@@ -21,7 +21,7 @@ class TransformerLanguageModel(language.LanguageModel):
     initializer: str = "lecun_normal"
     batch_size: int = 8
     head_size: int | None = None
-    """Entries of a head; none is the width over the number of heads."""
+    """Entries of a head; None divides the width by the number of heads."""
     dropout: float = 0.0
 
     def __post_init__(self):

@@ -18,7 +18,7 @@ LOG_DEVIATION_RANGE = (-8.0, 4.0)
 
 
 class VariationalDraw(NamedTuple):
-    """Weight of the divergence, and the scale of the initial parameters."""
+    """Weight of the Kullback-Leibler divergence, and the scale of the initial parameters."""
 
     divergence_weight: Float[Array, ""]
     init_scale: Float[Array, ""]

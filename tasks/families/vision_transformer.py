@@ -1,4 +1,4 @@
-"""Classifiers of image patches with attention (Dosovitskiy et al. 2021)."""
+"""Classifiers of images with attention between patches (Dosovitskiy et al. 2021)."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from tasks.families.sampling import choice, log_uniform_power
 
 @dataclasses.dataclass(frozen=True)
 class VisionTransformer(patches.PatchClassifier):
-    """Embeds square patches, `depth` blocks, a mean over patches, a dense layer."""
+    """Embeddings of square patches with learned positions, `depth` blocks, a mean over patches, a dense layer."""
 
     dataset: str = "digits"
     patch_size: int = 2

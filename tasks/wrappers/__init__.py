@@ -1,1 +1,1 @@
-"""Augmentations: families that wrap another family, one file each; their strength is part of the draw."""
+"""Families that wrap another family: augmentations and other changes, whose strength is part of the draw."""

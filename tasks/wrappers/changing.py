@@ -1,4 +1,4 @@
-"""Tasks that change while they are trained: the size of a batch, the gradient, the data."""
+"""Tasks whose batch size, gradient or data change during training."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from tasks.wrappers.wrapper import Wrapper, WrapperDraw, with_gradient
 
 @dataclasses.dataclass(frozen=True)
 class ChangingBatch(ReducedBatch):
-    """A share `min_share` of every batch fills it until `change_step`, all of it from then on."""
+    """Before `change_step`, fills each batch with its first examples, a share of `min_share`; then leaves it whole."""
 
     change_step: int = 500
 
@@ -32,7 +32,7 @@ class SilentStart(Wrapper):
             raise ValueError(f"SilentStart: silent_steps must be at least 1, got {self.silent_steps}")
 
     def draw_strength(self, key):
-        """The factor on the gradient, as it is in the end."""
+        """The factor on the gradient after the silent steps: one."""
         return jnp.ones(())
 
     def draw_at(self, draw, step):
@@ -47,9 +47,9 @@ class SilentStart(Wrapper):
 
 @dataclasses.dataclass(frozen=True)
 class ChangingData(Wrapper):
-    """Another draw of the family, such as another teacher, every `phase_steps` steps, `num_phases` in all.
+    """Takes another draw of the family, such as another teacher, every `phase_steps` steps, `num_phases` draws in all.
 
-    The parameters go on: continual learning.
+    The parameters are kept: continual learning.
     """
 
     num_phases: int = 4

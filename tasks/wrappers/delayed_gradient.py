@@ -13,13 +13,13 @@ from velo.shapes import Array, Int
 
 
 class DelayState(NamedTuple):
-    """The gradients that have not been passed on yet."""
+    """The gradients of the last steps."""
 
-    history: Any  # the last gradients, newest first, along a leading axis
+    history: Any  # max_steps + 1 gradients, newest first, along a leading axis
 
 
 def delay(num_steps: Int[Array, ""], max_steps: int) -> optax.GradientTransformation:
-    """Passes on the gradient of `num_steps` steps ago (at most `max_steps`); zeros before the first arrives."""
+    """Passes on the gradient of `num_steps` steps ago (at most `max_steps`), and zeros before the first one arrives."""
 
     def init(params):
         return DelayState(jax.tree.map(lambda leaf: jnp.zeros((max_steps + 1, *leaf.shape), leaf.dtype), params))
@@ -36,7 +36,7 @@ def delay(num_steps: Int[Array, ""], max_steps: int) -> optax.GradientTransforma
 
 @dataclasses.dataclass(frozen=True)
 class DelayedGradient(Wrapper):
-    """Every gradient arrives 1 to `max_steps` steps late; the number is the same over a whole run."""
+    """Every gradient arrives 1 to `max_steps` steps late; the delay is drawn once per run."""
 
     max_steps: int = 8
 

@@ -13,7 +13,10 @@ from tasks.wrappers.wrapper import Wrapper, with_gradient
 
 @dataclasses.dataclass(frozen=True)
 class EvolutionGradient(Wrapper):
-    """The mean over antithetic pairs of (L(w + s e) - L(w - s e)) / (2 s) e, with s log-uniform in a range."""
+    """The mean over antithetic pairs of (L(w + s e) - L(w - s e)) / (2 s) e, with standard normal e.
+
+    The deviation s is log-uniform in [`min_deviation`, `max_deviation`]. All pairs share the batch and the noise.
+    """
 
     num_pairs: int = 2
     min_deviation: float = 1e-3
@@ -39,7 +42,7 @@ class EvolutionGradient(Wrapper):
         def evaluate(flat):
             return self.family.loss(draw.inner, unravel(flat), batch, key_loss)
 
-        # The middle and all ends in one call, so that the program holds the family once.
+        # The parameters and all perturbed ones in one call, so that the program holds the loss once.
         offsets = draw.strength * jnp.concatenate([jnp.zeros((1, flat.size)), directions, -directions])
         losses = jax.vmap(evaluate)(flat[None] + offsets)
         ups, downs = losses[1 : 1 + self.num_pairs], losses[1 + self.num_pairs :]

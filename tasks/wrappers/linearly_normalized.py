@@ -12,7 +12,8 @@ class LinearlyNormalized(Wrapper):
     """10 (L - r) / r for a loss L clipped to [0, bound]; r is the loss of a guess: log C for C classes.
 
     The bound is log 2C for a cross-entropy and 2 r for other losses; a non-finite loss counts as the bound. Deviation:
-    VeLO subtracts log(C/5); with r, a guess scores zero in every family, as in `TaskFamily.normalize`.
+    VeLO subtracts log(C/5). Here r is subtracted, so that a guess scores zero in every family, as in
+    `TaskFamily.normalize`.
     """
 
     def draw_strength(self, key):

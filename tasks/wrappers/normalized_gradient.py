@@ -11,7 +11,7 @@ from tasks.wrappers.wrapper import Wrapper, with_gradient
 
 @dataclasses.dataclass(frozen=True)
 class NormalizedGradient(Wrapper):
-    """The gradient over its global norm to a power; the power is uniform in [0, 1]."""
+    """Divides the gradient by a power of its global norm; the power is uniform in [0, 1]."""
 
     def draw_strength(self, key):
         """The power."""

@@ -11,7 +11,7 @@ from tasks.wrappers.wrapper import Wrapper
 
 @dataclasses.dataclass(frozen=True)
 class ReducedBatch(Wrapper):
-    """Fills each batch with its first examples, a share of it that is log-uniform from `min_share` to one."""
+    """Fills each batch with its first examples, repeated; their share is log-uniform in [`min_share`, 1]."""
 
     min_share: float = 0.1
 
@@ -20,7 +20,7 @@ class ReducedBatch(Wrapper):
             raise ValueError(f"ReducedBatch: min_share must be in (0, 1], got {self.min_share}")
 
     def draw_strength(self, key):
-        """The share."""
+        """The share of a batch that is kept."""
         return self.min_share ** prng.uniform(key)
 
     def loss(self, draw, params, batch, key):

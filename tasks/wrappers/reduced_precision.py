@@ -19,10 +19,10 @@ def round_mantissa(x: Float[Array, "..."], num_bits: Float[Array, ""]) -> Float[
 
 @dataclasses.dataclass(frozen=True)
 class ReducedPrecision(Wrapper):
-    """Rounds to 4 to 10 bits, uniformly drawn.
+    """Rounds to a number of bits that is uniform in [`min_bits`, `max_bits`], drawn once per task.
 
     Deviation: VeLO converts the dtypes. Rounding float32 makes the precision part of the draw, so that lanes of one
-    program can differ in it. On a CPU, which has no fast half precision, it costs the same.
+    program can differ in it. Dtypes would save no time on a CPU, which has no fast half precision.
     """
 
     min_bits: int = 4

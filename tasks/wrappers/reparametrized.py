@@ -15,9 +15,10 @@ GRANULARITIES = ("global", "tensor", "parameter")
 
 @dataclasses.dataclass(frozen=True)
 class Reparametrized(Wrapper):
-    """Trains parameters over factors log-uniform in 10^+-decades: a single factor, one a tensor or one an entry."""
+    """Trains the parameters divided by factors that are log-uniform in [10^-decades, 10^decades]."""
 
     granularity: str = "global"
+    """`global` has a single factor, `tensor` one for each tensor, `parameter` one for each entry."""
     decades: float = 3.0
 
     def __post_init__(self):
@@ -26,7 +27,7 @@ class Reparametrized(Wrapper):
             raise ValueError(f"Reparametrized: decades must be in (0, 6], got {self.decades}")
 
     def draw_strength(self, key):
-        """The factors: in the shape of the parameters, one a tensor, or a single one."""
+        """The factors, in a tree of the parameters' structure: scalars, or for `parameter` arrays of their shapes."""
         leaves, treedef = jax.tree.flatten(abstract_params(self.family))
         counts = {"global": 1, "tensor": len(leaves), "parameter": num_params_abstract(self.family)}
         span = self.decades * math.log(10.0)

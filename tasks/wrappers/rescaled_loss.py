@@ -1,4 +1,4 @@
-"""Losses on another scale, or shifted, as the optimizer is told them."""
+"""Losses that the optimizer sees scaled or shifted."""
 
 import dataclasses
 from typing import Any
@@ -11,20 +11,20 @@ from tasks.wrappers.wrapper import Wrapper
 
 @dataclasses.dataclass(frozen=True)
 class RescaledLoss(Wrapper):
-    """The optimizer sees `factor` * loss + `offset` and its gradient; what is recorded is the loss as it was.
+    """The optimizer sees `factor` * loss + `offset` and its gradient; the recorded loss is the original one.
 
-    So final losses under it can be compared with those without. A factor of zero makes the loss a constant.
+    Final losses can thus be compared with those of the family itself. A factor of zero makes the loss a constant.
     """
 
     factor: float = 1.0
     offset: float = 0.0
 
     def draw_strength(self, key):
-        """Nothing: it is the same for every draw."""
+        """Nothing: the change is the same for every draw."""
         return ()
 
     def wrap_optimizer(self, draw, tx):
-        """`tx` with the same state, told the other loss, its gradient and its function."""
+        """`tx` with the same state; it gets the rescaled loss, its gradient and its function."""
         tx = optax.with_extra_args_support(self.family.wrap_optimizer(draw.inner, tx))
 
         def seen(loss: Any) -> Any:

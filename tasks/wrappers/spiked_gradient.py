@@ -1,4 +1,4 @@
-"""Gradients that are now and then far too long, as from a bad batch."""
+"""Gradients that are occasionally far too long, as from a bad batch."""
 
 import dataclasses
 
@@ -12,8 +12,9 @@ from tasks.wrappers.wrapper import Wrapper, with_gradient
 
 @dataclasses.dataclass(frozen=True)
 class SpikedGradient(Wrapper):
-    """Multiplies the gradient by a factor at a share of the steps; the factor is log-uniform from 10 to
-    `max_factor`.
+    """Multiplies the gradient by a factor at a random `share` of the steps.
+
+    The factor is log-uniform in [10, `max_factor`], and drawn once per task.
     """
 
     share: float = 0.01

@@ -13,7 +13,10 @@ from tasks.wrappers.wrapper import Wrapper, with_gradient
 
 @dataclasses.dataclass(frozen=True)
 class SubsampledGradient(Wrapper):
-    """The mean over k fresh normal directions v of (gradient . v) v, unbiased; k is log-uniform up to a maximum."""
+    """The mean of (gradient . v) v over k normal directions v, fresh at every step: an unbiased gradient.
+
+    The number k is log-uniform in [1, `max_directions`], rounded, and drawn once per task.
+    """
 
     max_directions: int = 8
 
@@ -22,7 +25,7 @@ class SubsampledGradient(Wrapper):
             raise ValueError(f"SubsampledGradient: max_directions must be at least 1, got {self.max_directions}")
 
     def draw_strength(self, key):
-        """k, a float that is rounded down."""
+        """k before it is rounded down, a float."""
         return log_uniform(prng.uniform(key), 1.0, self.max_directions + 0.999)
 
     def loss(self, draw, params, batch, key):

@@ -7,7 +7,10 @@ from tasks.wrappers.wrapper import Wrapper, WrapperDraw
 
 @dataclasses.dataclass(frozen=True)
 class Undisturbed(Wrapper):
-    """The family with its data as stored and initial parameters of their usual scale."""
+    """The family with its data as stored and initial parameters of their usual scale.
+
+    Its `draw` raises a ValueError if the family's draw has no method `undisturbed`.
+    """
 
     def draw_strength(self, key):
         return ()

@@ -9,7 +9,7 @@ from tasks.wrappers.wrapper import Wrapper, with_gradient
 
 @dataclasses.dataclass(frozen=True)
 class UnevenGradient(Wrapper):
-    """The gradient, times `factor` in the first tensor of the parameters; the weights stay as they are."""
+    """Multiplies the gradient of the first tensor of the parameters by `factor`; the parameters stay as they are."""
 
     factor: float = 1e6
 
@@ -18,7 +18,7 @@ class UnevenGradient(Wrapper):
             raise ValueError(f"UnevenGradient: factor must be positive, got {self.factor}")
 
     def draw_strength(self, key):
-        """Nothing: it is the same for every draw."""
+        """Nothing: the change is the same for every draw."""
         return ()
 
     def loss(self, draw, params, batch, key):

@@ -1,4 +1,4 @@
-"""The base of wrappers: passes everything to the family inside and adds a strength to its draw."""
+"""The base class of wrappers: passes every call to the family inside and adds a strength to its draw."""
 
 import abc
 import dataclasses
@@ -21,7 +21,7 @@ class WrapperDraw(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(TaskFamily):
-    """A family around `family`; a subclass changes the methods that it needs."""
+    """A family around `family`; a subclass overrides the methods that it changes."""
 
     family: TaskFamily
 
@@ -80,10 +80,10 @@ def with_gradient(loss: Float[Array, ""], params: Any, grads: Any) -> Float[Arra
 
 
 def num_params_abstract(family: TaskFamily) -> int:
-    """Number of parameters; works while tracing, and computes nothing."""
+    """Number of parameters, from their shapes alone; also works under a trace."""
     return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(family)))
 
 
 def abstract_params(family: TaskFamily) -> Any:
-    """Shapes of the parameters."""
+    """The parameters as a tree of `jax.ShapeDtypeStruct`."""
     return jax.eval_shape(lambda key: family.init(family.draw(key), key), jax.random.key(0))

@@ -10,13 +10,13 @@ from tasks.wrappers.wrapper import Wrapper
 
 @dataclasses.dataclass(frozen=True)
 class ZeroStart(Wrapper):
-    """All initial parameters are zero, so that no step is measured by their size.
+    """Starts all parameters at zero, so that no optimizer can scale its steps by their size.
 
-    Of a network with hidden layers no optimizer that sees gradients alone gets anywhere: it is for families without.
+    Use it for families without hidden layers: with them, an optimizer that only sees gradients gets nowhere from zero.
     """
 
     def draw_strength(self, key):
-        """Nothing: it is the same for every draw."""
+        """Nothing: the change is the same for every draw."""
         return ()
 
     def init(self, draw, key):

@@ -138,3 +138,8 @@ def test_the_source_digest_follows_the_code_and_not_what_is_said_of_it(tmp_path,
     changed = _digest()
     (package / "kernel.cpp").write_text("int a = 2;\n")
     assert len({before, changed, _digest()}) == 3
+
+
+def test_parts_lie_in_fields_and_in_tuples_at_any_depth():
+    held = OptimizerUnroll(TASK.family, velo.AdafacMLP(), 2)
+    assert list(curve_key.parts(((3, held), "text"))) == [held, TASK.family, velo.AdafacMLP()]
