@@ -68,24 +68,19 @@ def source_digest(*modules: str) -> str:
 
 @functools.cache
 def _code(path: Path) -> bytes:
-    """A Python file's syntax tree without strings that are statements of a body; another file's bytes as they are."""
+    """A Python file's syntax tree without strings that are statements; another file's bytes as they are."""
     text = path.read_bytes()
     if path.suffix != ".py":
         return text
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [one for one in body if not _is_string(one)]
-    return ast.dump(tree).encode()
+    return ast.dump(_WithoutStrings().visit(ast.parse(text))).encode()
 
 
-def _is_string(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
+class _WithoutStrings(ast.NodeTransformer):
+    """Removes strings that are statements: docstrings of modules, classes, functions and fields."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        is_string = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_string else node
 
 
 def tree_digest(tree) -> str:

@@ -1,7 +1,4 @@
-"""Writes the default weights: .3 of the ninth run's and .7 of this run's.
-
-    python docs/runs/tenth/interpolate.py OUT
-"""
+"""Writes the default weights, .3 ninth run + .7 this run: `python docs/runs/tenth/interpolate.py OUT`."""
 
 import sys
 from pathlib import Path
