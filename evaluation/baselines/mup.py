@@ -7,8 +7,8 @@
 At the base width both change nothing. The kind of a layer follows from which axes of its kernel are wider than the
 base's: only the outputs (input layer), both (hidden layer), only the inputs (output layer).
 
-Papers: 2011.14522 for gradient descent, 2203.03466 for Adam, 2312.12226 for K-FAC and Shampoo. The notation is that of
-2312.12226: initial standard deviations are proportional to width^-b, learning rates to width^-c.
+Papers: 2011.14522 for gradient descent, 2203.03466 for Adam, 2312.12226 for K-FAC and Shampoo, 2512.05620 for SOAP. The
+notation is that of 2312.12226: initial standard deviations are proportional to width^-b, learning rates to width^-c.
 """
 
 import enum
@@ -23,7 +23,9 @@ class Kind(enum.Enum):
     """How a tensor grows with the width."""
 
     INPUT = "input"
-    """From data to features. Biases and norms of features belong here too: they are weights of an input that is 1."""
+    """From data to features."""
+    VECTOR = "vector"
+    """Biases and norms of features: weights of an input that is 1, so most optimizers treat them as input layers."""
     HIDDEN = "hidden"
     OUTPUT = "output"
     """From features to outputs."""
@@ -37,10 +39,16 @@ class Exponents(NamedTuple):
     input: float
     hidden: float
     output: float
+    vector: float | None = None
+    """Of biases and norms; None for that of the input layer."""
 
     def factor(self, kind: Kind, ratio: float) -> float:
         """ratio^-exponent, 1 for a fixed tensor."""
-        return 1.0 if kind is Kind.FIXED else ratio ** -getattr(self, kind.value)
+        if kind is Kind.FIXED:
+            return 1.0
+        if kind is Kind.VECTOR and self.vector is None:
+            kind = Kind.INPUT
+        return ratio ** -getattr(self, kind.value)
 
 
 STANDARD_DEVIATION = Exponents(0.0, 0.5, 0.5)
@@ -55,6 +63,8 @@ KFAC = Exponents(0.0, 0.0, 0.0)
 """c of K-FAC under relative damping (2312.12226)."""
 SHAMPOO = Exponents(-0.5, 0.0, 0.5)
 """c of Shampoo with the exponent 1/4 a side, without grafting, under relative damping (2312.12226)."""
+SOAP = Exponents(-0.5, 0.0, 0.5, vector=0.0)
+"""c of SOAP with both sides of every matrix rotated, sqrt(inputs / outputs) (2512.05620), and of Adam for vectors."""
 
 
 def kinds(params: Any, base: Any) -> Any:
@@ -94,7 +104,10 @@ def _kind(path: Any, leaf: Any, base: Any) -> tuple[Kind, float]:
         raise ValueError(
             f"mup: inputs and outputs of {name!r} must grow alike, got {shape} from the base's {base_shape}"
         )
-    kind = Kind.INPUT if grown[0] == 1.0 or len(grown) == 1 else Kind.OUTPUT if grown[1] == 1.0 else Kind.HIDDEN
+    if len(grown) == 1:
+        kind = Kind.VECTOR
+    else:
+        kind = Kind.INPUT if grown[0] == 1.0 else Kind.OUTPUT if grown[1] == 1.0 else Kind.HIDDEN
     return kind, ratios.pop()
 
 
@@ -123,7 +136,7 @@ def scale_by_layer(rates: Exponents, base: Any) -> optax.GradientTransformation:
     `optax.add_decayed_weights` after this.
 
     Args:
-        rates: c of the optimizer: `SGD`, `ADAM`, `KFAC`, `SHAMPOO`, or your own.
+        rates: c of the optimizer: `SGD`, `ADAM`, `KFAC`, `SHAMPOO`, `SOAP`, or your own.
         base: params at the base width, arrays or shapes.
 
     Raises:

@@ -12,22 +12,26 @@ from evaluation.baselines import Baseline, LogUniform, mup
 from evaluation.baselines.kfac import scale_by_kfac
 from evaluation.baselines.kronecker import Damping, constant_damping, relative_damping
 from evaluation.baselines.plain_shampoo import scale_by_plain_shampoo
+from evaluation.baselines.soap import scale_by_soap
 from tasks.families import layers
 from tasks.family import TaskFamily
 from tasks.wrappers.wrapper import Wrapper, abstract_params
 from velo.shapes import Array, Float, PRNGKeyArray
 
 MAX_SIDE = 8192
-"""Maximum side of Shampoo's factors, large enough for every width of the studies."""
+"""Maximum side of Shampoo's and SOAP's factors, large enough for every width of the studies."""
 DIRECTIONS: dict[str, Callable[[Damping], Any]] = {
     "sgd": lambda damping: optax.identity(),
     "adam": lambda damping: optax.scale_by_adam(eps=1e-12),
     "shampoo": lambda damping: scale_by_plain_shampoo(damping, max_side=MAX_SIDE),
     "kfac": scale_by_kfac,
+    "soap": lambda damping: scale_by_soap(eps=1e-12, max_side=MAX_SIDE),
 }
-"""Optimizer -> damping -> direction, without momentum or a step limit, as in the theory. Adam's epsilon is far below
-the gradients at all widths."""
-RATES = {"sgd": mup.SGD, "adam": mup.ADAM, "shampoo": mup.SHAMPOO, "kfac": mup.KFAC}
+"""Optimizer -> damping -> direction, without a step limit, as in the theory, and without momentum except in Adam and
+SOAP. Their epsilon is far below the gradients at all widths."""
+RATES = {"sgd": mup.SGD, "adam": mup.ADAM, "shampoo": mup.SHAMPOO, "kfac": mup.KFAC, "soap": mup.SOAP}
+FIRST_STEP = {"soap": 2}
+"""Optimizer -> number of gradients until it steps, 1 if absent: SOAP's first gradient only gives its bases."""
 DAMPINGS = {"relative": relative_damping, "constant": constant_damping}
 
 
@@ -82,24 +86,34 @@ def feature_changes(
 ) -> dict[str, Any]:
     """Change of the features of a fully connected classifier by one step of rate 1, to first order.
 
+    The step is the optimizer's first one (`FIRST_STEP`). Gradients before it are those of other batches at the same
+    parameters.
+
     Returns:
         changes: [seeds, layers], the derivative of a layer's output along the step, as the root mean square over a
             batch and the layer's units. The output is taken after the activation; the last layer's is the logits.
     """
     train, _ = family.load()
+    num_before = FIRST_STEP.get(direction.optimizer, 1) - 1
 
     @jax.jit
     def one(key: PRNGKeyArray) -> Float[Array, " layers"]:
         key_draw, key_init, key_batch, key_loss = jax.random.split(key, 4)
         draw = family.draw(key_draw)
-        params, batch = family.init(draw, key_init), family.batch(train, key_batch)
-
-        def objective(params):
-            return family.loss(draw, params, batch, key_loss)
-
+        params = family.init(draw, key_init)
         tx = direction.scaled(damping)
-        grads = jax.grad(objective)(params)
-        step, _ = tx.update(grads, tx.init(params), params, obj_fn=objective)
+
+        def update(state, batch):
+            def objective(params):
+                return family.loss(draw, params, batch, key_loss)
+
+            return tx.update(jax.grad(objective)(params), state, params, obj_fn=objective)
+
+        state = tx.init(params)
+        for index in range(num_before):
+            _, state = update(state, family.batch(train, jax.random.fold_in(key_batch, index)))
+        batch = family.batch(train, key_batch)
+        step, _ = update(state, batch)
         inputs = batch[0].reshape(len(batch[0]), -1)
         _, changes = jax.jvp(lambda params: hidden_layers(params, inputs, activation), (params,), (step,))
         return jnp.stack([jnp.sqrt(jnp.mean(jnp.square(change))) for change in changes])

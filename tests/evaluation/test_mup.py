@@ -36,9 +36,9 @@ def _shapes(width):
 def test_layers_are_told_by_the_axes_that_grow():
     found = mup.kinds(_shapes(64), jax.eval_shape(lambda: _shapes(16)))
     expected = {
-        "conv": {"w": Kind.INPUT, "b": Kind.INPUT},
-        "norm": {"scale": Kind.INPUT},
-        "hidden": {"w": Kind.HIDDEN, "b": Kind.INPUT},
+        "conv": {"w": Kind.INPUT, "b": Kind.VECTOR},
+        "norm": {"scale": Kind.VECTOR},
+        "hidden": {"w": Kind.HIDDEN, "b": Kind.VECTOR},
         "deep_conv": {"w": Kind.HIDDEN},
         "output": {"w": Kind.OUTPUT, "b": Kind.FIXED},
         "temperature": Kind.FIXED,
@@ -56,6 +56,7 @@ def test_layers_are_told_by_the_axes_that_grow():
         (mup.ADAM, (1.0, 1 / 4, 1 / 4)),
         (mup.KFAC, (1.0, 1.0, 1.0)),
         (mup.SHAMPOO, (2.0, 1.0, 1 / 2)),
+        (mup.SOAP, (2.0, 1.0, 1 / 2)),
     ],
 )
 def test_rates_follow_the_table(rates, factors):
@@ -68,6 +69,15 @@ def test_rates_follow_the_table(rates, factors):
     narrow = jax.tree.map(jnp.float32, _shapes(16))
     same, _ = tx.update(narrow, tx.init(narrow))
     assert all(np.all(leaf == -1.0) for leaf in jax.tree.leaves(same))
+
+
+@pytest.mark.parametrize(("rates", "factor"), [(mup.SHAMPOO, 2.0), (mup.SOAP, 1.0)])
+def test_vectors_have_the_input_layers_rate_unless_told_otherwise(rates, factor):
+    tx = mup.scale_by_layer(rates, _shapes(16))
+    grads = jax.tree.map(jnp.float32, _shapes(64))
+    updates, _ = tx.update(grads, tx.init(grads))
+    for vector in (updates["conv"]["b"], updates["norm"]["scale"], updates["hidden"]["b"]):
+        np.testing.assert_allclose(vector, factor)
 
 
 def test_only_read_outs_start_smaller():

@@ -47,6 +47,15 @@ def test_one_step_is_measured_in_every_layer():
     assert np.all(changes[64] / changes[16] > 0.4)
 
 
+def test_soap_is_measured_at_its_first_step():
+    network = Network("mlp", 8)
+    found = feature_changes(
+        family=network.base(16), direction=Direction("soap", "relative", None), damping=0.1, activation="tanh",
+        num_seeds=1,
+    )["changes"]  # fmt: skip
+    assert np.all(found > 0.1)
+
+
 def test_a_direction_has_its_factors_in_mup_alone():
     network = Network("mlp", 8)
     base = network.base(4)
@@ -117,10 +126,10 @@ def test_the_page_shows_every_sweep_and_leaves_open_what_a_narrow_range_cannot_s
     study = SecondOrderWidth(widths=(64, 128), num_rates=2, dampings=(0.01, 0.1))
     found = study.run(StubBench(falls=lambda name: False, order=0.0))
     assert [one.is_met for one in found.criteria].count(None) == 3
-    assert len(found.drawings) == 3 + 3 * 4 * 2 + 4
+    assert len(found.drawings) == 3 + 3 * 5 * 2 + 4
     path = page.write(tmp_path, study, found, Console(file=io.StringIO(), width=100))
     assert path.read_text().count("<svg role") == len(found.drawings)
-    assert (tmp_path / "rates.csv").read_text().count("\n") == 1 + 3 * 4 * 2
+    assert (tmp_path / "rates.csv").read_text().count("\n") == 1 + 3 * 5 * 2
 
 
 @pytest.mark.slow
@@ -128,4 +137,4 @@ def test_the_quick_study_runs(tmp_path):
     studies.run(SecondOrderWidth.quick(), tmp_path, Console(file=io.StringIO(), width=100))
     text = (tmp_path / "report.md").read_text()
     assert sum(text.count(f"| {verdict} |") for verdict in ("yes", "no", "can't tell")) == 8
-    assert (tmp_path / "rates.csv").read_text().count("\n") == 1 + 3 * 4 * 2
+    assert (tmp_path / "rates.csv").read_text().count("\n") == 1 + 3 * 5 * 2
