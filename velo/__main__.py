@@ -1,4 +1,4 @@
-"""`python -m velo`: WEIGHTS describes a weights file, `train TASK` tries weights, `kernel` builds the C++ passes."""
+"""`python -m velo`: WEIGHTS describes a weights file, `train TASK` tries weights, `kernel` builds the C++ kernel."""
 
 import argparse
 import json

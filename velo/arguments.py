@@ -80,7 +80,7 @@ def check_floating_dtype(name: str, value: Any) -> None:
 
 
 def is_key(value: Any) -> bool:
-    """Whether it is one PRNG key, typed or of the old kind."""
+    """Whether it is one PRNG key: typed, or the uint32 words of `jax.random.PRNGKey`."""
     if not isinstance(value, jax.Array | np.ndarray):
         return False
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
@@ -106,7 +106,7 @@ def check_parameters(params: Any) -> None:
         return
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         if not _is_floating(leaf):
-            advice = "take it out of the parameters or freeze it with optax.masked"
+            advice = "take it out of the parameters or freeze it: optax.partition with optax.set_to_zero()"
             if jnp.issubdtype(_dtype(leaf), jnp.complexfloating):
                 advice = "train its real and imaginary parts, as optax.contrib.split_real_and_imaginary does"
             name = f"parameter {jax.tree_util.keystr(path)}" if path else "the parameter"
@@ -116,7 +116,11 @@ def check_parameters(params: Any) -> None:
 
 
 def check_gradients(grads: Any, params: Any) -> None:
-    """Raises a ValueError that names the first gradient that is missing, of another shape, or not floating-point."""
+    """Checks that the gradients are a tree of floating-point arrays like the parameters.
+
+    Raises:
+        ValueError: names the first gradient that is missing, superfluous, of another shape or not floating-point.
+    """
     leaves = [jax.tree.leaves(tree) for tree in (grads, params)]
     same_tree = jax.tree.structure(grads) == jax.tree.structure(params)
     if same_tree and all(map(_is_floating, leaves[0])) and [*map(jnp.shape, leaves[0])] == [*map(jnp.shape, leaves[1])]:

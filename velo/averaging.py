@@ -14,7 +14,9 @@ POWER = 8.0
 
 
 class AveragedState(NamedTuple):
-    count: Int[jax.Array, ""]
+    """The state of `averaged`."""
+
+    count: Int[jax.Array, ""]  # updates done
     mean: Any  # float32, in the tree of the parameters
     inner: Any
 
@@ -26,7 +28,10 @@ def averaged(tx: optax.GradientTransformation) -> optax.GradientTransformationEx
     `velo.averaged(velo.optimizer(100_000))`, and stop at any step. docs/run_length.md gives the cost.
 
     Polynomial-decay averaging (1212.1824, section 4) of the parameters x_k after each update k = 1, 2, ...:
-    mean_k = mean_{k-1} + 9 / (k + 8) (x_k - mean_{k-1}). Costs four bytes per parameter.
+    mean_k = mean_{k-1} + 9 / (k + 8) (x_k - mean_{k-1}). The average takes four bytes per parameter.
+
+    Raises:
+        ValueError: `update` raises it if `params` is missing.
     """
     inner_tx = optax.with_extra_args_support(tx)
 

@@ -148,12 +148,15 @@ class TransformationState(NamedTuple):
 def from_learned_optimization(optimizer: Any, num_steps: int) -> optax.GradientTransformationExtraArgs:
     """An optimizer of `learned_optimization` as an optax transformation.
 
-    It needs the methods `init`, `update`, `get_params` and `set_params`. The update is the difference between its new
-    parameters and `params`, which costs one rounding. Its state holds a copy of the parameters, which `params` replace
-    before every step. A loss is passed on if there is one. An optimizer that takes a key gets the one passed to
-    `update`, or one derived from the step's number. The model state stays None.
+    The optimizer needs the methods `init`, `update`, `get_params` and `set_params`. An update is the difference between
+    its new parameters and `params`, which costs one rounding. Its state holds a copy of the parameters; before each
+    step, `params` replaces that copy. A loss is passed on if there is one. An optimizer that takes a key gets the one
+    passed to `update`, or one derived from the step's number. The model state stays None.
 
     The first non-finite update of a run is logged as a warning; the state counts all of them.
+
+    Raises:
+        ValueError: `update` raises it if `params` is missing.
     """
     name = getattr(optimizer, "name", type(optimizer).__name__)
     init_takes_key, update_takes_key = (

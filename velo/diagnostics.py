@@ -43,7 +43,7 @@ class ObservedState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Observed(LearnedOptimizer):
-    """The same optimizer, whose state holds an `Observation` of the latest update."""
+    """The same optimizer, whose state holds an `Observation` of the latest update; VeLO's updates then run in JAX."""
 
     architecture: LearnedOptimizer
 
@@ -97,10 +97,12 @@ def observe(weights: Weights = "default") -> tuple[Observed, Theta]:
 
 
 class Record:
-    """Collects observations, as a callback of `velo.fit` or by `add`; every `every`-th update is kept.
+    """Collects observations, as a callback of `velo.fit` or by `add`.
 
     Args:
         params: the parameters that the optimizer trains, for the names and sizes of its tensors.
+        every: as a callback, it keeps the first update that it sees and each whose number is a multiple of this. `add`
+            keeps any.
     """
 
     def __init__(self, params: Any, every: int = 1):
@@ -115,7 +117,7 @@ class Record:
             self.add(step.state.opt_state)
 
     def add(self, opt_state: Any) -> None:
-        """Keeps the observation in this optimizer state, unless it is there already.
+        """Keeps the observation in this optimizer state, unless it is no later than the last one kept.
 
         Raises:
             ValueError: the state holds no observation, or one of other parameters.
@@ -136,8 +138,8 @@ class Record:
     def table(self) -> dict[str, np.ndarray]:
         """Columns of equal length, a row for each kept update and tensor: `pandas.DataFrame(record.table())`.
 
-        `relative_step` is the root mean square of the step over that of the parameters. `control_K` belong to the
-        LSTM, `loss_feature_K` and `distance` to the whole run, the same for every tensor.
+        `relative_step` is the root mean square of the step over that of the parameters. `control_K` are the LSTM's
+        controls of the tensor. `loss_feature_K` and `distance` belong to the run and are the same for every tensor.
         """
         num_steps, num_tensors = len(self.observations), len(self.names)
         each = {
@@ -161,7 +163,10 @@ class Record:
         }
 
     def plot(self, path: str | PathLike | None = None) -> Any:
-        """A matplotlib figure: step sizes, absolute and relative, the LSTM's factors, and the loss features."""
+        """A matplotlib figure: step sizes, absolute and relative, the LSTM's factors, and the loss features.
+
+        With `path` it is written there too; the suffix chooses the format.
+        """
         figure = require("matplotlib.figure", "fit", "a picture of the diagnostics").Figure(
             figsize=(11, 6.5), layout="constrained"
         )

@@ -27,7 +27,7 @@ class VeLO(keras.optimizers.Optimizer):
     were meta-trained with 1.
 
     Args:
-        num_steps: length of the run in updates, at least 1: epochs times batches an epoch.
+        num_steps: length of the run in updates, at least 1: epochs times batches per epoch.
         weights: as in `velo.optimizer`; to save a model with `model.save`, a name or the path of a file.
         learning_rate: factor on every step: a number or a schedule of Keras.
         horizon: as in `velo.optimizer`.
@@ -106,6 +106,11 @@ class VeLO(keras.optimizers.Optimizer):
             variable.assign(leaf)
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor, from which Keras builds the optimizer of a loaded model.
+
+        Raises:
+            ValueError: the weights are an architecture and its theta, not a name or a path.
+        """
         if not isinstance(self.weights, str | os.PathLike):
             raise ValueError(
                 "weights from memory can't be saved with the model: write them with velo.save_weights and pass the path"

@@ -12,7 +12,8 @@ An implementation is static: sizes and choices. Its weights, theta, are a pytree
 
     tx = velo.optimizer(num_steps=1000, weights=(LearnedRate(), theta))
 
-`velo-meta-train laptop --optimizer my_module:LearnedRate` meta-trains it; `examples/own_optimizer.py` is a whole one.
+`velo-meta-train laptop --optimizer my_module:LearnedRate` meta-trains it. `examples/own_optimizer.py` is a complete
+example.
 """
 
 import abc

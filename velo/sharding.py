@@ -15,14 +15,14 @@ from jax.sharding import PartitionSpec
 from velo.arguments import is_traced
 
 MIN_DIVIDED = 1 << 16
-"""Entries from which on an array of the state is sharded over the devices; smaller arrays are replicated."""
+"""Fewest entries of a state's array that is sharded over the devices; smaller arrays are replicated."""
 
 
 def on_explicit_axes(tx: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
     """`tx`, also for parameters on explicit axes.
 
-    Updates are sharded as their parameters. A large array of a new state is sharded along its last axis, whatever the
-    sharding of the parameters, and stays so.
+    Updates are sharded as their parameters. A large array of a new state is sharded along its last axis, if the devices
+    divide that evenly, whatever the sharding of the parameters. It keeps this sharding.
     """
 
     def init(params):

@@ -37,12 +37,14 @@ MAX_FINGERPRINT = 1021
 
 
 class ScaledState(NamedTuple):
+    """The state that `optimizer` carries from update to update."""
+
     count: Int[jax.Array, ""]
     learned: Any
     fingerprint: UInt[jax.Array, " fingerprint"]
     """Zeros, whose number is a digest of the parameters' shapes and shardings. An array's shape is known while a
-    program is traced, so a change of the parameters' shapes is detected then. (An empty array would do, but Orbax
-    refuses those.)"""
+    program is traced, so a change of the parameters' shapes is detected then. (The digest isn't an axis of an empty
+    array, since Orbax refuses those.)"""
 
 
 def optimizer(
@@ -60,49 +62,54 @@ def optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """A learned optimizer for a run of `num_steps` steps; the loss goes in as `update(..., value=loss)`.
 
-    One update is p <- p - scale (learned step + weight_decay p). The state is float32 whatever the dtype of the
-    parameters; updates have their dtype. Parts of the parameters are frozen with `optax.masked` or `optax.partition`.
+    One update is p <- p + step_scale (u - weight_decay p), where u is the learned update. Averages in the state are
+    float32 whatever the dtypes of the parameters; updates have the parameters' dtypes. To freeze parts of the
+    parameters, use `optax.partition` with `optax.set_to_zero()` for them: `optax.masked` alone would return their
+    gradients as updates.
 
     Args:
         num_steps: length of the run in calls of `update`, at least 1. The schedule is part of what was learned:
-            it ends at this step. After it VeLO takes no further learned steps (its schedule has reached `final_rate`,
-            zero by default). The released architectures continue as their references do, with a fraction of training
-            above one.
-        weights: a weights file, or an architecture and its theta. "default" is the file that comes with the package
-            (docs/model_card.md); "light" is an elementwise one, for less memory and time; "untrained" is VeLO before
-            any meta-training: Adam's direction in the eigenbasis (SOAP, 2409.11321) under Prodigy's step size
+            it ends at this step. From there on, the rate of VeLO stays at `final_rate` and that of Celo2 at zero, so
+            that neither takes further learned steps by default. HyperV2, Celo and CeloAdam continue as their references
+            do, with a fraction of training above one. AdafacMLP and RNNMLP don't read the length.
+        weights: path of a weights file, or (architecture, theta). "default" is the file that comes with the package
+            (docs/model_card.md); "light" is an elementwise VeLO, which takes less memory and time; "untrained" is VeLO
+            before any meta-training: Adam's direction in the eigenbasis (SOAP, 2409.11321) under Prodigy's step size
             (2306.06101) with linear decay.
-        weight_decay: the fraction of each parameter that one step removes, times the scale: a number, a traced
-            scalar or a function of the step, counted from 0. As there is no learning rate here, this corresponds to
-            AdamW's learning rate times its decay: 1e-4 is usual.
+        weight_decay: fraction of each parameter that one update removes, before `step_scale` multiplies it: a number, a
+            traced scalar or a function of the number of updates done. As there is no learning rate here, this
+            corresponds to AdamW's learning rate times its decay: 1e-4 is usual.
         weight_decay_mask: tree of bools like the parameters or a prefix of one, or a function from the parameters to
             it; None decays them all.
-        step_scale: multiplies every step; a number, a traced scalar or a function of the step, counted from 0.
-            1 is what was meta-trained.
+        step_scale: factor on every update: a number, a traced scalar or a function of the number of updates done. The
+            weights were meta-trained with 1.
         horizon: longest run, in updates, for which the weights are used, such as the longest that they were
             meta-trained on. A longer run averages ceil(num_steps / horizon) gradients and losses into each update,
-            and the parameters stay as they are in between. None trusts the weights with any length.
+            and the parameters stay as they are in between. `weight_decay` and `step_scale` then apply to these updates
+            alone and count only them. None trusts the weights with any length.
         matrix_axes: which axes of a tensor make up its matrices, for VeLO in the eigenbasis: `velo.MatrixAxes(rows,
             columns)` or None for each tensor, as a tree like the parameters, a prefix of one, or a function from the
             parameters to it. None follows the rules of `velo.architectures.velo.matrices`; give it for layers
             stacked in one tensor.
-        initial_distance: VeLO's first estimate of the distance from the start to the solution, in units of a parameter,
-            instead of the architecture's. The estimate is the step size and never falls. It grows by factors, so a
-            value that is far too low costs some steps, while one that is too high is never corrected. For fine-tuning
-            choose a small value.
-        max_distance: upper limit of VeLO's estimate; at least the first one, may be traced. None sets no limit.
+        initial_distance: VeLO's first estimate of the distance from the initial parameters to the solution, in units of
+            a parameter. None takes the architecture's. The estimate sets the step size and never falls. It grows by
+            factors, so a value that is far too low costs some steps, while one that is too high is never corrected.
+            For fine-tuning choose a small value.
+        max_distance: upper limit of VeLO's estimate, not below its first value; may be traced. None sets no limit.
         shardings: how the parameters are sharded over devices, for VeLO: a tree of `jax.sharding.NamedSharding` like
             the parameters, such as `jax.tree.map(lambda leaf: leaf.sharding, params)`. `init` then shards the state in
             the same way, and devices exchange only sums. None leaves it to the compiler, which gathers whole tensors.
 
     Under `optax.inject_hyperparams` with `static_args=("num_steps", "weights")`, `weight_decay`, `step_scale` and
-    `max_distance` are numbers in the state that may change during a run. `init` takes shapes and dtypes
-    (`jax.ShapeDtypeStruct`) too, and then returns those of the state.
+    `max_distance` are numbers in the state that may change during a run. If `horizon` or `initial_distance` is given,
+    it has to be static too.
+
+    `init` also takes shapes and dtypes (`jax.ShapeDtypeStruct`), and then returns those of the state.
 
     Raises:
         ValueError: an argument is out of range or of the wrong kind, or `weights` is not a weights file. `init` raises
             one that names the leaf if a parameter is not of a floating type. `update` raises one if `params` or `value`
-            is missing, or if gradients, parameters and state don't belong together.
+            is missing, if `value` is not a scalar, or if gradients, parameters and state don't belong together.
         FileNotFoundError: there is no such weights file.
     """
     length = check_count("num_steps", num_steps)
@@ -125,7 +132,7 @@ def optimizer(
     theta = off_explicit_axes(theta)
 
     def bound():
-        """Bound where it is used, since constants get the type that the mesh has there."""
+        """Binds anew at each use: theta's arrays get the axis types of the mesh that is set there."""
         return architecture.bind(jax.tree.map(jnp.asarray, theta), -(-length // every), **options)
 
     def init(params):
@@ -180,6 +187,11 @@ def _limit_distance(architecture, initial, limit) -> tuple[LearnedOptimizer, Any
         check_positive(name, value)
         if not isinstance(architecture, VeLO):
             raise ValueError(f"{name}: {type(architecture).__name__} has no estimate of the distance")
+    if is_traced(initial):
+        raise ValueError(
+            "initial_distance has to be a Python number, got a traced value: it is static, and "
+            "optax.inject_hyperparams takes it as static_args=('initial_distance',)"
+        )
     if initial is not None:
         architecture = dataclasses.replace(architecture, initial_distance=float(initial))
     if limit is None or is_traced(limit):
@@ -278,7 +290,7 @@ def _fingerprint(params, shardings) -> int:
 
 
 def _check_state(state, params, shardings) -> None:
-    """Raises a ValueError if the state is not one of these parameters."""
+    """Raises a ValueError if the state was not made for parameters of these shapes and shardings."""
     if not isinstance(state, ScaledState):
         raise ValueError(f"the state has to be what tx.init(params) returned, got {type(state).__name__}")
     if jnp.shape(state.fingerprint) != (_fingerprint(params, shardings),):

@@ -11,7 +11,7 @@ import pytest
 
 import velo
 from tests.velo.probe import Probe
-from velo import requirements
+from velo import requirements, transformation
 from velo.arguments import check_count, check_loss, check_not_negative, check_positive
 from velo.extras import require
 from velo.transformation import resolve_weights
@@ -61,7 +61,7 @@ def test_wrong_tree(tx):
 
 
 def test_integer_parameters(tx):
-    with pytest.raises(ValueError, match=r"\['table'\] has dtype int32.*freeze it with optax.masked"):
+    with pytest.raises(ValueError, match=r"\['table'\] has dtype int32.*freeze it: optax.partition"):
         velo.fit(quadratic, {"table": np.arange(3, dtype=np.int32)}, [1.0], 3, weights=WEIGHTS, progress=False)
 
 
@@ -167,6 +167,8 @@ def test_traced_counts_say_what_is_static():
     injected = optax.inject_hyperparams(velo.optimizer, static_args=("weights",))(num_steps=10, weights=WEIGHTS)
     with pytest.raises(ValueError, match=r"num_steps.*static_args=\('num_steps',\)"):
         jax.jit(injected.init)(PARAMS)
+    with pytest.raises(ValueError, match=r"initial_distance.*static_args=\('initial_distance',\)"):
+        jax.jit(lambda distance: transformation._limit_distance(velo.VeLO(), distance, None))(1e-3)
 
 
 def test_weights_of_other_kinds_and_shapes(tx):

@@ -1,6 +1,6 @@
 """The learned optimizers: `velo` is this project's architecture, `published` has those of the papers.
 
-The modules beside the two folders are shared by several architectures: pages, blocks, the LSTM's state.
+The modules beside the two folders are shared by several architectures: pages, blocks, the LSTM's state, precision.
 """
 
 from velo.architectures.published.adafac_mlp import AdafacMLP

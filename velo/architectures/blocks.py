@@ -17,8 +17,9 @@ def map_blocks(function: Callable[[Any, Any], tuple[Any, Any]], num_blocks: int,
     at once: its kernels are faster on long arrays.
 
     Args:
-        function: traced once. The pages are the axis before the last of all arrays that it takes and returns.
-        num_blocks: number of blocks; divides the number of pages.
+        function: the number of its traces doesn't grow with `num_blocks`. The pages are the axis before the last of all
+            arrays that it takes and returns.
+        num_blocks: number of blocks, a divisor of the number of pages.
         updated: tree of arrays of which `function` returns new versions.
         read: tree of arrays that it reads only.
 

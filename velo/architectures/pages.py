@@ -1,6 +1,7 @@
 """Packs all tensors of a tree into one array of fixed-width pages; a page holds entries of one tensor only.
 
-One program then serves any number of tensors: neither compile time nor dispatch grows with their number.
+The same few operations on the pages then update any number of tensors. Only packing and unpacking have operations for
+each tensor, and cost more compile time and dispatch with more of them.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from velo.shapes import Array, Bool, Float
 PAGE_SIZES = (512, 128)
 """Wide pages make an update faster; narrow ones waste less on small tensors."""
 MAX_PADDING = 1 / 64
-"""Largest share of padding for which the wide pages are used."""
+"""Largest ratio of padding to parameters for which the wide pages are used."""
 BLOCK_SIZE = 8192
 """Parameters in a block. An update touches about twenty arrays of this length, which fit a core's cache."""
 MAX_MEMBERSHIP = 1 << 16
@@ -141,7 +142,7 @@ class Layout:
         return means
 
     def sum_by_tensor(self, per_page: Float[Array, "pages ..."]) -> Float[Array, "tensors ..."]:
-        """Sums over each tensor's pages: one small matrix product, or sorted segments where the matrix would be
+        """Sums over each tensor's pages: by one small matrix product, or by `segment_sum` where the matrix would be
         large.
         """
         num_tensors = len(self.shapes)

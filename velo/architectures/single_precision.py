@@ -1,4 +1,4 @@
-"""Updates in float32 whatever `jax_enable_x64` says, and matrix products at full precision."""
+"""Updates in float32 whatever `jax_enable_x64` says, with matrix products at the highest precision."""
 
 import functools
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def transformation(
 
     Neither sees float64: gradients, parameters and losses in float64 are cast to float32, and the updates are cast to
     the dtypes of the parameters. So the state keeps its dtypes, and no constant in the code needs an explicit dtype.
-    (JAX 0.6 lowers the integers of such a program as int64 and then refuses it; 0.10 doesn't.)
+    (Under x64, JAX 0.6 lowers the integers of such a program as int64 and then refuses it; JAX 0.10 doesn't.)
     """
 
     def init_single(params):
@@ -44,7 +44,7 @@ def transformation(
 
 
 def initialization(init: Callable[[Any, Any], Theta]) -> Callable[[Any, Any], Theta]:
-    """The method `init(self, key)` of an architecture, whose theta is float32 in double precision too."""
+    """Decorates the method `init(self, key)` of an architecture: theta is then float32 under x64 too."""
 
     @functools.wraps(init)
     def init_single(self, key):

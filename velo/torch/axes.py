@@ -38,6 +38,7 @@ def unusual_axes(model: Any) -> dict[Any, Axes]:
 
 
 def axes_of(tensor: Any, unusual: Mapping[Any, Axes]) -> Axes:
+    """The tensor's axes in JAX's order: those in `unusual`, otherwise `usual_axes`."""
     return unusual.get(tensor, usual_axes(tensor.ndim))
 
 

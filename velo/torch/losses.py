@@ -8,21 +8,21 @@ from velo.extras import require
 torch: Any = require("torch", "torch", "velo.torch")
 
 MAX_NONFINITE = 10
-"""Losses in a row that may be NaN or infinite."""
+"""Number of losses in a row that are NaN or infinite at which a run fails."""
 
 
 def scalar(loss: Any, device: Any) -> Any:
-    """A tensor or number as a float32 tensor of rank 0 on `device`, detached from its graph.
+    """A tensor of one entry, or a number, as a float32 tensor of rank 0 on `device`, detached from its graph.
 
     Raises:
-        ValueError: it is neither, or has more than one entry.
+        ValueError: it is neither.
     """
     if isinstance(loss, torch.Tensor):
         if loss.numel() != 1:
             raise ValueError(f"the loss has to be a scalar, got shape {tuple(loss.shape)}: take its mean")
         return loss.detach().reshape(()).to(device, torch.float32)
     try:
-        return torch.tensor(float(loss), device=device)
+        return torch.tensor(float(loss), dtype=torch.float32, device=device)
     except (TypeError, ValueError):
         raise ValueError(f"the loss has to be a scalar tensor or a number, got {type(loss).__name__}") from None
 

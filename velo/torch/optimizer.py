@@ -80,7 +80,7 @@ class VeLO(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": 0.9})
 
     def _build(self, num_steps: int, weights: Any, options: dict[str, Any]) -> None:
-        """Sets all attributes, as they are before the first step, except those of `torch.optim.Optimizer`."""
+        """Sets the attributes that a copy builds anew, as they are before the first step."""
         self.num_steps = num_steps
         self._weights, self._options = weights, options
         self._tx = transformation.optimizer(num_steps, weights, **options)
@@ -93,7 +93,11 @@ class VeLO(torch.optim.Optimizer):
         self._scale_warnings = StepScaleWarnings()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Only before the first step, since the state is one for all parameters."""
+        """Adds a group; possible only before the first step, since one state serves all parameters.
+
+        Raises:
+            ValueError: a step has been done, `lr` or `weight_decay` is out of range, or a parameter can't be optimized.
+        """
         if self._jax_state is not None:
             raise ValueError("parameters can't be added after the first step: create the optimizer with all of them")
         super().add_param_group(param_group)
@@ -135,8 +139,8 @@ class VeLO(torch.optim.Optimizer):
             loss: the scalar loss, as a keyword argument.
 
         Raises:
-            ValueError: the loss is missing or not a scalar, no parameter has a gradient, a parameter requires one that
-                didn't at the first step, or all `num_steps` are done.
+            ValueError: the loss is missing, given twice or not a scalar, no parameter has a gradient, a parameter
+                requires one that didn't at the first step, or all `num_steps` are done.
             FloatingPointError: the loss was NaN or infinite ten times in a row.
         """
         if closure is not None and loss is not None:

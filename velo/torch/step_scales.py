@@ -17,7 +17,9 @@ class StepScaleWarnings:
         self._last: list[float] = []
 
     def look(self, groups: Sequence[dict[str, Any]]) -> None:
-        """Warns if all factors are small, at the first step where one isn't zero, and when a factor first falls."""
+        """Warns if all factors are small at the first step where one isn't zero. Warns when a factor first falls to a
+        value above zero.
+        """
         scales = [float(group["lr"]) for group in groups]
         if not self._size_is_checked and any(scales):
             self._size_is_checked = True

@@ -21,8 +21,14 @@ class Batches:
         source: an iterable, iterated again whenever it ends, if possible; or a function of the step's number; or, with
             `batch_size`, one data set, a tree of arrays.
         first: number of batches to skip, those of the steps done before.
+        num_steps: length of the run.
         devices: the leading axis of every array is sharded over them; None leaves arrays where they are.
         batch_size: examples of a batch, drawn by `epochs_of`.
+
+    Raises:
+        ValueError: `source` is of the wrong kind or has fewer examples than `batch_size`, or `devices` is empty.
+            Iteration raises one if the source ends early, or if a batch is not of numbers, differs in structure or
+            can't be divided among the devices.
     """
 
     def __init__(

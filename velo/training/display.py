@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 NUM_LINES = 10
-"""Lines of a run without a terminal, in addition to that of its first step."""
+"""Approximate number of lines of a run without a terminal, in addition to that of its first step."""
 
 
 class Display(NamedTuple):

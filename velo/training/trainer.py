@@ -21,7 +21,7 @@ from velo.transformation import Weights, optimizer
 READ_EVERY = 10
 """Steps between two reads of the losses, each of which waits for the device."""
 MAX_NONFINITE = 10
-"""Losses in a row that may be NaN or infinite."""
+"""Number of losses in a row that are NaN or infinite at which a run fails."""
 STALLED = (
     "the loss has not fallen: it is as high as at the start. Steps may be too large: try tx=velo.optimizer(num_steps, "
     "step_scale=0.3), or max_distance= (docs/how_to.md, the distance estimate)"
@@ -53,9 +53,10 @@ def fit(
 ) -> Fitted:
     """Trains `params` for `num_steps` steps; nothing has to be tuned.
 
-    An interrupt (Ctrl-C) finishes the current step, writes a checkpoint and returns the result so far, as does
-    `stop_when`. `resume` continues the run, and its parameters are then those of an uninterrupted run to the bit,
-    provided that `batches` gives the same batches again. With a larger `num_steps`, the run is extended from there.
+    After an interrupt (Ctrl-C), `fit` finishes the current step, writes a checkpoint if there is a folder for them, and
+    returns the result so far. `stop_when` does the same. `resume` continues the run. Its parameters are then those of
+    an uninterrupted run to the bit, provided that `batches` gives the same batches again. With a larger `num_steps`,
+    the run is extended from there.
 
     Args:
         loss_fn: `loss_fn(params, batch)`, the mean loss of a batch. With `model_state` it is called as
@@ -74,7 +75,7 @@ def fit(
             parts, or another optimizer to compare with.
         has_aux: whether there is auxiliary output; its scalars are recorded in the history by their names.
         model_state: what the model carries besides parameters, such as running averages.
-        key: source of randomness in the loss; step k gets `jax.random.fold_in(key, k)`.
+        key: source of randomness in the loss; step k, counted from 0, gets `jax.random.fold_in(key, k)`.
         evaluate: `evaluate(params)`, or `evaluate(params, model_state)` if there is one: a number or a dict of them.
         evaluate_every: steps between evaluations, a tenth of the run by default; the last step always has one.
         callbacks: each is called with a `Step` after each step; its return value is ignored.
@@ -93,7 +94,10 @@ def fit(
     Raises:
         ValueError: an argument is out of range or of the wrong kind, `batches` ended early, or a checkpoint doesn't fit
             this run.
-        NonFiniteLossError: the loss was NaN or infinite ten times in a row.
+        NonFiniteLossError: the last ten losses, or all of a shorter run, were NaN or infinite. This is checked at least
+            every ten steps.
+        FileNotFoundError: there is no such weights file.
+        ModuleNotFoundError: `checkpoints` is given without the extra `fit`.
     """
     length = check_count("num_steps", num_steps)
     _check_functions(loss_fn, evaluate, callbacks, stop_when)
@@ -248,7 +252,11 @@ class _Run:
         return self._stop_when is not None and bool(self._stop_when(seen))
 
     def read(self, state: TrainState) -> None:
-        """Fetches the losses of the last steps; raises NonFiniteLossError after too many non-finite ones in a row."""
+        """Fetches the losses since the last read.
+
+        Raises:
+            NonFiniteLossError: at least the last ten were NaN or infinite, or all of a shorter run.
+        """
         for loss, metrics, step_size, distance in jax.device_get(self._pending):
             named = {name: float(metric) for name, metric in metrics.items()}
             self.history.append(float(loss), named, float(step_size), None if distance is None else float(distance))

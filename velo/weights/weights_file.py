@@ -27,11 +27,11 @@ except ImportError:  # newer versions of JAX
 DEFAULT_WEIGHTS = pathlib.Path(__file__).with_name("default.velo")
 """The weights that come with the package; docs/model_card.md describes them."""
 LIGHT_WEIGHTS = DEFAULT_WEIGHTS.with_name("light.velo")
-"""Elementwise weights that come with the package: less memory and time a step."""
+"""Elementwise weights that come with the package: less memory, and less time per step."""
 FORMAT_VERSION = 3
 OLDER_FIELDS = {1: {"basis": "elementwise", "decay": "cosine"}, 2: {"decay": "cosine"}}
-"""Fields of VeLO that files of older versions lack."""
-DESCRIPTION = "velo"  # our entry in the metadata: JSON with the fields of WeightsInfo
+"""Fields of VeLO that files of older versions lack, with the values that these files mean."""
+DESCRIPTION = "velo"  # our entry in the metadata: JSON with the fields of WeightsInfo except the shapes
 CHECKSUM = "velo_sha256"  # of that entry's text
 RELEASED = "released file of "
 PYLO_AXES = (
@@ -84,6 +84,9 @@ def save_weights(
         theta: its meta-parameters, of the shapes and dtypes of `optimizer.init`.
         record: how it was meta-trained; any JSON values.
         licence: of the weights, an SPDX name.
+
+    Returns:
+        What `weights_info` reads from the file.
 
     Raises:
         WeightsError: the optimizer can't be saved (`check_saveable`), theta does not fit it, or the record is not JSON.

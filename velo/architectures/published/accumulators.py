@@ -82,7 +82,7 @@ class Factoring:
         """The averages after `grads`, and what the per-parameter network reads of them.
 
         Args:
-            grads: one array a tensor.
+            grads: one array per tensor.
             decays: of the averages.
             unfactored_epsilon: added to an unfactored moment before its inverse root scales the momentum.
         """

@@ -23,10 +23,10 @@ UNFACTORED_EPSILON = 1e-6
 
 
 class State(NamedTuple):
-    """In float32; tensors are arranged by shape into parts (`arrangement`), each part is packed into pages."""
+    """In float32; tensors are arranged by shape into parts (`arrangement`), and each part is packed into pages."""
 
     step: Int[jax.Array, ""]
-    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # three a part
+    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # three per part
     second_moment: tuple[Float[jax.Array, "pages width"], ...]
     factored: Factored
 

@@ -24,7 +24,7 @@ Vectors = list[tuple[jax.Array, jax.Array]]
 """(row averages, column averages) of each group: (..., tensors, *shape without the averaged dimension)."""
 Combine = Callable[[jax.Array, jax.Array], jax.Array]
 MIN_WIDTH, MIN_COMMON_WIDTH, MAX_WIDTH = 32, 64, 1024
-"""Limits of the widths of pages that divide rows: least for one shape, least for several shapes, most for any."""
+"""Limits of the widths of pages that divide rows: smallest for one shape, smallest for several shapes, largest."""
 MIN_BY_ROWS = 1 << 16
 """Least number of parameters for which pages that divide rows are worth a loop of their own."""
 MAX_PARTS = 4
@@ -87,8 +87,8 @@ class Group:
 class Part:
     """Tensors that share a layout of pages: tensors of any shape, or (`by_rows`) tensors whose rows are whole pages.
 
-    With `by_rows` a page lies in one row. Of row and column averages one is then a number for the page and the other a
-    vector over the page's lanes, so that nothing is expanded to the parameters.
+    With `by_rows` a page lies in one row. Of row and column averages one is then a number for the page. The other is a
+    vector over the page's entries, here called lanes. So neither is expanded to the parameters.
     """
 
     layout: Layout
@@ -252,11 +252,11 @@ class Arrangement:
         """The averages after `grads`.
 
         Args:
-            factored: before.
-            grads: one array a tensor, in the arrangement's order.
+            factored: the averages before this update.
+            grads: one array per tensor, in the arrangement's order.
             pages: the same gradients, packed.
             decays: of the averages.
-            max_gradient: entries are clipped to it.
+            max_gradient: limit to which the absolute values of entries are clipped.
         """
         rows, columns = [], []
         for group, (old_rows, old_columns) in zip(self.groups, self.vectors(factored), strict=True):
@@ -283,7 +283,7 @@ class Arrangement:
 
 
 def _row_widths(shapes: tuple[tuple[int, ...], ...]) -> dict[tuple[int, ...], int]:
-    """Page widths that divide rows; only a few, since each needs a loop of its own, which takes long to compile."""
+    """Page width that divides the rows, by shape; only a few widths, since each needs a loop, which compiles slowly."""
     sizes = collections.Counter()
     for shape in shapes:
         dims = factored_dims(shape)

@@ -30,7 +30,7 @@ EMBEDDING = "embed"
 class State(NamedTuple):
     """In float32. All but the factored moments have the tree of the parameters."""
 
-    momenta: tuple[optax.Params, ...]  # one a decay
+    momenta: tuple[optax.Params, ...]  # one per decay
     second_moment: optax.Params
     factored: accumulators.Factored
 
@@ -49,7 +49,7 @@ class Celo2(LearnedOptimizer):
     adam_scale: float = 1.0
     """Learning rate of the AdamW part, as a multiple of `learning_rate`."""
     weight_decay: float = 0.0
-    """AdamW's decay; multiplied by the learning rate."""
+    """Decoupled weight decay of all parameters, as AdamW's: the learning rate of a parameter's part multiplies it."""
 
     def __post_init__(self):
         for name in ("mlp_width", "mlp_depth"):
@@ -87,8 +87,8 @@ class Celo2(LearnedOptimizer):
         return single_precision.transformation(init, update)
 
     def _rate(self, count, num_steps):
-        """Learning rate of step `count`, counted from 0. Deviation: the warm-up starts above zero: no step is
-        wasted.
+        """Learning rate of step `count`, counted from 0. Deviation: the warm-up starts above zero, so that the first
+        step moves the parameters.
         """
         num_steps = jnp.asarray(num_steps, jnp.float32)
         warmup = jnp.maximum(self.warmup_fraction * num_steps, 1.0)
@@ -145,7 +145,7 @@ class Celo2(LearnedOptimizer):
 
 
 def orthogonalize(x: jax.Array) -> jax.Array:
-    """Nearly the orthogonal factor of every matrix in the last two dimensions, by five Newton-Schulz steps.
+    """Nearly the orthogonal polar factor of every matrix in the last two dimensions, by five Newton-Schulz steps.
 
     The quintic and its coefficients are Muon's (Jordan et al. 2024): singular values end up between about .7 and 1.2.
     """
@@ -176,7 +176,7 @@ def _float32(tree):
 
 
 def _labels(params):
-    """Matrices are learned, biases, gains and embedding tables are Adam's."""
+    """The network updates matrices; AdamW updates biases, gains and embedding tables."""
     return jax.tree.map_with_path(
         lambda path, leaf: "adam" if leaf.ndim < 2 or EMBEDDING in jax.tree_util.keystr(path).lower() else "learned",
         params,

@@ -1,7 +1,7 @@
 """HyperV2: the VeLO of 2211.09760 as it was released, an LSTM over tensors that mixes a bank of per-parameter networks.
 
-This project's own architecture is `velo.VeLO`. The reference's mistakes are behind options named legacy, off by
-default. How it handles broken gradients and losses is not reproduced (marked "Deviation:" in this folder).
+This project's own architecture is `velo.VeLO`. Two mistakes of the reference are options named legacy, off by default.
+How it handles broken gradients and losses is not reproduced (marked "Deviation:" in this folder).
 """
 
 import dataclasses

@@ -16,14 +16,14 @@ NUM_RANKS = 5
 
 
 class Outputs(NamedTuple):
-    """What the LSTM says of each tensor."""
+    """Outputs of the LSTM for each tensor."""
 
     controls: Float[jax.Array, "tensors bank"]  # no columns without a bank
     step_size: Float[jax.Array, " tensors"]
 
 
 def truncated_normal(key: PRNGKeyArray, shape: tuple[int, ...], fan_in: int) -> jax.Array:
-    """Haiku's default initialisation: standard deviation 1 / sqrt(fan_in), cut off at two of them."""
+    """Haiku's default: a normal of standard deviation 1 / sqrt(fan_in), truncated at two standard deviations."""
     return jax.random.truncated_normal(key, -2.0, 2.0, shape) * fan_in**-0.5
 
 
@@ -124,8 +124,9 @@ def tensor_inputs(
 ) -> Float[jax.Array, "tensors 12"]:
     """Inputs of each tensor: mean second moment, rank, variances of the momenta and of the second moment.
 
-    All are divided by the root mean square of the parameters. As in the reference, the "variance" of the second moment
-    is taken about the mean of each momentum.
+    The mean is divided by the root mean square of the parameters, variances by their mean square; both enter as clipped
+    logarithms. The rank is one-hot. As in the reference, the "variance" of the second moment is taken about the mean of
+    each momentum, so that there are three.
 
     Args:
         shapes: of the tensors.

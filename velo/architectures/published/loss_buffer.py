@@ -15,7 +15,7 @@ LARGE = 999999999999.0
 
 
 class LossBuffer(NamedTuple):
-    """Averages of the loss, from a half-life of ten steps to that of the whole run."""
+    """Averages of the loss at ten time constants, from ten steps to the whole run."""
 
     means: Float[jax.Array, " 10"]  # not bias-corrected
     corrected: Float[jax.Array, " 10"]  # the same, bias-corrected; the features compare it with the minimum
@@ -25,7 +25,10 @@ class LossBuffer(NamedTuple):
 
 
 def init_loss_buffer(num_steps: Float[jax.Array, ""] | Int[jax.Array, ""] | float | int) -> LossBuffer:
-    """Half-lives from ten steps to the whole run, log-spaced."""
+    """The buffer before the first loss: decays exp(-1 / t) for log-spaced t from ten steps to `num_steps`.
+
+    The reference calls t a half-life; it is a time constant.
+    """
     exponents = jnp.linspace(1.0, jnp.log10(jnp.asarray(num_steps, jnp.float32)), NUM_TIMESCALES)
     decays = jnp.exp(-1.0 / jnp.power(SHORTEST_HALF_LIFE, exponents))
     return LossBuffer(
@@ -40,8 +43,8 @@ def init_loss_buffer(num_steps: Float[jax.Array, ""] | Int[jax.Array, ""] | floa
 def update_loss_buffer(buffer: LossBuffer, loss: Float[jax.Array, ""]) -> LossBuffer:
     """Adds a loss, clipped to twice the largest of the averages so far.
 
-    Deviation: in the reference a NaN or minus infinity breaks the averages for good; here such a loss changes nothing.
-    Plus infinity is clipped, as in the reference.
+    Deviation: in the reference a NaN or minus infinity breaks the averages for good; here such a loss changes nothing,
+    and neither does plus infinity as the first loss. Later, plus infinity is clipped, as in the reference.
     """
     correction = 1.0 - buffer.decays ** (buffer.iteration + 1)
     largest = jnp.where(buffer.iteration == 0, loss, jnp.max(buffer.means / correction))
@@ -55,7 +58,7 @@ def update_loss_buffer(buffer: LossBuffer, loss: Float[jax.Array, ""]) -> LossBu
 
 
 def loss_features(buffer: LossBuffer) -> Float[jax.Array, " 9"]:
-    """Where each average lies between its minimum (-1) and the next longer average (0); zeros for the first updates."""
+    """Where each average lies between its minimum (-1) and the next longer average (0); 0 in the first two updates."""
     means, minima = buffer.corrected, buffer.running_min[:-1]
     position = (means[:-1] - minima) / jnp.maximum(1e-8, means[1:] - minima)
     return jnp.where(buffer.iteration <= 2, 0.0, jnp.clip(position - 1.0, -1.0, 1.0))

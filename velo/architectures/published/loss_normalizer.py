@@ -20,7 +20,7 @@ class LossNormalizer(NamedTuple):
 
 
 def init_loss_normalizer() -> LossNormalizer:
-    """Without any loss."""
+    """The average and the variance before the first loss."""
     return LossNormalizer(jnp.zeros(()), jnp.zeros(()), jnp.zeros((), jnp.int32))
 
 

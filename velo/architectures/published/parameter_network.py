@@ -26,7 +26,7 @@ def init_bank(key: PRNGKeyArray, num_mixtures: int, sizes: tuple[int, ...]) -> T
 
 
 def mix_bank(bank: Theta, coefficients: Float[jax.Array, "tensors bank"]) -> Theta:
-    """Weights of every tensor's network: the mean over the bank with these coefficients, biases included."""
+    """Weights of every tensor's network (leading axis): sum_k coefficient_k W_k / K, biases included."""
     return jax.tree.map(lambda weights: jnp.tensordot(coefficients / weights.shape[0], weights, axes=1), bank)
 
 

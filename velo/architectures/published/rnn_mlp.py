@@ -186,7 +186,7 @@ def _parameter_inputs(layout: Layout, grad, weights, state: State) -> Float[jax.
 
 
 def _context(layout: Layout, weights, step) -> Float[jax.Array, "tensors inputs"]:
-    """What the network reads of the run and of the tensor, beside what the LSTM tells it."""
+    """What the network reads of the run and of the tensor, besides the LSTM's outputs."""
     num_tensors = len(layout.shapes)
     steps = jnp.sin(step.astype(jnp.float32) / (jnp.array(STEP_TIMESCALES) * jnp.pi))
     norm = jnp.sqrt(layout.sum_by_tensor(jnp.sum(jnp.square(weights), axis=1)))

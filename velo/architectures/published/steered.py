@@ -28,10 +28,10 @@ MAGNITUDE_MULTIPLIER = 0.001
 
 
 class State(NamedTuple):
-    """In float32; tensors are arranged by shape into parts (`arrangement`), each part is packed into pages."""
+    """In float32; tensors are arranged by shape into parts (`arrangement`), and each part is packed into pages."""
 
     step: Int[jax.Array, ""]
-    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # three a part
+    momenta: tuple[tuple[Float[jax.Array, "pages width"], ...], ...]  # three per part
     second_moment: tuple[Float[jax.Array, "pages width"], ...]
     factored: Factored
     statistics: Float[jax.Array, "tensors statistics"]  # of the averages, read by the next update
@@ -57,7 +57,7 @@ class SteeredOptimizer(LearnedOptimizer):
     @property
     @abc.abstractmethod
     def num_tensor_inputs(self) -> int:
-        """Number of inputs of the LSTM."""
+        """Number of inputs of the LSTM for each tensor, those for the run included."""
 
     def page_statistics(self, momenta, second_moment, filled) -> Float[jax.Array, "pages sums"]:
         """Sums over each page that `statistics` needs, as `hypernetwork.page_sums` computes them; none by default."""
@@ -155,10 +155,10 @@ class SteeredOptimizer(LearnedOptimizer):
         """One step of the LSTM.
 
         Args:
-            theta: all of it.
+            theta: of the whole optimizer.
             num_steps: length of the run.
-            state: with the loss buffer after this loss.
-            tensor_inputs: computed from the averages before this update.
+            state: the state before this update, except that the loss buffer has this update's loss.
+            tensor_inputs: those of `tensor_inputs`, from the averages before this update.
         """
         fraction = state.step / jnp.asarray(num_steps, jnp.float32)
         loss_features = loss_buffer.loss_features(state.loss_buffer)

@@ -50,7 +50,7 @@ class Decays(NamedTuple):
 
 
 class Tensors(NamedTuple):
-    """What the second pass reads beside the averages; one entry a part."""
+    """What the second pass reads besides the averages; one entry per part, except for `mean_squares`."""
 
     grad: tuple[Pages, ...]
     params: tuple[Pages, ...]
@@ -91,8 +91,8 @@ class TwoPasses:
         """The first pass: the averages after `grads`, and the mean squares of the network's inputs.
 
         Args:
-            averages: before.
-            grads: one array a tensor, in the arrangement's order.
+            averages: before `grads`.
+            grads: one array per tensor, in the arrangement's order.
             params: the parameters, packed.
             decays: of the averages.
         """
@@ -144,10 +144,10 @@ class TwoPasses:
 
         Args:
             averages: after the first pass.
-            tensors: of the first pass.
+            tensors: from the first pass.
             layers: of each tensor's network (leading axis), for inputs of unit mean square.
             size: of the steps of each tensor.
-            magnitude_multiplier: of the network's second output.
+            magnitude_multiplier: factor on the network's second output.
         """
         arrangement = self.arrangement
         first, *rest = layers
@@ -170,7 +170,8 @@ class TwoPasses:
                 bias = [layer["b"][:, row, None] for row in range(layer["b"].shape[1])]
                 units = _multiply_add(layer["w"], [jax.nn.relu(unit) for unit in units], bias)
             direction, magnitude = units
-            # XLA never repeats a division, as it would a product for each tensor that is cut out of the pages.
+            # XLA never duplicates a division. If this were a product, XLA would compute all of it again for each tensor
+            # that is sliced out of the pages.
             return size[tensor][:, None] * direction / jnp.exp(-magnitude_multiplier * magnitude), ()
 
         steps = []
@@ -190,14 +191,16 @@ class TwoPasses:
         return clean([grad], self.max_gradient)[0]
 
     def _of_pages(self, part: Part) -> Float[jax.Array, "pages 5"]:
-        """Of each page: its tensor, its parameters, what is added to its factored moments, its vectors over lanes."""
+        """Columns: the page's tensor within the part, its number of parameters, what is added to a moment before its
+        inverse root scales a gradient or a momentum, and the index of its vectors over lanes.
+        """
         layout = part.layout
         unfactored = (part.begin == 0) * (np.arange(layout.num_pages) < self.arrangement.num_unfactored_pages)
         added = 1e-9 * unfactored, self.unfactored_epsilon * unfactored
         return jnp.asarray(np.stack([layout.tensor_of_page, layout.filled, *added, part.lane_vectors], 1), jnp.float32)
 
     def _squares(self, grad, weights, momenta, second_moment, factored, page) -> list[Pages]:
-        """Of the inputs but the factored ones, in their order."""
+        """Squares of all inputs but the factored ones, in their order."""
         occupied = jnp.arange(grad.shape[1])[None] < page[:, 1, None]
         inverse = 1.0 / (second_moment + 1e-6)
         square = jnp.square(grad)
@@ -217,7 +220,7 @@ class TwoPasses:
         ]
 
     def _inputs(self, grad, weights, momenta, second_moment, factored, page) -> list[Pages]:
-        """All but the factored ones, in their order."""
+        """All inputs but the factored ones, in their order."""
         root = jax.lax.rsqrt(second_moment + 1e-6)
         return [
             grad,
@@ -236,7 +239,7 @@ class TwoPasses:
         ]
 
     def _factors(self, factored: Factored) -> Vectors:
-        """Of rows and columns, whose product is the second moment that normalises a gradient."""
+        """Factors of rows and columns, whose product is the second moment that normalises a gradient."""
         vectors = []
         for group, (rows, columns) in zip(self.arrangement.groups, self.arrangement.vectors(factored), strict=True):
             rows = rows / (jnp.mean(rows, axis=group.second_of_rows, keepdims=True) + 1e-9)
@@ -295,7 +298,7 @@ def _at_parameters(combine, pages, lanes, page) -> list[Pages]:
 
 
 def _squares_of_moments(moments: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of the moments and of their inverse roots."""
+    """Squares of the moments and of their inverse roots."""
     return jnp.square(moments), 1.0 / (moments + 1e-8)
 
 

@@ -49,7 +49,7 @@ BASES = ("kronecker", "elementwise")
 DECAYS = ("linear", "cosine")
 ELEMENTWISE = passes.Decays(second_moment=0.999, gradient_sum=0.999**0.5)
 KRONECKER = passes.Decays(second_moment=0.98, gradient_sum=0.98**0.5, nesterov=True)
-"""Shorter averages than elementwise, since the basis turns under the second moment."""
+"""Shorter averages than elementwise, since a refresh rotates the basis and can't rotate the second moment with it."""
 
 
 class Statics(NamedTuple):
@@ -85,7 +85,8 @@ class VeLO(LearnedOptimizer):
     mlp_depth: int = 2
     """Hidden layers of the per-parameter MLP."""
     nominal: float = 1.0
-    """Factor on the hand-made direction that the MLP corrects; with 0 only the MLP's direction remains."""
+    """Factor on the hand-made direction that the MLP corrects. With 0 the MLP's direction remains, and the LSTM's share
+    of Adam's direction in the original coordinates (`hypernetwork.Controls.elementwise`)."""
     initial_distance: float = 3e-4
     """First estimate of the distance to the solution (Prodigy: 1e-6, which costs short runs a tenth of their steps)."""
     decay: str = "linear"
@@ -236,7 +237,7 @@ class VeLO(LearnedOptimizer):
         lift = jnp.where(own_unit > 0, own_unit, 1.0)
         factor, usual = guard.shorten(state.usual, lift**2 * square)
         factor = factor * lift
-        weight = factor * estimate  # weight of the gradient wherever it is read
+        weight = factor * estimate  # of the gradient in the averages and the features
         if self.has_basis:
             weight = jnp.where(state.step > 0, weight, 0.0)
         scalars = eigenbasis.Scalars(weight, rate, factor, turns.phase(state.step, self.refresh_every))
@@ -339,10 +340,10 @@ class VeLO(LearnedOptimizer):
     def nominal_rate(self, step, estimate, fraction) -> Float[jax.Array, ""]:
         """gamma_k d_k: the distance estimate times a decay over the run.
 
-        The elementwise form has Adam's bias correction, as `optax.contrib.prodigy`; the eigenbasis form has none, as
-        the code of Prodigy's authors. In the eigenbasis form the first gradient only sets the bases, as in SOAP, and
-        the rate is 0. That gradient is diagonal in its own bases, and Adam would otherwise turn the rounding errors in
-        its other entries into steps of full size.
+        The elementwise form has Adam's bias correction, as `optax.contrib.prodigy` has. The eigenbasis form has none,
+        as in the code of Prodigy's authors. There the first gradient only sets the bases, as in SOAP, and the rate of
+        its step is 0: that gradient is diagonal in its own bases, and Adam would turn the rounding errors in its other
+        entries into steps of full size.
         """
         shape = 1.0 - fraction if self.decay == "linear" else 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
         decayed = self.final_rate + (1.0 - self.final_rate) * shape

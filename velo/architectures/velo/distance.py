@@ -17,7 +17,7 @@ class Distance(NamedTuple):
 
     estimate: Float[jax.Array, ""]  # d_k, never falls
     per_tensor: Float[jax.Array, " tensors"]
-    numerator: Float[jax.Array, " tensors"]  # r_k of algorithm 4, tensor by tensor
+    numerator: Float[jax.Array, " tensors"]  # r_k of algorithm 4, up to a constant factor
 
 
 def init_distance(num_tensors: int, initial: float) -> Distance:
@@ -40,9 +40,9 @@ def update_distance(
 ) -> Distance:
     """d_{k+1} = max(d_k, r_{k+1} / |s_{k+1}|_1), globally and per tensor; the global ratio is limited.
 
-    The ratio weights tensors by the size of their gradients. One small tensor with huge gradients would set it alone,
-    too large for all others, and feed on its own movement. So the ratio counts up to `LIMIT` times the mean over all
-    parameters of their tensors' estimates. Deviation: Prodigy has no limit.
+    The global ratio weights tensors by the size of their gradients. One small tensor with huge gradients would set it
+    alone, too large for all others, and its own large steps would raise it further. So the ratio is limited to `LIMIT`
+    times the mean of the tensors' estimates over all parameters. Deviation: Prodigy has no limit.
 
     Args:
         rate: gamma_k d_k, the nominal step of this update.
@@ -50,8 +50,8 @@ def update_distance(
         inner_products: <g_k, x_0 - x_k> of each tensor.
         sums: |s_{k+1}|_1 of each tensor, the absolute sum of the weighted gradient sum after this update.
         sizes: number of parameters of each tensor.
-        is_held: whether the estimates stay as they are. Parameters that run away have large inner products, so the
-            steps would grow with the loss.
+        is_held: whether estimates and numerators stay as they are, which they do while the loss rises. Parameters that
+            diverge have large inner products, so the steps would grow with the loss.
     """
     numerator = decay * distance.numerator + distance.estimate * rate * inner_products
     tiny = 1e-30

@@ -3,11 +3,14 @@
 For the gradient G of a matrix (`velo.architectures.velo.matrices` says which tensors are matrices) and C = Q_L^T G Q_R:
 
     A_L <- .9 A_L + .1 C C^T,   A_R <- .9 A_R + .1 C^T C
-    every few steps: U = qr(A) (eigh at the first step), Q <- Q U, A <- U^T A U, and every average rotated by U
+    every few steps: U = qr(A) (eigh at the first step), Q <- Q U, A <- U^T A U
+
+Here qr and eigh stand for their orthogonal factors. U then also rotates the momenta and the gradient sum; the second
+moment holds squares, which can't be rotated.
 
 Adam's direction in these coordinates is SOAP (2409.11321). SOAP keeps the factors in the original coordinates and
-updates Q <- qr(A Q), which is equivalent: A Q = Q (Q^T A Q). The state also holds Adam's averages in the original
-coordinates: for the distance estimate, and for the direction that the hypernetwork can fall back to.
+updates Q <- qr(A Q), which is equivalent: A Q = Q (Q^T A Q). The state also holds averages in the original coordinates:
+the gradient sum for the distance estimate, and Adam's two for a direction that the hypernetwork can mix in.
 """
 
 from typing import NamedTuple
@@ -49,7 +52,7 @@ class State(NamedTuple):
     factors: Stacks  # A, in the coordinates of Q
     of_factors: Float[Array, "tensors statistics"]  # `factor_statistics` of the latest refresh
     original: Original
-    alignment: Float[Array, " tensors"]  # cosine of the latest step and Adam's in the original coordinates
+    alignment: Float[Array, " tensors"]  # cosine of the latest step, rotated back, and Adam's; before they are mixed
 
 
 class Scalars(NamedTuple):
@@ -112,7 +115,7 @@ def denoise(grads: list[Matrices]) -> list[Matrices]:
 
 
 def update_factors(plan: Plan, factors: Stacks, grads: list[Matrices], weight: Float[Array, ""]) -> Stacks:
-    """The factors after these rotated gradients, each times `weight`; a factor that overflows is set to zero."""
+    """The factors after these rotated gradients, each times `weight`; entries that overflow are set to zero."""
     products: list[list[Array]] = [[] for _ in factors]
     for group, x in zip(plan.groups, grads, strict=True):
         x = weight * x
@@ -137,8 +140,8 @@ def enter(
     *,
     use_kernel: bool,
 ) -> Entered:
-    """Updates the averages in the original coordinates and the factors with these gradients, refreshes the bases if the
-    phase says so, and rotates the averages and the gradients into them.
+    """Updates the averages in the original coordinates and the factors, refreshes the bases if the phase says so, and
+    rotates the gradients into them. A refresh also rotates the momenta and the gradient sum of `averages`.
 
     Args:
         sum_decay: decay of the gradient sum.
@@ -228,8 +231,7 @@ def _turn(layout: Layout, plan: Plan, held: Held, grads: list[Array], scalars: S
 def statistics(plan: Plan, state: State) -> Float[Array, "tensors statistics"]:
     """What the hypernetwork reads of each tensor's basis; zeros for tensors without one.
 
-    Columns: 1 where there is a basis; those of `factor_statistics` at the latest refresh; the cosine of the latest step
-    and Adam's in the original coordinates.
+    Columns: 1 where there is a basis; those of `factor_statistics` at the latest refresh; `State.alignment`.
     """
     has_basis = jnp.asarray(plan.turned, jnp.float32)[:, None]
     return jnp.concatenate([has_basis, state.of_factors, state.alignment[:, None]], axis=1)
@@ -245,7 +247,9 @@ def leave(
     *,
     use_kernel: bool,
 ) -> tuple[list[Array], State]:
-    """(steps in the original coordinates, state): the steps rotated back, minus `size` times Adam's direction.
+    """(steps in the original coordinates, state): the steps rotated back, minus `size` times Adam's direction there.
+
+    A parameter that had no gradient so far gets no step.
 
     Args:
         steps: one leaf per tensor, in the layout of `Plan.store`.

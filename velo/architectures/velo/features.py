@@ -1,4 +1,4 @@
-"""The inputs of the hypernetwork: bounded statistics of the run and of each tensor."""
+"""Bounded features of which the hypernetwork's inputs are made: fraction of the run, rank, ratios, loss history."""
 
 from typing import NamedTuple
 
@@ -33,9 +33,7 @@ def log_ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def root(square: jax.Array) -> jax.Array:
-    """Square root with a derivative of zero at zero; the usual one would give infinity times zero in a meta-
-    gradient.
-    """
+    """Square root with a derivative of zero at zero, where the usual one makes a meta-gradient infinity times zero."""
     return jnp.sqrt(square)
 
 
@@ -90,8 +88,8 @@ def loss_features(history: LossHistory) -> Float[jax.Array, " 9"]:
     """The decrease of the loss from each timescale to the next shorter one, over the sum of the absolute decreases and
     the noise.
 
-    Each feature lies in [-1, 1] and is positive while the loss falls. It doesn't change when the loss is scaled or
-    shifted.
+    Each feature lies in [-1, 1] and is positive while the loss falls. It doesn't change when the loss is scaled. It
+    doesn't change either when the loss is shifted, unless the decreases are as small as float32's rounding of the loss.
     """
     means = history.means / jnp.maximum(history.weights, 1e-12)
     falls = means[1:] - means[:-1]

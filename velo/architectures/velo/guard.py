@@ -1,8 +1,9 @@
 """Gradient clipping against bad batches: a gradient with a norm far above the recent ones is scaled down to a limit.
 
-Without it, a single gradient of a thousand times the usual norm dominates the second moment for thousands of steps, and
-disturbs the parameters and the distance estimate. AutoClip (2007.14469) clips at a percentile of all norms so far; an
-average of recent norms adapts when norms rise or fall during training.
+Without it, a single gradient of a thousand times the usual norm dominates the second moment for hundreds of steps
+(in the eigenbasis) or thousands (elementwise). It also disturbs the parameters and the distance estimate. AutoClip
+(2007.14469) clips at a percentile of all norms so far; an average of recent norms adapts when norms rise or fall during
+training.
 """
 
 from collections.abc import Sequence

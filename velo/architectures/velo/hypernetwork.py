@@ -1,4 +1,4 @@
-"""The per-tensor LSTM: reads one row of features per tensor, and returns its mixing controls and log step size."""
+"""The per-tensor LSTM: reads a row of inputs per tensor; returns mixing controls, log step and share of Adam's step."""
 
 from typing import NamedTuple
 

@@ -53,7 +53,7 @@ def mode() -> str:
 
 
 def describe() -> str:
-    """One line for people: whether the kernel is in use, and why not."""
+    """One line for people: whether the kernel is in use on CPUs, and why not."""
     path = library_path()
     if not path.exists():
         return f"not built: {path} is missing; `python -m velo kernel build` makes it. JAX computes the updates."

@@ -10,7 +10,7 @@
 
 | side | rotated |
 |---|---|
-| over `MAX_ASPECT` times the other side | no: the small side alone |
+| over `MAX_ASPECT` times the other side | no: only the other side is |
 | at most `max_side` | whole |
 | longer, with a divisor in [max_side / 4, max_side] | in blocks of the largest such divisor |
 | longer otherwise | no |
@@ -36,7 +36,7 @@ import numpy as np
 from velo.shapes import Array, Float
 
 MARGIN = 2.0
-"""How much closer to a square another split has to be than the last axis alone."""
+"""Factor by which the aspect of another split has to be smaller than that of the last axis alone."""
 MAX_ASPECT = 8
 ALONE_ASPECT = 64
 """Above the aspects of convolutions: one of 7 x 7 with as many inputs as outputs is 49 times as tall as wide."""
@@ -46,7 +46,8 @@ class MatrixAxes(NamedTuple):
     """The axes of one tensor that make up the rows and the columns of its matrices; the other axes count matrices.
 
     A dense kernel stacked over layers, (layers, inputs, outputs), has `MatrixAxes((1,), (2,))`. `MatrixAxes((), ())`
-    means that a tensor has no matrices. As `optax.contrib.MuonDimensionNumbers`.
+    means that a tensor has no matrices. Negative axes count from the end. The class resembles
+    `optax.contrib.MuonDimensionNumbers`.
     """
 
     rows: tuple[int, ...]
@@ -59,8 +60,11 @@ class View:
 
     shape: tuple[int, ...]
     permutation: tuple[int, ...]
+    """Axes of the tensor: first those that count matrices, then those of rows, then those of columns."""
     batch: int
+    """Number of matrices before they are cut into blocks."""
     blocks: tuple[int, int]
+    """Number of blocks along the (rows, columns) of each."""
     rows: int
     columns: int
     turned: tuple[bool, bool]

@@ -30,7 +30,10 @@ def mix_bank(bank: Theta, controls: Float[jax.Array, "tensors bank"]) -> Theta:
 def normalize_inputs(
     layers: Theta, mean_squares: Float[jax.Array, "tensors inputs"], is_read: Bool[np.ndarray, "tensors inputs"]
 ) -> Theta:
-    """Weights for features that aren't normalised: the first layer's are divided by the features' root mean squares."""
+    """Weights for features that aren't normalised: the first layer's are divided by the features' root mean squares.
+
+    Weights of features that a tensor doesn't read (`is_read`) become zero.
+    """
     # The derivative for a feature that is zero everywhere is zero, not that of a root at zero.
     is_positive = mean_squares > 0
     scales = jnp.where(is_positive, jax.lax.rsqrt(jnp.where(is_positive, mean_squares, 1.0) + 1e-30), 1e15)
@@ -39,7 +42,7 @@ def normalize_inputs(
 
 
 def apply_mlp(layers: Theta, features: list[Float[jax.Array, "pages width"]]) -> list[Float[jax.Array, "pages width"]]:
-    """ReLU network with its own weights for each page.
+    """ReLU network with its own weights for each page; a layer is w x / sqrt(inputs) + b, as `hypernetwork.dense`.
 
     It is written out in multiplications and additions, which XLA fuses into one loop over the parameters. Matrix
     products this small would write intermediate results to memory.

@@ -22,8 +22,8 @@ NUM_PARAMETER_FEATURES = 12
 NUM_SUMS = NUM_PARAMETER_FEATURES + 4
 MAX_GRADIENT = 1e15
 TINY_MOMENT = 1e-36
-"""A second moment below it counts as zero: the square of its inverse root overflows, and the sums over tensors would
-multiply infinity by zero."""
+"""A second moment below it counts as zero. The sum of smaller ones' squared inverse roots over a page could overflow.
+The sums over tensors would then multiply infinity by zero."""
 MAX_LOG_MAGNITUDE = 3.0
 
 
@@ -58,18 +58,22 @@ class Decays:
 
 
 class Averages(NamedTuple):
-    """One number per parameter, packed in pages (`velo.architectures.pages`), in float32."""
+    """One number per parameter, packed in pages (`velo.architectures.pages`), in float32.
 
-    momenta: tuple[Float[jax.Array, "pages width"], ...]  # of gradients times the distance estimate, as in Prodigy
+    Gradients enter times a weight: the distance estimate of their step, as in Prodigy, times the factors of `guard` and
+    `unit`.
+    """
+
+    momenta: tuple[Float[jax.Array, "pages width"], ...]
     second_moment: Float[jax.Array, "pages width"]
-    gradient_sum: Float[jax.Array, "pages width"]  # s_k of Prodigy
+    gradient_sum: Float[jax.Array, "pages width"]  # s_k of Prodigy, up to a constant factor
 
 
 class Features(NamedTuple):
     """Inputs of the per-parameter MLP, in its order."""
 
-    gradient: Float[jax.Array, "pages width"]  # times the distance estimate, as the momenta
-    weight: Float[jax.Array, "pages width"]
+    gradient: Float[jax.Array, "pages width"]  # times its weight in the averages
+    weight: Float[jax.Array, "pages width"]  # the parameter
     moved: Float[jax.Array, "pages width"]  # since the start
     momenta: tuple[Float[jax.Array, "pages width"], ...]
     normalized_momenta: tuple[Float[jax.Array, "pages width"], ...]
@@ -96,7 +100,7 @@ class Tree(NamedTuple):
 
     grads: list[jax.Array]
     params: list[jax.Array]
-    initial: Float[jax.Array, "pages width"]
+    initial: Float[jax.Array, "pages width"]  # the initial parameters
 
 
 class Scales(NamedTuple):
@@ -120,6 +124,10 @@ def accumulate(
     """The averages after this gradient, and sums over each tensor.
 
     The sums, in this order: squares of each feature, the weight, the root, |s_k|, and -g_k (x_k - x_0).
+
+    Args:
+        estimate: weight of the gradient in the averages.
+        rate: weight of the weighted gradient in the gradient sum, gamma_k d_k of Prodigy.
     """
     num_tensors = len(tree.grads)
 
@@ -162,7 +170,7 @@ def steps(
 
     Args:
         networks: the MLP of each tensor (leading axis); it reads features that aren't normalised.
-        estimate: the distance estimate that the averages were weighted with.
+        estimate: weight of the gradient in the averages.
         nominal: factor on the hand-made direction, Adam's.
     """
     num_tensors = len(tree.grads)
@@ -253,7 +261,7 @@ def clean(grad):
 
 
 def _accumulate(decays: Decays, averages: Averages, grad, estimate, rate) -> Averages:
-    """Averages after this gradient, each weighted by the distance estimate of its time (2306.06101, algorithm 4)."""
+    """Averages after this gradient, which `estimate` weights (2306.06101, algorithm 4)."""
     weighted = estimate * clean(grad)
     decay = decays.second_moment
     return Averages(
@@ -267,9 +275,7 @@ def _accumulate(decays: Decays, averages: Averages, grad, estimate, rate) -> Ave
 
 
 def _features(averages: Averages, grad, weights, estimate) -> Features:
-    """The features; all are zero in padding. The inverse root is zero too where the second moment is below
-    `TINY_MOMENT`.
-    """
+    """The features; all are zero in padding, and the inverse root where the second moment is at most `TINY_MOMENT`."""
     weight, initial = weights
     root = features.root(averages.second_moment)
     has_one = averages.second_moment > TINY_MOMENT

@@ -15,7 +15,7 @@ from velo.shapes import Float, Int
 
 
 class State(NamedTuple):
-    """Everything that VeLO carries from step to step. Pages hold one number a parameter."""
+    """Everything that VeLO carries from step to step. Pages hold one number per parameter."""
 
     step: Int[jax.Array, ""]
     unit: Float[jax.Array, ""]  # of the gradients (`unit.measure`); zero until the first non-zero gradient
@@ -36,7 +36,8 @@ def start(
 
     Args:
         leaves: the parameters, or a device's parts of them.
-        layout, plan: of these.
+        layout: pages of these leaves.
+        plan: matrices of these leaves.
     """
     initial = layout.pack([jnp.asarray(leaf) for leaf in leaves])
     squares = layout.total(layout.sum_by_tensor(jnp.sum(jnp.square(initial), axis=1)))
@@ -50,8 +51,8 @@ def start(
         distance=distance.init_distance(len(leaves), initial_distance),
         loss_history=features.init_loss_history(),
         lstm=init_lstm(theta["hypernetwork"], len(leaves)),
-        # A tree without tensors, such as `optax.tree.map_params` looks through, has a leaf in the place of tuples
-        # whose lengths depend on the tensors: its state is then a prefix of every other.
+        # `optax.tree.map_params` calls `init` with a tree without tensors. The result has to be a prefix of any state.
+        # The lengths of the tuples in the basis depend on the tensors, so one leaf stands for the whole basis there.
         basis=(eigenbasis.init(layout, plan) if leaves else jnp.zeros(())) if has_basis else (),
     )
 

@@ -33,8 +33,9 @@ INPUTS = (
     (1, 0.0, 0.5),  # distance estimate over the initial weights
     (1, 0.0, 0.15),  # distance from the start, over the weights
 )
-"""Inputs of the hypernetwork in their order: (how many, usual value, spread over steps, tensors and tasks of
-meta-training). The hypernetwork reads (input - usual value) / spread, so that all inputs have the same influence."""
+"""Inputs of the hypernetwork in their order: (number of inputs, usual value, spread). Usual value and spread are taken
+over steps, tensors and tasks of meta-training. The hypernetwork reads (input - usual value) / spread, so that all
+inputs have the same influence."""
 BASIS_INPUTS = (
     (1, 0.5, 0.5),  # 1 for tensors with a basis, 0 for others
     (1, -0.4, 0.3),  # effective rank of the left factor
@@ -47,9 +48,9 @@ BASIS_INPUTS = (
 
 
 class Moments(NamedTuple):
-    """Means over each tensor, of the features' squares and of two quantities."""
+    """Means over each tensor: of the features' squares, of the parameters and of the second moment's root."""
 
-    squares: Float[jax.Array, "tensors features"]  # of the features, in their order
+    squares: Float[jax.Array, "tensors features"]  # of `passes.Features`, in their order
     weight: Float[jax.Array, " tensors"]
     root: Float[jax.Array, " tensors"]
 
@@ -60,7 +61,7 @@ def counts(layout: Layout) -> np.ndarray:
 
 
 def means(layout: Layout, sums: Float[jax.Array, "tensors sums"]) -> Moments:
-    """The means, from the sums of `passes.accumulate` without its last two."""
+    """The means, from the sums of `passes.accumulate` without the last two."""
     found = sums / counts(layout)[:, None]
     return Moments(found[:, : passes.NUM_PARAMETER_FEATURES], found[:, -2], found[:, -1])
 
@@ -68,7 +69,8 @@ def means(layout: Layout, sums: Float[jax.Array, "tensors sums"]) -> Moments:
 def tensor_statistics(moments: Moments, initial_size, estimate, per_tensor) -> Float[jax.Array, "tensors statistics"]:
     """Statistics of each tensor, all of them ratios.
 
-    They don't change when the loss is rescaled, nor when the parameters and their distance are.
+    They don't change when the loss is rescaled, nor when the parameters and the distances are rescaled together, except
+    for the 1e-3 that is added to an initial size, which may be zero.
     """
     sizes = features.root(moments.squares)
     gradient, weight, moved, *momenta = (sizes[:, column] for column in range(NUM_UP_TO_MOMENTA))

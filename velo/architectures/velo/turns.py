@@ -59,8 +59,10 @@ def phase(step: Int[Array, ""], every: int) -> Float[Array, ""]:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def refresh(layout: Layout, plan: Plan, phase, vectors: Stacks, factors: Stacks, of_factors, turned: Turned):
-    """(vectors, factors, of_factors, turned). If the phase says so, the bases are brought closer to the eigenvectors of
-    their factors, `of_factors` are statistics of the factors before that, and `turned` is rotated into the new bases.
+    """(vectors, factors, of_factors, turned), unchanged if the phase is `KEEP`.
+
+    Otherwise the bases are brought closer to the eigenvectors of their factors, `of_factors` becomes the statistics of
+    the factors before that, and `turned` is rotated into the new bases.
     """
 
     def function(operands):
@@ -97,8 +99,8 @@ def _turn_all(layout: Layout, plan: Plan, turns: Stacks, turned: Turned) -> Turn
 
 
 def _turn(phase: Float[Array, ""], factor: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
-    """The turn U: at the first step the eigenvectors of the factor, later one step of the power method, which keeps the
-    order of coordinates.
+    """The turn U: at the first step the eigenvectors of the factor, later one step of orthogonal iteration, which keeps
+    the order of coordinates. The identity where that isn't finite.
     """
 
     def first(operands):
@@ -117,8 +119,8 @@ def _turn(phase: Float[Array, ""], factor: Float[Array, "bases side side"]) -> F
 
 
 def _qr(matrices: Float[Array, "bases side side"]) -> Float[Array, "bases side side"]:
-    """The orthogonal factor, with signs that make the other factor's diagonal non-negative: no coordinate changes
-    its sign.
+    """The orthogonal factor of the QR decomposition with a non-negative diagonal of the other factor, so that no
+    coordinate changes its sign.
     """
     q, r = jax.lax.platform_dependent(matrices, cpu=_lapack, default=_householder)
     diagonal = jnp.diagonal(r, axis1=-2, axis2=-1)
@@ -155,8 +157,8 @@ def _lapack(matrices: Float[Array, "bases side side"]) -> tuple[Array, Array]:
 
 
 def _householder(matrices: Float[Array, "bases side side"]) -> tuple[Array, Array]:
-    """QR in matrix-vector products, all matrices at once; on a GPU, LAPACK's QR would run one matrix after the
-    other.
+    """QR in matrix-vector products, all matrices at once; on a GPU, `_lapack` would process one matrix after
+    the other.
     """
     size = matrices.shape[-1]
     rows = jnp.arange(size)
@@ -184,11 +186,11 @@ def _orthonormal(q: Float[Array, "bases side side"]) -> Float[Array, "bases side
 
 
 def factor_statistics(plan: Plan, factors: Stacks, is_turned: Bool[Array, ""]) -> Float[Array, "tensors statistics"]:
-    """Statistics of each tensor's factors; zeros for tensors without any.
+    """Statistics of each tensor's factors, averaged over its matrices; zeros for tensors without factors.
 
-    Columns: the logarithms of the left and of the right factor's effective rank (squared trace over the sum of squared
-    eigenvalues, as a share of the side); the share of the factors' squares off the diagonal, which the refresh reduces,
-    or zero unless `is_turned`, since the first refresh finds factors that are not in an eigenbasis yet.
+    Columns: `features.log_ratio` of the effective rank of the left and of the right factor (squared trace over the sum
+    of squared eigenvalues) to the side; the share of the factors' squares off the diagonal, which the refresh reduces.
+    The last is zero unless `is_turned`, since the first refresh finds factors that are not in an eigenbasis yet.
     """
     shares = []
     for factor in factors:

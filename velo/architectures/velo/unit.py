@@ -1,7 +1,7 @@
 """The unit of a run's gradients: a power of two that scales up tiny ones, so that the scale of a loss has no effect.
 
-Squares of small gradients underflow in float32, and the epsilons beside roots dominate them: a loss times 1e-8 would
-not be trained. Large gradients need no unit; entries beyond `passes.MAX_GRADIENT` are zeroed.
+Squares of small gradients underflow in float32, and the epsilons that are added to roots dominate them: a loss times
+1e-8 would not be trained. Large gradients need no unit; entries beyond `passes.MAX_GRADIENT` are zeroed.
 """
 
 import jax
