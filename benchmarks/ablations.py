@@ -31,13 +31,16 @@ class Variant:
 
 
 def hold_inputs(first: int, last: int) -> None:
-    """Sets the hypernetwork's inputs `INPUTS[first:last]` to zero from now on."""
+    """Sets the hypernetwork's inputs `INPUTS[first:last]` to zero from now on, with the last also `BASIS_INPUTS`."""
     from velo.architectures.velo import tensor_inputs
 
     tensor_inputs.INPUTS = tuple(
         (count, usual, math.inf if first <= index < last else spread)
         for index, (count, usual, spread) in enumerate(tensor_inputs.INPUTS)
     )
+    if last == len(tensor_inputs.INPUTS):
+        blind = tuple((count, usual, math.inf) for count, usual, _ in tensor_inputs.BASIS_INPUTS)
+        tensor_inputs.BASIS_INPUTS = blind
 
 
 def silence_lstm() -> None:
@@ -56,7 +59,7 @@ VARIANTS = {
     "untrained": Variant("the untrained optimizer", num_steps=0),
     "recipe": Variant("the recipe"),
     "recipe_again": Variant("the recipe, another seed", "--seed 1"),
-    "all_of_theta": Variant("all 4,115 entries of theta trained, not 451", "--estimator.parts"),
+    "all_of_theta": Variant("all entries of theta trained, not those of `laptop`", "--estimator.parts"),
     "bank": Variant("only the bank of networks trained", "--estimator.parts bank"),
     "step_sizes": Variant("only the tensors' step sizes trained", "--estimator.parts hypernetwork/log_step"),
     "no_lstm": Variant("without the LSTM: its hidden state is zero", change=silence_lstm),

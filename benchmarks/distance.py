@@ -1,7 +1,8 @@
 """How warm-up, clipping and limits affect VeLO's distance estimate, on one small task.
 
-Prints the estimate after a tenth and at the end of the run, and the validation loss, for two seeds. One compiled
-program serves all variants. Usage: python benchmarks/distance.py [TASK [WEIGHTS]]
+Prints the estimate after a tenth and at the end of the run, and the validation loss, as means of two seeds, and each
+seed's loss. One compiled program serves all variants.
+Usage: python benchmarks/distance.py [TASK [WEIGHTS]]
 """
 
 import functools

@@ -13,26 +13,31 @@ import numpy as np
 
 import velo
 from configs import evaluate_command
-from velo.architectures.velo.tensor_inputs import INPUTS
+from velo.architectures.velo.tensor_inputs import BASIS_INPUTS, INPUTS
 
-BLIND = {"to_the_fraction": (0, 1), "to_the_loss": (1, 2), "to_the_tensors": (3, 18)}
-"""Ranges of `INPUTS`."""
+ALL_INPUTS = (*INPUTS, *BASIS_INPUTS)
+BLIND = {"to_the_fraction": (0, 1), "to_the_loss": (1, 2), "to_the_tensors": (3, len(ALL_INPUTS))}
+"""Ranges of `ALL_INPUTS`. Without an eigenbasis, theta has no rows for the last ones."""
+READERS = ("controls", "log_step", "elementwise")
+"""Layers that read the LSTM's hidden state. Those but `controls` also read the inputs; `elementwise` is optional."""
 
 
 def blind(theta, lstm_size: int, first: int, last: int):
-    """`theta` with zero weights for the inputs `INPUTS[first:last]`, in the LSTM and in the log step."""
-    counts = np.cumsum([0, *(count for count, _, _ in INPUTS)])
+    """`theta` with zero weights for the inputs `ALL_INPUTS[first:last]`, wherever they are read."""
+    counts = np.cumsum([0, *(count for count, _, _ in ALL_INPUTS)])
     rows = slice(counts[first], counts[last])
     direct = slice(lstm_size + counts[first], lstm_size + counts[last])
     hypernetwork = dict(theta["hypernetwork"])
-    for name, hidden in (("input", rows), ("pool", rows), ("log_step", direct)):
+    readers = [(name, direct) for name in READERS[1:] if name in hypernetwork]
+    for name, hidden in (("input", rows), ("pool", rows), *readers):
         hypernetwork[name] = {**hypernetwork[name], "w": hypernetwork[name]["w"].at[hidden].set(0.0)}
     return {**theta, "hypernetwork": hypernetwork}
 
 
 def without_lstm(theta, lstm_size: int):
+    """`theta` with zero weights for the LSTM's hidden state, wherever it is read."""
     hypernetwork = dict(theta["hypernetwork"])
-    for name in ("controls", "log_step"):
+    for name in (name for name in READERS if name in hypernetwork):
         hypernetwork[name] = {**hypernetwork[name], "w": hypernetwork[name]["w"].at[:lstm_size].set(0.0)}
     return {**theta, "hypernetwork": hypernetwork}
 

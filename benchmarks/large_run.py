@@ -105,7 +105,7 @@ def main():
     parser.add_argument("--context", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--only", nargs="*", default=[*OPTIMIZERS], choices=OPTIMIZERS, metavar="OPTIMIZER")
-    parser.add_argument("--json", action="store_true", help="trains the first of them in this process, prints all")
+    parser.add_argument("--json", action="store_true", help="trains the first of --only in this process, prints JSON")
     arguments = parser.parse_args()
     if arguments.json:
         family = TransformerLanguageModel(

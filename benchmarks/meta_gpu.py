@@ -1,4 +1,4 @@
-"""Meta-training on one accelerator: thousands of lanes in one process, compilation in the background.
+"""Meta-training on one accelerator: hundreds of lanes at a time in one process, compilation in the background.
 
     python benchmarks/meta_gpu.py OUT --seconds 500 [--init WEIGHTS] [--max-steps 700]
 

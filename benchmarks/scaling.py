@@ -105,7 +105,7 @@ def lanes(repetitions: int, largest: int) -> list[Result]:
 
 
 def prepare_lanes(num_lanes: int) -> tuple[float, Callable[[], float]]:
-    """(CPU seconds until the first outer step, function that does one and returns its CPU seconds)."""
+    """(CPU seconds to trace and compile an outer step, function that does one and returns its CPU seconds)."""
     optimizer = meta_step.SIZES["LSTM 16, bank 4"]
     estimator = PES(num_pairs=num_lanes // 2)
     episodes = Episodes(segment_steps=meta_step.SEGMENT_STEPS, min_steps=100, max_steps=1000)

@@ -68,7 +68,7 @@ def names(paths: Sequence[Path]) -> list[str]:
 
 
 def expand(argv: Sequence[str], default: str) -> list[str]:
-    """The words of the command line with its short forms expanded: no preset, `--seeds`, `--optimizers a,b`."""
+    """The words of the command line with its short forms expanded: no preset, those of `SHORT`, `--optimizers a,b`."""
     words: list[str] = []
     if argv and argv[0].startswith("-") and argv[0] not in HELP:
         words.append(default)

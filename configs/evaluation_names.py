@@ -27,7 +27,7 @@ PACKAGED = {"velo": "default", "light": "light", "untrained": "untrained"}
 GRAMMAR = "[NAME=] baseline | velo | light | untrained | NAME:WEIGHTS_FILE | module:function, then [@BUDGET]"
 BUDGETS = "@1 (the defaults), @25 (random search), @grid15 (learning rates), @optuna25"
 REFERENCE = "adam"
-"""The baseline that every other optimizer is compared with; tuned."""
+"""The baseline that every other optimizer is compared with; tuned unless `@1` is typed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,12 +90,15 @@ def parse_contenders(texts: Sequence[str], *, num_rates: int) -> list[Contender]
 
 
 def is_reference(contender: Contender) -> bool:
-    """Whether it is tuned Adam, whatever its name and budget."""
+    """Whether it is the baseline Adam, whatever its name and budget."""
     return contender.optimizer == baselines.BASELINES[REFERENCE]
 
 
 def parse_contender(text: str, *, num_rates: int = 15) -> Contender:
-    """The optimizer of one name, as in `GRAMMAR`; without `NAME=` the report calls it by what was typed.
+    """The optimizer of one name, as in `GRAMMAR`.
+
+    Without `NAME=` the report calls it by what was typed, and a weights file by the name before the colon, or else by
+    its file's or folder's name.
 
     Raises:
         ValueError: the name can't be parsed or loaded; the message is one line.
@@ -226,7 +229,7 @@ def parse_tasks(suite: str) -> list[FixedTask]:
             check_known("suite", name, [*SUITES, *TASKS])
             found.append(TASKS[name])
     if not found:
-        raise ValueError("suite is empty")
+        raise ValueError(f"suite {suite!r} names no task; known suites: {', '.join(SUITES)}")
     names = [task.name for task in found]
     for name in names:
         if names.count(name) > 1:

@@ -8,7 +8,10 @@ INTERRUPTED = 130
 
 
 def exit_code(prog: str, command: Callable[[], None], mistakes: tuple[type[Exception], ...]) -> int:
-    """Runs `command`; exceptions of the types `mistakes` and of the operating system become one line on stderr."""
+    """Runs `command` and returns 0, 2 for an exception of the types `mistakes` or an OSError, or 130 for an interrupt.
+
+    Such an exception becomes one line on stderr; others are raised.
+    """
     try:
         command()
     except (*mistakes, OSError) as error:

@@ -63,7 +63,8 @@ def choose(settings: Any, argv: Sequence[str], references: References = NO_REFER
     enclosing settings are not checked again, since a later word may supply what the new value needs.
 
     Raises:
-        ValueError: there is no such type; the nearest name is in the message.
+        ValueError: there is no such type, and the message has the nearest name; or the new type refuses a shared field.
+        Exception: whatever `Resolve` raises for a name (`configs.references.UnresolvedError`).
     """
     rest: list[str] = []
     words = iter(argv)

@@ -40,9 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from configs.meta_training import PRESETS  # environment variables must be set before JAX is imported
     from meta_train import predicted_cost
     from meta_train.checkpoint import CheckpointError
-    from meta_train.run import NothingWorksError, run
+    from meta_train.run import run
     from meta_train.run_folder import RunFolderError
+    from meta_train.set_aside import NothingWorksError
     from tasks.data.missing import MissingDataError
+    from tasks.mixture import NoSampleError
     from velo import WeightsError
 
     def command() -> None:
@@ -63,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         RunFolderError,
         CheckpointError,
         NothingWorksError,
+        NoSampleError,
         MissingDataError,
         WeightsError,
     )

@@ -62,8 +62,8 @@ def _cluster(number: int) -> Preset:
 
 
 _LAPTOP_PARTS = ("bank", "hypernetwork/controls", "hypernetwork/elementwise", "hypernetwork/log_step")
-"""A ninth of theta: the layers that read the LSTM and the statistics. With a hundred pairs per outer step, perturbing
-the LSTM's own weights as well would drown the gradient of these layers in noise."""
+"""An eighth of theta: the networks of the bank, and the layers that read the LSTM and the statistics. With the hundred
+pairs of an outer step of `laptop`, the noise from the LSTM's own weights would exceed the gradient of these layers."""
 
 
 def _adapt(settings: MetaTraining) -> MetaTraining:
@@ -94,7 +94,7 @@ PRESETS = {
             num_steps=400,
             num_workers=12,
             mixture=get_mixture("varied"),
-            family_pool=39,  # twice the weights of the mixture
+            family_pool=39,  # about two for each unit of the mixture's weights, whose sum is 20
             optimizer=VeLO(lstm_size=16, num_mixtures=4),
             estimator=FullES(num_pairs=8, sigma=0.2, standardize=True, parts=_LAPTOP_PARTS),
             episodes=Episodes(segment_steps=50, min_steps=150, max_steps=1000),
@@ -107,7 +107,7 @@ PRESETS = {
         _adapt,
     ),
     "accelerator": Preset(
-        "Minutes on one GPU: thousands of lanes in one process.",
+        "Minutes on one GPU: 2,048 lanes an outer step in one process, 256 at a time.",
         MetaTraining(
             num_steps=60,
             num_workers=8,

@@ -1,6 +1,6 @@
 """Turns a name of a command line into a value: a bundled one, or a user's own by `module:attribute`.
 
-Each name is looked up once, here. Code below the commands only gets values.
+Each name is looked up once, here or in `configs.evaluation_names`. Code below the commands only gets values.
 """
 
 import difflib

@@ -20,7 +20,7 @@ VALID_BATCHES = 16
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command with the words after `train`; the exit status is 0, or 2 with one line on standard error."""
+    """Runs the command with the words after `train` and returns the exit status, as in `configs.exit_code`."""
     parser = argparse.ArgumentParser(prog=PROG, description=__doc__)
     add_arguments(parser)
     options = parser.parse_args(arguments)
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("task", help="a task of a suite, such as mlp_breast_cancer, or module:name of one's own")
-    parser.add_argument("--weights", default="default", help="a weights file, default or untrained")
+    parser.add_argument("--weights", default="default", help="a weights file, default, light or untrained")
     parser.add_argument("--num-steps", type=int, help="length of the run; by default the task's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", metavar="PNG", help="draws the history into this file")
@@ -45,7 +45,11 @@ def run(options: argparse.Namespace) -> Fitted:
     """Trains, prints the history, and draws it if asked to.
 
     Raises:
-        ValueError: there is no such task, or an option is out of range.
+        UnresolvedError: there is no such task.
+        MissingDataError: its data are not on this machine.
+        ValueError: an option is out of range, or the weights can't be loaded.
+        FileNotFoundError: there is no such weights file.
+        FloatingPointError: the loss was NaN or infinite ten times in a row.
     """
     family, num_steps = resolve(options.task)
     num_steps = options.num_steps if options.num_steps is not None else num_steps
@@ -73,7 +77,7 @@ def resolve(name: str) -> tuple[TaskFamily, int | None]:
 
 
 def train(family: TaskFamily, num_steps: int, weights: Any, seed: int) -> Fitted:
-    """One run of a task family, with ten evaluations of the loss on held-out data."""
+    """One run of a task family; the loss on held-out data is evaluated after each tenth of the run."""
     data, valid_data = family.load()
     key_draw, key_init, key_train, key_valid = jax.random.split(jax.random.key(seed), 4)
     draw = family.draw(key_draw)

@@ -1,4 +1,4 @@
-"""Digits squeezed into eight numbers and back, with a picture. Usage: python autoencoder.py [WEIGHTS]"""
+"""An autoencoder of digits with a code of eight numbers, and a picture. Usage: python autoencoder.py [WEIGHTS]"""
 
 import digits
 import jax

@@ -1,4 +1,4 @@
-"""Data parallelism on eight simulated devices, then parameters divided too. Usage: python eight_devices.py [WEIGHTS]"""
+"""Data parallelism on eight simulated devices, then sharded parameters too. Usage: python eight_devices.py [WEIGHTS]"""
 
 import os
 
@@ -29,13 +29,13 @@ def main(num_steps=300):
         "output": jax.random.normal(key_output, (64, 10)) / 8,
     }
 
-    # The batch divided among all devices, the parameters on each: nothing but `devices=`.
+    # `devices=` shards each batch over all devices and replicates the parameters.
     fitted = velo.fit(
         loss_fn, params, digits.batches(num_steps), num_steps, weights=digits.weights(), devices=jax.devices()
     )
     digits.tell(fitted.history.losses, lambda images: predict(fitted.params, images))
 
-    # The parameters divided as well: place them, and the optimizer's state and every step follow.
+    # To shard the parameters too, place them; the optimizer's state and every step then have their sharding.
     mesh = Mesh(np.array(jax.devices()), ("model",))
     columns = NamedSharding(mesh, PartitionSpec(None, "model"))
     rows = NamedSharding(mesh, PartitionSpec("model", None))

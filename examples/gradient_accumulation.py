@@ -1,4 +1,4 @@
-"""Batches of 512 in eight parts of 64, for want of memory. Usage: python gradient_accumulation.py [WEIGHTS]
+"""Batches of 1,024 in eight parts of 128, to save memory. Usage: python gradient_accumulation.py [WEIGHTS]
 
 A learned optimizer reads the loss beside the gradient, so both have to be averaged over the parts: in the loss, as
 `in_parts` does here, or between the updates, as `velo.optimizer(..., horizon=...)` does for runs beyond the length that

@@ -1,4 +1,4 @@
-"""One's own task family: trained on, and meta-trained on under Ray. Usage: python own_task.py
+"""One's own task family: trains a network on it, then meta-trains an optimizer on it on Ray. Usage: python own_task.py
 
 In a shell, in the folder of this file:
 

@@ -26,7 +26,7 @@ class CheckpointError(ValueError):
 
 
 class Checkpoints:
-    """The last few checkpoints of a run's folder. A write is atomic and never touches an earlier checkpoint.
+    """The last few checkpoints of a run's folder. A write is atomic, and changes no earlier checkpoint.
 
     Each checkpoint has a manifest, a JSON file with the digests of its files, so that damage is found before anything
     is read, and with the values that aren't arrays. A thread writes the checkpoints, one at a time.
@@ -62,20 +62,25 @@ class Checkpoints:
             raise CheckpointError(f"the checkpoints in {self._folder} can't be read ({_reason(error)})") from error
 
     def latest_step(self) -> int | None:
-        """The last complete checkpoint's step. One without a manifest was cut off, or comes from elsewhere."""
+        """The step of the last complete checkpoint, which has a manifest; None if there is no checkpoint.
+
+        A checkpoint without one was cut off. If none has a manifest, it is the last of all: a copy from elsewhere may
+        lack the manifests.
+        """
         steps = sorted(self._manager.all_steps())
         whole = [step for step in steps if self._manifest(step).exists()]
         return (whole or steps or [None])[-1]
 
     def save(self, state: learner.LearnerState, workers: WorkerStates, *, wait: bool = False) -> None:
-        """Starts to write a checkpoint, unless an earlier one is still being written.
+        """Starts to write a checkpoint.
 
-        Without `wait`, a failure is reported and the run continues; the next checkpoint tries again.
+        Without `wait`, it is passed over if an earlier one is still being written, and a failure is only reported: the
+        run continues, and the next checkpoint tries again.
 
         Args:
             state: of the learner.
             workers: a snapshot of the executor.
-            wait: return when the checkpoint is on the disk.
+            wait: write it after an earlier one, and return when it is on the disk.
 
         Raises:
             OSError: with `wait`, it can't be written.
@@ -186,7 +191,8 @@ class Checkpoints:
         notes = (manifest["files"], set_aside, *(set_aside.values() if isinstance(set_aside, dict) else ()))
         if not all(isinstance(note, dict) for note in notes) or not self._are_steps(steps):
             raise CheckpointError(
-                f"{path} is damaged: it holds no digests, or no steps of {self._settings.num_workers}"
+                f"{path} is damaged: it holds no digests, or not one step for each of the "
+                f"{self._settings.num_workers} workers"
             )
         return manifest
 

@@ -18,7 +18,7 @@ class Curriculum:
     first_step_seconds: float | None = None
     """Cap on the predicted seconds of an inner step at the first outer step; none for no cap."""
     last_step_seconds: float | None = None
-    """The cap at `growth_steps`; afterwards only the mixture's own cap holds."""
+    """Value that the cap approaches until `growth_steps`; from there on only the mixture's own cap holds."""
     mixtures: tuple[Mixture, ...] = ()
     """Mixtures that replace `MetaTraining.mixture`, one after the other, at `mixture_starts`."""
     mixture_starts: tuple[int, ...] = ()
@@ -44,7 +44,7 @@ class Curriculum:
             )
 
     def max_steps(self, episodes: Episodes, step: int) -> int:
-        """Longest episode at an outer step, in whole segments, never below the shortest."""
+        """Inner steps of the longest episode at an outer step: a multiple of `segment_steps`, at least `min_steps`."""
         if self.first_max_steps is None:
             return episodes.max_steps
         grown = _geometric(float(self.first_max_steps), float(episodes.max_steps), step, self.growth_steps)
@@ -52,7 +52,12 @@ class Curriculum:
         return min(max(segments * episodes.segment_steps, episodes.min_steps), episodes.max_steps)
 
     def mixture(self, first: Mixture, step: int) -> Mixture:
-        """The mixture to sample families from at an outer step; `first` until the first of `mixtures` begins."""
+        """The mixture to sample families from at an outer step, under the cap of that step.
+
+        Args:
+            first: the mixture until the first of `mixtures` begins.
+            step: the outer step.
+        """
         mixture = first
         for later, start in zip(self.mixtures, self.mixture_starts, strict=True):
             mixture = later if start <= step else mixture

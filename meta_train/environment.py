@@ -18,7 +18,12 @@ VARIABLES = {
 
 
 def worker_environment(gpus_per_process: float = 0.0) -> dict[str, str]:
-    """Environment variables of a worker. Those that the user has set are kept."""
+    """Environment variables of a worker. Those that the user has set are kept, except that VELO_KERNEL=auto is off.
+
+    Args:
+        gpus_per_process: GPUs that Ray gives to a worker; with a share of one, JAX may use nine tenths of
+            that share of its memory.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "velo" / "jax"
     defaults = VARIABLES | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     if 0 < gpus_per_process < 1:

@@ -45,7 +45,7 @@ class Account:
 
 @dataclasses.dataclass
 class WorkerStates:
-    """The progress of every logical worker: two lists with an entry for each."""
+    """The progress of every logical worker, in two lists with an entry for each, and the tasks set aside."""
 
     steps: list[int]
     """Each worker's next step. In an asynchronous run workers count their own steps."""
@@ -56,7 +56,7 @@ class WorkerStates:
 
 
 class Executor(abc.ABC):
-    """Computes contributions. Every implementation calls `worker.attempt` and nothing else, wherever it runs.
+    """Computes contributions with `worker.attempt`, and validation losses with `validation.attempt`, wherever it runs.
 
     In a synchronous run (`max_staleness` 0) all executors give the same contributions to the bit.
     """

@@ -11,7 +11,7 @@ BEST_FILE = "best.velo"
 
 
 def record(settings: MetaTraining, state: learner.LearnerState) -> dict[str, Any]:
-    """The record of a weights file: the settings without `execution`, which doesn't change the result."""
+    """The record of a weights file: the number of outer steps, and the settings except `execution`."""
     described = run_folder.describe(settings)
     return {"outer_steps": state.step, "settings": {k: v for k, v in described.items() if k != "execution"}}
 

@@ -13,7 +13,7 @@ import optax
 from optax import contrib
 from rich.console import Console
 
-from meta_train.set_aside import Report
+from meta_train.set_aside import NothingWorksError, Report
 from meta_train.settings import MetaTraining
 from tasks import inner_loop
 from tasks.family import TaskFamily
@@ -144,7 +144,11 @@ def _segment(lesson: Lesson, theta, state: State, rate, data, key):
 
 
 def lessons(settings: MetaTraining, report: Report) -> list[tuple[Lesson, float]]:
-    """(lesson, rate) for sampled architectures, without those on which every optimizer diverges."""
+    """(lesson, rate) for sampled architectures, without those on which every optimizer diverges.
+
+    Raises:
+        NothingWorksError: every optimizer diverges on all of them.
+    """
     imitation = settings.imitation
     found = []
     for index in range(imitation.num_tasks):
@@ -155,7 +159,9 @@ def lessons(settings: MetaTraining, report: Report) -> list[tuple[Lesson, float]
             lesson = Lesson(family, settings.optimizer, teacher, imitation.inner_steps, imitation.segment_steps)
             found.append((lesson, rate))
     if not found:
-        raise ValueError(f"imitation: every optimizer diverges on all of {imitation.num_tasks} tasks of the mixture")
+        raise NothingWorksError(
+            f"imitation: every optimizer diverges on all of {imitation.num_tasks} tasks of the mixture"
+        )
     return found
 
 

@@ -21,7 +21,7 @@ class Contribution(NamedTuple):
     loss: float
     num_nonfinite: int
     num_inner_steps: int
-    seconds: float
+    seconds: float  # wall-clock, compilation included
     coefficients: Any = None  # of the pairs' noise, [pairs], where the estimator is seeded
 
 
@@ -45,9 +45,9 @@ class LearnerState(NamedTuple):
 class UpdateMetrics(NamedTuple):
     """What the log says of an outer step."""
 
-    loss: float
-    grad_norm: float
-    num_nonfinite: int  # inner losses bounded in the meta-loss
+    loss: float  # mean over the finite contributions; NaN if there is none
+    grad_norm: float  # of their mean gradient, before the outer optimizer clips it; NaN if there is none
+    num_nonfinite: int  # training losses of the inner steps that were not finite
     num_rejected: int  # contributions with a non-finite gradient or loss, left out
     num_inner_steps: int
 
@@ -96,7 +96,7 @@ def update(
     grad = jax.tree.map(lambda leaf: leaf / np.float32(len(usable)), total)
     updates, opt_state = outer_tx.update(grad, state.opt_state, state.theta)
     theta = optax.apply_updates(state.theta, updates)
-    # Early on the average is over all thetas so far, so that the untrained one does not linger in it.
+    # The decay rises from 0: the first update replaces the untrained theta, and early thetas soon lose their weight.
     decay = min(average_decay, state.step / (state.step + 10.0))
     average = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.average, theta)
     metrics = metrics._replace(grad_norm=float(optax.tree.norm(grad)))

@@ -2,6 +2,7 @@
 
 import io
 import posixpath
+import re
 import tarfile
 from pathlib import Path
 
@@ -11,11 +12,14 @@ from meta_train.run_folder import SETTINGS_FILE, RunFolderError
 from meta_train.set_aside import Report
 from velo.atomic_file import write_atomically
 
+_NAME = re.compile(r"checkpoint-(\d+)\.tar")
+
 
 class Mirror:
     """Each checkpoint is one object, so that a copy is complete or absent. A failing store is reported, not fatal.
 
-    Raises a ValueError where the URL's protocol is unknown, or its package isn't installed.
+    Raises:
+        RunFolderError: the URL's protocol is unknown, or its package isn't installed.
     """
 
     def __init__(self, url: str, report: Report = lambda kind, **facts: None):
@@ -24,7 +28,7 @@ class Mirror:
         try:
             self._files, self._path = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise ValueError(f"mirror {url}: {error}") from None
+            raise RunFolderError(f"mirror {url}: {error}") from None
 
     def put_settings(self, folder: Path) -> None:
         """Copies the settings of a run."""
@@ -66,7 +70,7 @@ class Mirror:
 
     def _steps(self) -> list[int]:
         names = [posixpath.basename(path) for path in self._files.ls(self._path, detail=False)]
-        return sorted(int(name.split("-")[1].removesuffix(".tar")) for name in names if name.endswith(".tar"))
+        return sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
 
     def _put(self, name: str, content: bytes) -> bool:
         try:

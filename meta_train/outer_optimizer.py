@@ -28,7 +28,7 @@ class OuterOptimizer:
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"OuterOptimizer: {name} must be positive and finite, got {getattr(self, name)}")
         if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"OuterOptimizer: weight_decay must be at least 0, got {self.weight_decay}")
+            raise ValueError(f"OuterOptimizer: weight_decay must be at least 0 and finite, got {self.weight_decay}")
         for name in ("b1", "b2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"OuterOptimizer: {name} must be in [0, 1), got {getattr(self, name)}")
@@ -101,5 +101,7 @@ def _value(node: ast.expr) -> Any:
     if name.startswith("_") or not callable(function):
         raise ValueError(f"optax has no {name}")
     arguments = [_value(argument) for argument in node.args]
-    options = {option.arg: _value(option.value) for option in node.keywords if option.arg}
+    if any(option.arg is None for option in node.keywords):
+        raise ValueError("arguments must be written out, not unpacked with **")
+    options = {str(option.arg): _value(option.value) for option in node.keywords}
     return function(*arguments, **options)

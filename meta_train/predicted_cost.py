@@ -105,7 +105,11 @@ def predict(settings: MetaTraining, num_samples: int = NUM_SAMPLES) -> RunCost:
 
 
 def show(settings: MetaTraining, console: Console) -> None:
-    """Prints the predicted cost. On another machine, or on GPUs, its times are off by a constant factor."""
+    """Prints the predicted cost.
+
+    Its times hold for the CPU core on which `tasks.cost` was calibrated. On other CPUs they are off by about a constant
+    factor; for GPUs they don't hold.
+    """
     found = predict(settings)
     tasks = Table("task", "parameters", "µs a step and lane", "MB of all lanes")
     for task in found.tasks:

@@ -16,13 +16,14 @@ class Segment(NamedTuple):
 
     loss: Float[Array, ""]
     done: Bool[Array, ""]
-    num_nonfinite: Int[Array, ""]  # inner losses that were bounded because they were not finite
+    num_nonfinite: Int[Array, ""]  # training losses of the segment that were not finite
 
 
 class Problem(abc.ABC):
-    """One lane. Estimators vmap it over lanes and over perturbed thetas. Frozen, hashed by value.
+    """The episodes of one lane. Estimators vmap its methods over lanes and over perturbed thetas.
 
-    `data` are the arrays that the problem reads. They are arguments, so that they aren't compiled into the program.
+    Subclasses are frozen dataclasses, hashed by value. `data` are the arrays that the problem reads. They are
+    arguments, so that they aren't compiled into the program.
     """
 
     @abc.abstractmethod

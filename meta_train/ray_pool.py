@@ -17,9 +17,9 @@ from meta_train.set_aside import Report
 class Process(NamedTuple):
     """Where an actor runs."""
 
-    node: str  # its identifier
-    address: str
-    number: int
+    node: str  # Ray's identifier of the node
+    address: str  # IP address of the node
+    number: int  # process identifier
 
 
 def this_process() -> Process:
@@ -28,8 +28,12 @@ def this_process() -> Process:
 
 
 class Killer:
-    """An actor whose constructor kills another process of its node; Ray's own kill can't end a process that is
-    stuck.
+    """An actor whose constructor kills another process of its node.
+
+    `ray.kill` only asks a process to exit, which a stuck one ignores.
+
+    Args:
+        number: identifier of the process.
     """
 
     def __init__(self, number: int):
@@ -42,12 +46,12 @@ class Outcome(NamedTuple):
     slot: int
     item: Any  # as it was submitted
     kind: Literal["done", "lost", "hung"]
-    value: Any  # what the call returned; a message if it was lost
+    value: Any  # what the call returned; a message if it was lost or hung
 
 
 @dataclass
 class Slot:
-    """The place of one process in the pool; `generation` counts the processes that it has had."""
+    """The place of one process in the pool; `generation` counts the processes that it had before this one."""
 
     handle: Any
     pending: Any  # the reference that is waited for: of the start, or of a call; none if idle
@@ -155,7 +159,7 @@ class Pool:
         return outcomes
 
     def _end_by_force(self, slot: Slot) -> None:
-        """Kills a process by an actor on the same node; Ray only asks a process to exit, which a stuck one ignores."""
+        """Kills a process by a `Killer` on the same node."""
         assert slot.process is not None
         options: Any = {"scheduling_strategy": NodeAffinitySchedulingStrategy(slot.process.node, soft=False)}
         killer = ray.remote(num_cpus=0, **options)(Killer).remote(slot.process.number)

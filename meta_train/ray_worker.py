@@ -48,7 +48,7 @@ def append_driver_path(entries: Sequence[str], working_folder: str) -> None:
 
 
 class RayWorker:
-    """Holds compiled programs and nothing else. Results depend on the arguments only, so any call can be repeated.
+    """Holds the settings and compiled programs. Results depend on these and the arguments only: calls can be repeated.
 
     Args:
         packed: the result of `pack`.

@@ -19,6 +19,7 @@ from meta_train.executor import Executor, LocalExecutor, WorkerStates
 from meta_train.export import export, export_if_best
 from meta_train.mirror import Mirror
 from meta_train.run_log import RunLog
+from meta_train.set_aside import NothingWorksError
 from meta_train.settings import MetaTraining
 from velo.architectures.velo import kernel
 from velo.weights import check_saveable
@@ -34,33 +35,32 @@ GOOD_NEWS = ("worker_started", "started_from", "imitation_teacher", "imitated")
 """Events that the progress bar doesn't count as problems."""
 
 
-class NothingWorksError(ValueError):
-    """Every task of a run failed, or no estimate is finite; the message says why."""
-
-
 def run(settings: MetaTraining, out: Path, *, resume: bool = False, console: Console | None = None) -> Path:
     """Meta-trains for `settings.num_steps` outer steps and returns the path of the exported weights.
 
-    On an interrupt or a request to terminate, it finishes the outer step, writes a checkpoint and returns too. A
-    second one interrupts at once.
+    On SIGINT or SIGTERM it finishes the outer step, writes a checkpoint and the weights, and returns. A second signal
+    raises `KeyboardInterrupt` at once.
 
     Args:
         settings: everything that determines the run.
         out: folder of the run.
-        resume: go on from the last checkpoint in `out`, or in the mirror if `out` is empty.
+        resume: go on from the last checkpoint in `out`, or in the mirror if `out` holds no run.
         console: for the progress; None makes a new one.
 
     Raises:
         WeightsError: the weights of `settings.optimizer` can't be saved, or `start_weights` don't fit. Nothing has
             been written.
-        ValueError: the folder can't hold this run, its checkpoint can't be read, or no task can be carried out.
-        OSError: the last checkpoint or the weights can't be written.
+        ValueError: the folder can't hold this run, its checkpoint can't be read, the mirror's URL is not valid, or no
+            task can be carried out.
+        OSError: `start_weights` don't exist, or the settings, the last checkpoint or the weights can't be written.
+        RuntimeError: Ray's worker processes can't start, or an asynchronous run has set every task aside.
     """
     console = console or Console()
     check_saveable(settings.optimizer)  # now, and not at the first export
     mirror = settings.execution.mirror
-    if resume and mirror and not (out / run_folder.SETTINGS_FILE).exists():
-        Mirror(mirror).fetch(out)
+    copy = Mirror(mirror) if mirror else None  # so that a mistake in the URL leaves no folder behind
+    if resume and copy and not (out / run_folder.SETTINGS_FILE).exists():
+        copy.fetch(out)
     if not resume and settings.start_weights:
         initial_theta.load(settings)  # so that a mistake in it leaves no folder behind
     run_folder.prepare(out, settings, resume=resume)
@@ -76,7 +76,11 @@ Restored = tuple[learner.LearnerState, WorkerStates]
 
 
 def _restore(settings: MetaTraining, out: Path) -> Restored | None:
-    """The last checkpoint of a folder, or None. Writes nothing, so that a damaged one doesn't cost the run its log."""
+    """The last checkpoint of a folder, or None.
+
+    It runs before the log is opened, which deletes the lines after the checkpoint: a damaged checkpoint leaves the log
+    as it was.
+    """
     checkpoints = Checkpoints(out / CHECKPOINTS_FOLDER, settings)
     try:
         if checkpoints.latest_step() is None:

@@ -24,7 +24,7 @@ MAX_SHOWN = 200
 
 
 class RunFolderError(ValueError):
-    """A folder that can't hold this run; nothing in it was touched."""
+    """A folder that can't hold this run, or a folder or mirror without a run that can be resumed."""
 
 
 def describe(value: Any) -> Any:
@@ -107,7 +107,11 @@ def completed(stored: dict[str, Any], settings: Any) -> dict[str, Any]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Locks the folder for this process. The operating system frees the lock when the process ends."""
+    """Locks the folder for this process. The operating system frees the lock when the process ends.
+
+    Raises:
+        RunFolderError: another process has locked it.
+    """
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,8 +12,14 @@ from velo.atomic_file import write_atomically
 
 
 class RunLog:
-    """Writes `metrics.jsonl` (a line for each outer step), `validation.jsonl` (one for each validation) and
-    `events.jsonl` (anything else, with its time). A resume deletes the lines of later steps; events stay.
+    """Writes the log files of a run's folder.
+
+    `metrics.jsonl` has a line for each outer step, `validation.jsonl` one for each validation, and `events.jsonl` one
+    for anything else, with its time. A resume deletes the lines of later steps, but no events.
+
+    Args:
+        folder: of the run.
+        first_step: outer steps done before; 0 for a new run.
     """
 
     def __init__(self, folder: Path, first_step: int):

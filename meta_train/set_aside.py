@@ -13,6 +13,10 @@ Report = Callable[..., None]
 """Called as report(kind, **facts): an event for the run's log."""
 
 
+class NothingWorksError(ValueError):
+    """Every task of a run failed, or no estimate is finite; the message says why."""
+
+
 class SetAside:
     """Failed families, by their description. It is part of a checkpoint, so a resumed run doesn't try them again."""
 

@@ -25,7 +25,7 @@ from velo.learned_optimizer import LearnedOptimizer
 
 @dataclasses.dataclass(frozen=True)
 class Imitation:
-    """Fits theta to the updates of tuned optimizers, by backpropagation, before evolution strategies start."""
+    """Fits theta to the updates of tuned optimizers, by backpropagation, before the first outer step."""
 
     num_steps: int = 0
     """Steps of the fit; 0 for none."""
@@ -117,7 +117,7 @@ class Execution:
                 raise ValueError(f"Execution: {name} must be at least 1, got {getattr(self, name)}")
         for name in ("cpus_per_process", "gpus_per_process"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"Execution: {name} must be at least 0, got {getattr(self, name)}")
+                raise ValueError(f"Execution: {name} must be at least 0 and finite, got {getattr(self, name)}")
         if not self.deadline_seconds > 0:
             raise ValueError(f"Execution: deadline_seconds must be positive, got {self.deadline_seconds}")
 

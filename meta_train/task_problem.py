@@ -15,7 +15,7 @@ from velo.learned_optimizer import LearnedOptimizer
 from velo.shapes import Array, Int
 
 FRESH_BATCHES = 2**32 - 1
-"""Folded into an episode's key for losses on batches that training doesn't use."""
+"""Folded into an episode's training key in place of a step number, for losses on batches that training doesn't use."""
 
 
 @dataclasses.dataclass(frozen=True)

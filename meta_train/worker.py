@@ -35,7 +35,10 @@ def _lengths(estimator: GradientEstimator, problem: Problem, seed: int, workers,
 
 
 def lengths(settings: MetaTraining, step: int) -> np.ndarray:
-    """Segments of each worker's contribution to a synchronous outer step, so that the longest can start first."""
+    """Segments of each worker's contribution to a synchronous outer step, shape (num_workers,).
+
+    The Ray executor starts the longest contributions first.
+    """
     problem = problem_of(settings, 0, 0)  # of any task: lengths follow from the episodes alone
     data = TaskData((), (), jnp.asarray(settings.curriculum.max_steps(settings.episodes, step), jnp.int32))
     workers = np.arange(settings.num_workers)
@@ -48,10 +51,10 @@ def worker_keys(settings: MetaTraining, worker: int, step: int) -> tuple[jax.Arr
 
 
 def family_of(settings: MetaTraining, worker: int, step: int) -> TaskFamily:
-    """The architecture that a worker trains at an outer step; it keeps one for `family_steps` steps.
+    """The architecture that a worker's tasks have at its step `step`; a worker keeps one for `family_steps` steps.
 
-    With a pool it is one of `family_pool` architectures, so that a process compiles each once; they divide the
-    mixture's families evenly, by weight.
+    With a pool it is one of `family_pool` architectures, so that a process compiles each once. Each of the mixture's
+    families has a share of the pool in proportion to its weight.
     """
     mixture = settings.curriculum.mixture(settings.mixture, family_start(settings, step))
     index = step // settings.family_steps * settings.num_workers + worker
@@ -87,7 +90,10 @@ def problem_of(settings: MetaTraining, worker: int, step: int) -> TaskProblem:
 
 
 def abstract_state(settings: MetaTraining, theta: Theta, worker: int, step: int) -> Any:
-    """Shapes of the estimator's state after outer step `step`, without computing it; () if it has none."""
+    """Shapes of the estimator's state after the worker's step `step`, without computing it.
+
+    () for an estimator without a state, and for a negative `step`, which is before the worker's first one.
+    """
     if not settings.estimator.persistent or step < 0:
         return ()
     problem = problem_of(settings, worker, step)

@@ -72,6 +72,10 @@ MAX_PLACED = 50
 """Number of samples from the requested family; if all of them are above the cap, any family is sampled."""
 
 
+class NoSampleError(ValueError):
+    """A mixture's cap on the time of a step is below what all of its samples take."""
+
+
 class Mixture(abc.ABC):
     """A distribution of architectures. Subclasses are frozen dataclasses, hashed by value, and picklable."""
 
@@ -168,12 +172,15 @@ class TaskMixture(Mixture):
         """A random architecture on a random data set, perhaps augmented; samples above the cap are drawn again.
 
         Without `skip_missing`, a missing data set raises only when it is loaded, which happens here if there is a cap.
+
+        Raises:
+            NoSampleError: none of `MAX_REJECTIONS` samples is below the cap.
         """
         for attempt in range(MAX_REJECTIONS):
             family = self._propose(rng, place if attempt < MAX_PLACED else None)
             if self.max_step_seconds is None or cost.predict_step_seconds(family) <= self.max_step_seconds:
                 return family
-        raise ValueError(
+        raise NoSampleError(
             f"TaskMixture: none of {MAX_REJECTIONS} samples takes less than "
             f"max_step_seconds={self.max_step_seconds} a step"
         )

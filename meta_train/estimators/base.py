@@ -1,6 +1,6 @@
 """The interface of an estimator of the meta-gradient.
 
-An estimator is used as one compiled step for each outer step:
+One call of `estimate` gives a worker's gradient for one outer step. Callers compile it; here it runs uncompiled:
 
     estimator, problem = FullES(num_pairs=8), TaskProblem(family, optimizer, episodes)
     state = estimator.init(problem, theta, problem.data(), key_init)  # () for methods without a state
@@ -30,9 +30,9 @@ class Estimate(NamedTuple):
 
     grad: Theta
     loss: Float[Array, ""]  # mean over the lanes of the losses that were differentiated
-    num_nonfinite: Int[Array, ""]  # inner losses that were bounded
+    num_nonfinite: Int[Array, ""]  # training losses of the inner steps that were not finite
     num_inner_steps: Int[Array, ""]  # over all lanes, arms included
-    coefficients: Float[Array, " pairs"] | None = None  # of the pairs' noise, where their sum is the gradient
+    coefficients: Float[Array, " pairs"] | None = None  # weights of the pairs' noise whose sum is the gradient
 
 
 class Keys(NamedTuple):

@@ -12,7 +12,10 @@ from meta_train.estimators.base import Estimate, Keys
 
 @dataclasses.dataclass(frozen=True)
 class FullES(AntitheticEstimator):
-    """Every estimate runs whole episodes of one common length: unbiased for the smoothed meta-loss, no state."""
+    """Every estimate runs whole episodes of one common length, and keeps no state.
+
+    Without `standardize` and `sign` it is unbiased for the smoothed meta-loss.
+    """
 
     sign: bool = False
     """Keep only the sign of a pair's difference (VeLO): every task has the same weight; the gradient's size is lost."""

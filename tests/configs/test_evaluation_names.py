@@ -108,7 +108,7 @@ def test_suites_tasks_and_a_users_own():
     assert parse_tasks(SUITE) == parse_tasks(f"{OWN}:own_task") == [TASK]
     for text, message in {
         "demmo": "unknown suite 'demmo'; did you mean 'demo'",
-        "": "suite is empty",
+        "": "suite '' names no task; known suites: ",
         "demo,mlp_breast_cancer": "two tasks called 'mlp_breast_cancer'",
         f"{OWN}:SUITE": "must be a FixedTask or several, got str",
     }.items():

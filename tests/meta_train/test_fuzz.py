@@ -149,6 +149,8 @@ def test_a_mirror_that_holds_rubbish_is_refused_in_a_line(tmp_path):
     store = fsspec.filesystem("memory")
     store.pipe_file("/rubbish/settings.json", b"{")
     store.pipe_file("/rubbish/checkpoint-00000001.tar", b"no archive")
+    for name in ("notes.tar", "checkpoint-best.tar", "checkpoint-2.tar.part"):  # none of the mirror's objects
+        store.pipe_file(f"/rubbish/{name}", b"")
     with pytest.raises(RunFolderError, match=r"mirror memory://rubbish: checkpoint-00000001.tar is damaged"):
         Mirror("memory://rubbish").fetch(tmp_path / "run")
     store.rm_file("/rubbish/checkpoint-00000001.tar")

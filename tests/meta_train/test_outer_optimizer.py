@@ -51,6 +51,7 @@ def test_accumulation_updates_with_the_mean_of_several_gradients():
         (lambda: OptaxChain(("__import__('os')",)), "optax has no __import__"),
         (lambda: OptaxChain(("adam(open('x'))",)), "optax has no open"),
         (lambda: OptaxChain(("adam.__class__()",)), "can't be built"),
+        (lambda: OptaxChain(("adam(1e-3, **{'b1': 0.5})",)), "must be written out"),
         (lambda: OptaxChain(("3",)), "'3' is no gradient transformation"),
         (lambda: OptaxChain(accumulate_steps=0), "accumulate_steps must be at least 1, got 0"),
         (lambda: OuterOptimizer(average_decay=1.0), "average_decay must be in"),

@@ -22,8 +22,9 @@ import velo
 from meta_train import checkpoint, executor, initial_theta, learner, run_folder, run_log
 from meta_train.executor import LocalExecutor, WorkerStates
 from meta_train.programs import Programs
-from meta_train.run import NothingWorksError, run
+from meta_train.run import run
 from meta_train.run_log import read_events, read_metrics, read_validation
+from meta_train.set_aside import NothingWorksError
 from meta_train.settings import Validation
 from tasks.families.quadratic import Quadratic
 from tasks.mixture import TaskMixture
@@ -168,6 +169,9 @@ def test_an_empty_folder_goes_on_from_the_mirror(finished, tmp_path):
         run(with_execution(TINY, mirror="memory://nothing"), tmp_path / "other", resume=True, console=QUIET)
     with pytest.raises(ValueError, match="mirror nowhere://x: Protocol not known"):
         run(with_execution(TINY, mirror="nowhere://x"), tmp_path / "other", resume=True, console=QUIET)
+    with pytest.raises(run_folder.RunFolderError, match="mirror nowhere://x: Protocol not known"):
+        run(with_execution(TINY, mirror="nowhere://x"), tmp_path / "new", console=QUIET)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.fixture
