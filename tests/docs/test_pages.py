@@ -101,3 +101,11 @@ def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert "velo.fit" in (tmp_path / "site" / "api" / "index.html").read_text()
+    linked = {
+        target
+        for page in (ROOT / "docs").rglob("*.md")
+        for target in re.findall(r"\]\((?:\.\./)?(runs/[^)#]+)\)", page.read_text())
+    }
+    files = [target for target in linked if (ROOT / "docs" / target).is_file()]
+    assert files
+    assert [target for target in files if not (tmp_path / "site" / target).exists()] == []
