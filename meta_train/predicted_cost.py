@@ -15,6 +15,7 @@ from meta_train.settings import MetaTraining
 from meta_train.task_problem import TaskProblem
 from tasks import cost, inner_loop
 from tasks.family import TaskFamily, num_params
+from tasks.wrappers.wrapper import innermost
 
 NUM_SAMPLES = 12
 """Number of tasks that the prediction averages over, the first ones of the run."""
@@ -113,7 +114,7 @@ def show(settings: MetaTraining, console: Console) -> None:
     found = predict(settings)
     tasks = Table("task", "parameters", "µs a step and lane", "MB of all lanes")
     for task in found.tasks:
-        name = type(task.family).__name__
+        name = type(innermost(task.family)).__name__
         tasks.add_row(
             name, f"{task.num_params:,}", f"{task.step_seconds * 1e6:,.0f}", f"{task.memory_bytes / 1e6:,.1f}"
         )

@@ -21,6 +21,7 @@ from meta_train.mirror import Mirror
 from meta_train.run_log import RunLog
 from meta_train.set_aside import NothingWorksError
 from meta_train.settings import MetaTraining
+from tasks.wrappers.wrapper import innermost
 from velo.architectures.velo import kernel
 from velo.weights import check_saveable
 
@@ -198,7 +199,7 @@ class Run:
                 "bytes_theta": sum(leaf.nbytes for leaf in jax.tree.leaves(theta)),
                 "kernel": kernel.mode(),
                 "mean_staleness": _mean([state.step - 1 - c.theta_step for c in contributions]),
-                "families": [type(worker.family_of(settings, c.worker, c.step)).__name__ for c in ordered],
+                "families": [type(innermost(worker.family_of(settings, c.worker, c.step))).__name__ for c in ordered],
                 "losses": [contribution.loss for contribution in ordered],
             },
         )

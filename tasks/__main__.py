@@ -18,7 +18,7 @@ from tasks.data.missing import MissingDataError
 from tasks.family import TaskFamily, num_params
 from tasks.mixture import FAMILIES, MIXTURES, TaskMixture, WeightedMixtures, get_mixture
 from tasks.pictures import Sample
-from tasks.wrappers.wrapper import Wrapper
+from tasks.wrappers.wrapper import innermost
 
 PICTURE_SHAPE = (12, 64)
 """Rows and columns of a loss curve in characters."""
@@ -65,11 +65,6 @@ def describe_mixture(mixture: TaskMixture | WeightedMixtures) -> str:
     ending = f", a step under {' or '.join(f'{1e3 * cap:g}' for cap in caps)} ms" if caps else ""
     one = parts[0]
     return f"{num_families:>3} families, augmentation {one.augmentation}, {one.normalization} losses{ending}"
-
-
-def innermost(family: TaskFamily) -> TaskFamily:
-    """The family inside all wrappers."""
-    return innermost(family.family) if isinstance(family, Wrapper) else family
 
 
 def describe_samples(mixtures: Sequence[str], num: int, seed: int, picture: Path | None = None) -> Iterable[str]:

@@ -87,3 +87,8 @@ def num_params_abstract(family: TaskFamily) -> int:
 def abstract_params(family: TaskFamily) -> Any:
     """The parameters as a tree of `jax.ShapeDtypeStruct`."""
     return jax.eval_shape(lambda key: family.init(family.draw(key), key), jax.random.key(0))
+
+
+def innermost(family: TaskFamily) -> TaskFamily:
+    """The family inside all wrappers."""
+    return innermost(family.family) if isinstance(family, Wrapper) else family

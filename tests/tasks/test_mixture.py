@@ -18,17 +18,11 @@ from tasks.families.rnn_language_model import RNNLanguageModel
 from tasks.family import num_params
 from tasks.mixture import FAMILIES, HELD_OUT_FAMILIES, MIXTURES, TaskMixture, WeightedMixtures, get_mixture
 from tasks.wrappers.linearly_normalized import LinearlyNormalized
-from tasks.wrappers.wrapper import Wrapper
+from tasks.wrappers.wrapper import innermost
 
 
 def sample(name, num):
     return [get_mixture(name).sample(np.random.default_rng((0, index))) for index in range(num)]
-
-
-def innermost(family):
-    while isinstance(family, Wrapper):
-        family = family.family
-    return family
 
 
 @pytest.mark.parametrize("name", ["broad", "broad_augmented", "broad_cluster", "small", "varied"])
@@ -166,6 +160,13 @@ def test_phases_of_velo_draw_a_cap_and_then_families_that_meet_it(monkeypatch):
         shares.append(np.mean([type(innermost(family)).__name__ in costly for family in families]))
     # Four of nine families are costly. The cap admits them in .45 / 1.1 of the first phase, and always later.
     np.testing.assert_allclose(shares, [4 / 9 * 0.45 / 1.1, 4 / 9], atol=0.08)
+
+
+@pytest.mark.parametrize("name", ["velo_phase_1", "velo_phase_2"])
+def test_real_costs_leave_the_phases_of_velo_something_to_sample(name):
+    families = sample(name, 4)
+    assert len({type(innermost(family)) for family in families}) > 1
+    assert all(mixture.cost.predict_step_seconds(family) <= 0.03 for family in families)
 
 
 def test_scale_reaches_ten_million_parameters_and_keeps_small_ones():
