@@ -204,7 +204,7 @@ class Run:
             },
         )
         self._check_useful(executor, state.step, len(contributions) - metrics.num_rejected, metrics)
-        problems = f", {metrics.num_nonfinite} non-finite losses bounded" if metrics.num_nonfinite else ""
+        problems = f", {metrics.num_nonfinite} non-finite training losses" if metrics.num_nonfinite else ""
         problems += f", {self._num_problems} events" if self._num_problems else ""
         return state, f"meta-loss {metrics.loss:+.3f}, {rate:,.0f} inner steps/s/core{problems}"
 
