@@ -121,5 +121,5 @@ def _label_logarithmic(axis: Any) -> None:
     low, high = axis.get_view_interval()
     if low > 0 and high / low < FEW_TICKS:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high / low > MAX_LINEAR else MaxNLocator(5))
-        axis.set_major_formatter(lambda value, _: f"{value:.3g}")
+        axis.set_major_formatter(lambda value, _: f"{value:.3g}" if value < 1000 else f"{value:,.0f}")
     axis.set_minor_formatter(NullFormatter())
