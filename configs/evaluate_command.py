@@ -36,8 +36,8 @@ class Options:
     of nine repetitions. Run nothing else on the machine meanwhile."""
     report: Path | None = None
     """Runs nothing: rewrites the report of this folder, with all tasks that are finished."""
-    compare: tuple[Path, Path] | None = None
-    """Runs nothing: reports on the optimizers of two folders together, on the tasks that both have."""
+    compare: tuple[Path, ...] | None = None
+    """Runs nothing: reports on the optimizers of two or more folders together, on the tasks that all have."""
 
 
 def notes(records: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -1,10 +1,12 @@
-"""Saves an evaluation beside its curves, loads it for another report, and merges two evaluations for a comparison.
+"""Saves an evaluation beside its curves, loads it for another report, and merges several for a comparison.
 
 `evaluation.json` has the names of tasks and contenders, the procedure, and the keys of all curves. Classes are written
 as `module:attribute`. Loading imports none of them, since a report needs only the curves.
 """
 
+import collections
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,50 +130,63 @@ def _from_json(content: Mapping[str, Any], store: CurveStore) -> SavedEvaluation
     return SavedEvaluation(settings["suite"], procedure, results, tuple(content["notes"]), meta_training, is_whole)
 
 
-def merge(first: Path, second: Path) -> SavedEvaluation:
-    """The contenders of two evaluations on the tasks that both have; the reference is that of the first.
+def merge(*folders: Path) -> SavedEvaluation:
+    """The contenders of several evaluations on the tasks that all have; the reference is that of the first.
 
-    A contender whose curves are the same in both appears once. Different contenders with the same name get their
+    A contender whose curves are the same in several appears once. Different contenders with the same name get their
     folder's name appended.
 
     Raises:
-        ValueError: in one line, if a folder holds no evaluation, if the two have no finished task in common, or if they
-            differ in the number of seeds or steps of a task.
+        ValueError: in one line, if there are fewer than two folders, if one holds no evaluation, if they have no
+            finished task in common, or if they differ in the number of seeds or steps of a task.
     """
-    both = [load(path) for path in (first, second)]
-    one, two = (saved.results for saved in both)
-    tasks = tuple(task for task in one.tasks if task in two.tasks)
+    if len(folders) < 2:
+        raise ValueError(f"comparing takes two folders or more, got {len(folders)}")
+    saved = [load(folder) for folder in folders]
+    found = [one.results for one in saved]
+    first = found[0]
+    tasks = tuple(task for task in first.tasks if all(task in results.tasks for results in found))
     if not tasks:
-        raise ValueError(f"{first} and {second} have no finished task in common")
-    for task in tasks:
-        shapes = [results.entry(task, results.reference).train_loss.shape for results in (one, two)]
+        raise ValueError(f"{_listed(folders)} have no finished task in common")
+    for (folder, results), task in itertools.product(zip(folders, found, strict=True), tasks):
+        shapes = [one.entry(task, one.reference).train_loss.shape for one in (first, results)]
         if shapes[0] != shapes[1]:
             raise ValueError(
-                f"{task} has (seeds, steps) {shapes[0]} in {first} and {shapes[1]} in {second}: run both alike"
+                f"{task} has (seeds, steps) {shapes[0]} in {folders[0]} and {shapes[1]} in {folder}: run both alike"
             )
-    labels = [Path(path).resolve().name for path in (first, second)]
-    if labels[0] == labels[1]:
+    labels = [Path(folder).resolve().name for folder in folders]
+    if len(set(labels)) < len(labels):
         labels = [f"{label} {number}" for number, label in enumerate(labels, 1)]
+
+    def curves_of(results: Results, name: str) -> tuple[Any, ...]:
+        return tuple(tuple(_keys(results.entry(task, name).reported)) for task in tasks)
+
+    versions = collections.defaultdict(set)  # of each name, by curves
+    for results in found:
+        for name in results.optimizers:
+            versions[name].add(curves_of(results, name))
     names: list[str] = []
     entries: list[Entry] = []
-    reference = one.reference
-    for results, other, label in ((one, two, labels[0]), (two, one, labels[1])):
+    reference, seen = first.reference, set()
+    for results, label in zip(found, labels, strict=True):
         for name in results.optimizers:
-            shared = name in other.optimizers
-            same = shared and all(
-                _keys(one.entry(task, name).reported) == _keys(two.entry(task, name).reported) for task in tasks
-            )
-            if same and results is two:
+            version = name, curves_of(results, name)
+            if version in seen:
                 continue
-            new_name = f"{name} ({label})" if shared and not same else name
-            if results is one and name == one.reference:
+            seen.add(version)
+            new_name = f"{name} ({label})" if len(versions[name]) > 1 else name
+            if results is first and name == first.reference:
                 reference = new_name
             names.append(new_name)
             # Drop the clock's times: they were measured at a different time in each folder, so they don't compare.
             entries += [dataclasses.replace(results.entry(task, name), optimizer=new_name, pace=None) for task in tasks]
     merged = Results(tasks, tuple(names), reference, tuple(entries))
-    notes = tuple(f"{label}: {note}" for saved, label in zip(both, labels, strict=True) for note in saved.notes)
-    return SavedEvaluation(both[0].suite, both[0].procedure, merged, notes)
+    notes = tuple(f"{label}: {note}" for one, label in zip(saved, labels, strict=True) for note in one.notes)
+    return SavedEvaluation(saved[0].suite, saved[0].procedure, merged, notes)
+
+
+def _listed(folders: Sequence[Path]) -> str:
+    return " and ".join([", ".join(map(str, folders[:-1])), str(folders[-1])])
 
 
 def _description(evaluation: Evaluation) -> dict[str, Any]:

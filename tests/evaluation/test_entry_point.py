@@ -136,6 +136,12 @@ def test_two_evaluations_are_compared(finished, tmp_path, capsys, monkeypatch):
         "learned (other)",
     )
     assert merged.results.reference == "adam"
+    thrice = saved_evaluation.merge(finished[0], out, finished[0])  # the third adds nothing
+    assert [name.split(" (")[0] for name in thrice.results.optimizers] == [
+        name.split(" (")[0] for name in merged.results.optimizers
+    ]
+    with pytest.raises(ValueError, match="two folders or more, got 1"):
+        saved_evaluation.merge(out)
     assert evaluate_command.main(["--compare", str(finished[0]), str(out)]) == 0
     assert "learned (other)" in Path("runs/compare/report.md").read_text()
     assert evaluate_command.main(["--compare", str(out), str(tmp_path)]) == 2
